@@ -1,0 +1,1 @@
+"""taskvec: task vectors, computed, measured, combined and applied."""

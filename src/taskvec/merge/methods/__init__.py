@@ -1,0 +1,21 @@
+"""The methods. The list is a list: a method is one file and one line here."""
+
+from .breadcrumbs import breadcrumbs
+from .dare_linear import dare_linear
+from .dare_ties import dare_ties
+from .linear import linear
+from .model_stock import model_stock
+from .slerp import slerp
+from .task_arithmetic import task_arithmetic
+from .ties import ties
+
+__all__ = [
+    "breadcrumbs",
+    "dare_linear",
+    "dare_ties",
+    "linear",
+    "model_stock",
+    "slerp",
+    "task_arithmetic",
+    "ties",
+]

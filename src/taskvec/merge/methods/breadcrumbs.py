@@ -1,0 +1,60 @@
+"""Model Breadcrumbs: drop the largest and the smallest entries of each task vector, then add."""
+
+import numpy as np
+from jaxtyping import Float
+
+from ...ops.arrays import Array
+from ...ops.combine import weighted_sum
+from ...ops.select import count_of, keep_between
+from ..registry import Needs, Rests, Shares, each, merge_method
+from ..statistics import Magnitudes, Settings
+
+
+def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
+    """Return the ranks of the largest and the smallest magnitude that is kept."""
+    outliers = min(count_of(each(settings["gamma"], task), total), total - 1)
+    kept = max(1, min(count_of(each(settings["density"], task), total), total - outliers))
+    return outliers + 1, outliers + kept
+
+
+KEPT = Magnitudes(ranks)
+
+
+@merge_method(
+    needs=Needs(space="delta", statistics={"band": KEPT}),
+    laws=("any_order", "homogeneous"),
+    paper="Davari & Belilovsky 2024, arXiv:2312.06795, §3",
+)
+def breadcrumbs(
+    deltas: Float[Array, " task *shape"],
+    weights: Float[Array, " task"],
+    *,
+    density: Shares = 0.9,
+    gamma: Rests = 0.01,
+    band: Float[np.ndarray, "task 2"] | None = None,
+) -> Float[Array, "*shape"]:
+    """Add task vectors without their outliers and without their small change.
+
+        kept = entries of rank gamma·n + 1 … gamma·n + density·n by magnitude, in each tensor
+        out = Σ w_t τ_t [kept]
+
+    Shape: `deltas` is (task, *shape), `weights` is (task,); the result is (*shape).
+    Units: those of `deltas` (fine-tuned minus base). Not scaled: the caller adds λ (`scale`) times this.
+    Ties:  entries as large as the first or the last one kept are kept too, so that no order matters.
+    Edge:  gamma·n is rounded to the nearest count, so tensors under 1/(2 gamma) entries lose no outlier.
+    Paper: the shares β (smallest) and γ (largest) are masked in each layer; here β = 1 - density - gamma. Nothing is
+           rescaled, as in the paper and in mergekit, which rounds gamma·n down.
+
+    Args:
+        deltas: the task vectors.
+        weights: one number a task.
+        density: share of entries that is kept; one number, or one a task.
+        gamma: share of the largest entries that is dropped; one number, or one a task.
+        band: each task's largest and smallest kept magnitude; found in `deltas` when not given.
+
+    >>> breadcrumbs(np.array([[9.0, 3.0, 2.0, 0.1]]), np.ones(1), density=0.5, gamma=0.25)
+    array([0., 3., 2., 0.])
+    """
+    if band is None:
+        band = KEPT.whole(deltas, {"density": density, "gamma": gamma})
+    return weighted_sum(keep_between(deltas, band[:, 1], band[:, 0]), weights)

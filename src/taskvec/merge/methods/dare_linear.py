@@ -1,0 +1,48 @@
+"""DARE: drop entries of the task vectors at random and rescale the rest, then add."""
+
+from jaxtyping import Float
+
+from ...ops.arrays import Array
+from ...ops.chance import Chance, drop
+from ...ops.combine import weighted_sum
+from ..registry import Needs, Shares, merge_method
+
+
+@merge_method(
+    needs=Needs(space="delta", chance=True),
+    laws=("any_order", "homogeneous"),
+    paper="Yu et al. 2024, arXiv:2311.03099, §3 (DARE with task arithmetic)",
+)
+def dare_linear(
+    deltas: Float[Array, " task *shape"],
+    weights: Float[Array, " task"],
+    *,
+    density: Shares = 0.1,
+    rescale: bool = True,
+    chance: Chance | None = None,
+) -> Float[Array, "*shape"]:
+    """Keep each entry of each task vector with probability `density`, divide it by that, and add.
+
+        m ~ Bernoulli(p),  p = density to 1/65536
+        out = Σ w_t m_t τ_t / p
+
+    Shape: `deltas` is (task, *shape), `weights` is (task,); the result is (*shape).
+    Units: those of `deltas` (fine-tuned minus base). Not scaled: the caller adds λ (`scale`) times this.
+    Zero:  density 1 keeps everything: task arithmetic.
+    Chance: a mask depends on (seed, model, tensor, entry) alone, so neither the order of the models nor shards,
+           slices or threads change it. E[out] is task arithmetic, whatever the tensor's size.
+    Paper: drops with probability 0.9 and divides by 1 - 0.9, as here. mergekit rescales each tensor to its old L1 norm
+           instead, which is biased on small tensors; there is no option for that.
+
+    Args:
+        deltas: the task vectors.
+        weights: one number a task.
+        density: probability of keeping an entry; one number, or one a task.
+        rescale: divide what is kept by its probability.
+        chance: where the random words come from; seed 0 when not given.
+
+    >>> import numpy as np
+    >>> np.unique(dare_linear(np.ones((1, 64)), np.ones(1), density=0.5)).tolist()
+    [0.0, 2.0]
+    """
+    return weighted_sum(drop(deltas, density, chance or Chance(), rescale=rescale), weights)

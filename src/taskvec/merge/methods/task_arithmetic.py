@@ -1,0 +1,42 @@
+"""Task arithmetic: the weighted sum of task vectors. A negative weight forgets a task."""
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
+
+from ...ops.arrays import Array
+from ...ops.combine import weighted_sum
+from ..registry import Needs, merge_method, shares
+
+
+def coefficients(weights: Float[Array, " task"], *, normalize: bool = False) -> npt.NDArray[np.float64]:
+    """Return each task vector's factor."""
+    return shares(weights) if normalize else np.asarray(weights, dtype=np.float64)
+
+
+@merge_method(
+    needs=Needs(space="delta", coefficients=coefficients),
+    laws=("any_order", "homogeneous", "linear"),
+    paper="Ilharco et al. 2023, arXiv:2212.04089, §2",
+)
+def task_arithmetic(
+    deltas: Float[Array, " task *shape"], weights: Float[Array, " task"], *, normalize: bool = False
+) -> Float[Array, "*shape"]:
+    """Add task vectors with a weight each; a negative weight negates a task.
+
+        out = Σ w_t τ_t                  with `normalize`, Σ w_t τ_t / Σ w_t
+
+    Shape: `deltas` is (task, *shape), `weights` is (task,); the result is (*shape).
+    Units: those of `deltas` (fine-tuned minus base). Not scaled: the caller adds λ (`scale`) times this.
+    Zero:  weights that sum to 0 cannot be normalised and are refused.
+    Paper: a sum with one coefficient λ for all tasks; `normalize` is mergekit's option.
+
+    Args:
+        deltas: the task vectors.
+        weights: one number a task.
+        normalize: divide by the sum of the weights.
+
+    >>> task_arithmetic(np.array([[1.0, 2.0], [3.0, 6.0]]), np.array([1.0, -1.0]))
+    array([-2., -4.])
+    """
+    return weighted_sum(deltas, coefficients(weights, normalize=normalize))

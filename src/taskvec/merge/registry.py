@@ -1,0 +1,218 @@
+"""The table of merge methods, and what each one claims about itself."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
+
+from ..errors import RecipeError
+from ..ops.arrays import Array
+from .statistics import Statistic
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The values a number may take: low ≤ x ≤ high, without the ends named in `open_ends`."""
+
+    low: float = float("-inf")
+    high: float = float("inf")
+    open_low: bool = False
+
+    def __contains__(self, x: float) -> bool:
+        return (self.low < x if self.open_low else self.low <= x) and x <= self.high
+
+    def __str__(self) -> str:
+        low = "(" if self.open_low or self.low == float("-inf") else "["
+        return f"{low}{self.low:g}, {self.high:g}" + (")" if self.high == float("inf") else "]")
+
+
+Share = Annotated[float, Interval(0, 1, open_low=True)]
+"""A share of entries: above 0, at most 1."""
+
+Shares = Annotated[float | Sequence[float], Interval(0, 1, open_low=True)]
+"""A share of entries for all tasks, or one a task: above 0, at most 1."""
+
+Rests = Annotated[float | Sequence[float], Interval(0, 1)]
+"""A share that may be nothing, for all tasks or one a task: from 0 to 1."""
+
+
+def each(value: float | Sequence[float], task: int) -> float:
+    """Return a task's own value of a setting that may be one number or one a task.
+
+    >>> each(0.5, 1), each([0.1, 0.2], 1)
+    (0.5, 0.2)
+    """
+    return float(value[task] if isinstance(value, Sequence) else value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a method must be given. The planner reads it; the conformance suite tests it.
+
+    space: `delta` methods get fine-tuned minus base, `weight` methods the weights themselves.
+    scope: `entry`: any slice of a tensor will do (the statistics given). `tensor`: the whole tensor at once.
+    tasks: how many models it takes.
+    weighted: whether each model may carry a weight.
+    chance: it draws random words, and takes them as `chance`.
+    statistics: numbers about whole tensors that a first pass finds, by the name of the argument that takes them.
+    coefficients: for methods whose result is a weighted sum Σ c_t x_t: (weights, settings and statistics) → c. The
+        stream then goes from stored inputs to the stored result in one pass.
+    """
+
+    space: Literal["weight", "delta"]
+    scope: Literal["entry", "tensor"] = "entry"
+    tasks: range = range(1, 100_000)
+    weighted: bool = True
+    chance: bool = False
+    coefficients: Callable[..., npt.NDArray[np.float64]] | None = None
+    statistics: Mapping[str, Statistic] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One keyword of a method: its default and what it may be."""
+
+    name: str
+    default: Any
+    kind: type
+    choices: tuple[Any, ...] = ()
+    interval: Interval | None = None
+    per_task: bool = False
+
+    def check(self, value: Any) -> Any:
+        """Return the value in the setting's type.
+
+        Raises:
+            RecipeError: of another type, or outside what is allowed.
+        """
+        if self.per_task and isinstance(value, list | tuple):
+            return tuple(self.check(v) for v in value)
+        if self.choices:
+            if value not in self.choices:
+                hint = suggest(value, self.choices)
+                raise RecipeError(f"'{self.name}' must be {self.expected()}, got {value!r}.{hint}")
+            return value
+        if self.kind is bool:
+            if not isinstance(value, bool):
+                raise RecipeError(f"'{self.name}' must be true or false, got {value!r}.")
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            raise RecipeError(f"'{self.name}' must be a number, got {value!r}.")
+        if self.interval and value not in self.interval:
+            raise RecipeError(f"'{self.name}' must be in {self.interval}, got {value!r}.")
+        return self.kind(value)
+
+    def expected(self) -> str:
+        """Return in words what the setting may be."""
+        if self.choices:
+            return "one of " + ", ".join(map(str, self.choices))
+        if self.kind is bool:
+            return "true or false"
+        return f"a number in {self.interval}" if self.interval else "a number"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table."""
+
+    name: str
+    function: Callable[..., Any]
+    needs: Needs
+    paper: str
+    laws: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """First sentence of the docstring."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
+
+    @cached_property
+    def settings(self) -> dict[str, Setting]:
+        """The keyword arguments that a recipe may set, read from the function's signature."""
+        given_by_us = {*self.needs.statistics, "chance"}
+        parameters = inspect.signature(self.function).parameters.values()
+        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in given_by_us]
+        return {p.name: _setting(p) for p in keywords}
+
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all settings, defaults filled in.
+
+        Raises:
+            RecipeError: an unknown setting (with a suggestion), or a value that is not allowed.
+        """
+        for name in settings:
+            if name not in self.settings:
+                known = ", ".join(self.settings) or "none"
+                raise RecipeError(
+                    f"'{self.name}' has no setting '{name}'.{suggest(name, self.settings)} Known: {known}."
+                )
+        return {name: s.check(settings.get(name, s.default)) for name, s in self.settings.items()}
+
+
+METHODS: dict[str, Method] = {}
+
+
+def merge_method(*, needs: Needs, paper: str, laws: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Enter the decorated function in `METHODS` under its own name, and return it untouched."""
+
+    def enter(function: F) -> F:
+        METHODS[function.__name__] = Method(function.__name__, function, needs, paper, laws)
+        return function
+
+    return enter
+
+
+def find(name: str) -> Method:
+    """Return a method by name.
+
+    Raises:
+        RecipeError: no such method; the message suggests and lists.
+    """
+    if name not in METHODS:
+        raise RecipeError(
+            f"unknown merge method {name!r}.{suggest(name, METHODS)} Known: {', '.join(sorted(METHODS))}."
+        )
+    return METHODS[name]
+
+
+def shares(weights: Float[Array, " task"]) -> npt.NDArray[np.float64]:
+    """Return the weights divided by their sum.
+
+    Raises:
+        RecipeError: they sum to 0.
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    total = float(w.sum())
+    if total == 0:
+        raise RecipeError(f"the weights {w.tolist()} sum to 0. Type 'normalize: false', or other weights.")
+    return w / total
+
+
+def suggest(word: Any, known: Any) -> str:
+    """Return " Did you mean 'x'?" where some known word is near, else nothing.
+
+    >>> suggest("tise", ["ties", "linear"])
+    " Did you mean 'ties'?"
+    """
+    near = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _setting(p: inspect.Parameter) -> Setting:
+    annotation, interval = p.annotation, None
+    if get_origin(annotation) is Annotated:
+        annotation, interval = get_args(annotation)[:2]
+    if get_origin(annotation) is Literal:
+        return Setting(p.name, p.default, str, get_args(annotation))
+    if isinstance(annotation, UnionType):
+        return Setting(p.name, p.default, float, interval=interval, per_task=True)
+    return Setting(p.name, p.default, annotation, interval=interval)

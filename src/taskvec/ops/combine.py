@@ -1,0 +1,95 @@
+"""Add up a stack of tensors: with weights, or only where their signs agree."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from .arrays import Array, namespace
+from .kernels import fused_for
+
+Elect = Literal["sum", "weighted", "count"]
+Combine = Literal["mean", "sum", "count"]
+Tied = Literal["zero", "positive"]
+
+
+def weighted_sum(stack: Float[Array, " task *shape"], weights: Float[Array, " task"]) -> Float[Array, "*shape"]:
+    """Add tensors with a weight each, one after the other, in the stack's own precision.
+
+        out = w_0 x_0 + w_1 x_1 + …        left to right, every product and sum rounded once
+
+    >>> weighted_sum(np.array([[1.0, 2.0], [10.0, 20.0]]), np.array([1.0, 0.5]))
+    array([ 6., 12.])
+    """
+    w = np.asarray(weights, dtype=np.float64).tolist()
+    if fused := fused_for(stack):
+        return fused.weighted_sum(stack, w)
+    xp = namespace(stack)
+    w = [xp.asarray(x, dtype=stack.dtype) for x in w]
+    out = w[0] * stack[0]
+    for t in range(1, stack.shape[0]):
+        out = out + w[t] * stack[t]
+    return out
+
+
+def elect_and_average(
+    stack: Float[Array, " task *shape"],
+    weights: Float[Array, " task"],
+    *,
+    elect: Elect = "sum",
+    combine: Combine = "mean",
+    tied: Tied = "zero",
+) -> Float[Array, "*shape"]:
+    """Elect a sign for each entry, then average the tensors that have it.
+
+        x_t = sign(w_t) stack_t                                     a negative weight turns its tensor around
+        vote = Σ x_t  |  Σ |w_t| x_t  |  Σ sign(x_t)                `elect`: sum, weighted, count
+        s = sign(vote), where sign(0) = 0 or +1                     `tied`: zero, positive
+        A = {t : sign(x_t) = s ≠ 0}
+        out = Σ_A |w_t| x_t / Σ_A |w_t|  |  Σ_A |w_t| x_t  |  Σ_A |w_t| x_t / #A     `combine`: mean, sum, count
+
+    Zero: an entry that nobody has, or whose vote is tied under `tied="zero"`, comes out as 0.
+
+    >>> elect_and_average(np.array([[3.0, 0.0], [1.0, -4.0]]), np.ones(2))
+    array([ 2., -4.])
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    size, side = np.abs(w).tolist(), np.where(w < 0, -1.0, 1.0).tolist()
+    if fused := fused_for(stack):
+        return fused.elect_and_average(stack, size, side, elect, combine, tied)
+    xp = namespace(stack)
+    size = [xp.asarray(x, dtype=stack.dtype) for x in size]
+    zero, one = xp.zeros_like(stack[0]), xp.ones_like(stack[0])
+    vote = zero
+    for t, flip in enumerate(side):
+        x = flip * stack[t]
+        vote = vote + (xp.sign(x) if elect == "count" else size[t] * x if elect == "weighted" else x)
+    winner = xp.sign(vote)
+    if tied == "positive":
+        winner = xp.where(winner == 0, one, winner)
+    total, share = zero, zero
+    for t, flip in enumerate(side):
+        x = flip * stack[t]
+        agrees = (xp.sign(x) == winner) & (x != 0)
+        total = total + xp.where(agrees, size[t] * x, zero)
+        share = share + xp.where(agrees, one if combine == "count" else size[t] * one, zero)
+    if combine == "sum":
+        return total
+    return xp.where(share == 0, zero, total / xp.where(share == 0, one, share))
+
+
+def add_scaled(
+    base: Float[Array, "*shape"], delta: Float[Array, "*shape"], scale: float = 1.0
+) -> Float[Array, "*shape"]:
+    """Move a base along a delta: base + λ delta, and the base's very bits where λ delta is zero.
+
+    Zero: where λ delta = ±0 the result is the base itself, so that -0.0 stays -0.0 and λ = 0 changes no bit.
+
+    >>> add_scaled(np.array([1.0, -0.0]), np.array([2.0, 0.0]), 0.5)
+    array([ 2., -0.])
+    """
+    if fused := fused_for(base, delta):
+        return fused.add_scaled(base, delta, scale)
+    xp = namespace(base)
+    step = xp.asarray(scale, dtype=base.dtype) * delta
+    return xp.where(step == 0, base, base + step)

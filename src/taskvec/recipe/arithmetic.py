@@ -1,0 +1,146 @@
+"""One slice: from the stored bits of every input to the stored bits of the result."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import NumbersError
+from ..ops import floats
+from ..ops.chance import Chance, words
+from ..ops.slices import Finished, Stored, finish, gather, mix
+from ..store.dtypes import LONG_NAMES
+from ..store.tensors import TensorInfo
+from .inputs import Input
+from .plan import Plan, Unit
+
+Rows = npt.NDArray[np.floating]
+
+
+class Scratch:
+    """A thread's buffers, made once and used again for every slice."""
+
+    def __init__(self, tasks: int, size: int) -> None:
+        """Room for `tasks` rows and a reference of up to `size` entries, and for a result."""
+        self.tasks, self.size = tasks, size
+        self.out = np.empty(8 * size, np.uint8)
+        self._buffers: dict[np.dtype, Rows] = {}
+
+    def rows(self, unit: Unit, count: int) -> tuple[Rows, Rows]:
+        """Return (task, count) rows and one more, as contiguous arrays in the unit's precision."""
+        buffer = self._buffers.get(unit.numpy)
+        if buffer is None:
+            buffer = self._buffers[unit.numpy] = np.empty((self.tasks + 1) * self.size, unit.numpy)
+        return buffer[: self.tasks * count].reshape(self.tasks, count), buffer[self.tasks * count :][:count]
+
+
+class Arithmetic:
+    """The maths of a plan, on slices. Called by many threads, each with its own scratch."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Take the plan, and look up once where every tensor lies."""
+        self.plan = plan
+        self.base = plan.base if plan.method.needs.space == "delta" else None
+        self.careful = plan.recipe.nonfinite == "refuse"
+        # Models of equal content share their random words, so what names a model is its content.
+        self.keys = tuple(m.fingerprint for m in plan.models)
+
+    def stored(self, model: Input, unit: Unit, start: int, stop: int) -> Stored:
+        """Return a slice of an input, read into memory; a view of the file."""
+        info = model.checkpoint.info(unit.name)
+        model.checkpoint.files.load(info, start, stop)
+        return Stored(model.checkpoint.files.raw(info, start, stop), info.dtype, model.kind == "delta")
+
+    def forget(self, unit: Unit, start: int, stop: int) -> None:
+        """Let go of the pages of a slice."""
+        for model in self.plan.inputs:
+            model.checkpoint.files.forget(model.checkpoint.info(unit.name), start, stop)
+
+    def _inputs(self, unit: Unit, start: int, stop: int) -> tuple[list[Stored], Stored | None]:
+        base = self.stored(self.base, unit, start, stop) if self.base else None
+        return [self.stored(model, unit, start, stop) for model in self.plan.models], base
+
+    def read(self, unit: Unit, start: int, stop: int, scratch: Scratch) -> tuple[Rows, Rows]:
+        """Return every input's slice as a row, and the reference's; task vectors where the method wants those.
+
+        Raises:
+            NumbersError: NaN or Inf in an input, unless they may pass.
+        """
+        rows, reference = scratch.rows(unit, stop - start)
+        finite = gather(*self._inputs(unit, start, stop), rows, reference)
+        if not finite and self.careful:
+            self.blame(unit)
+        return rows, reference
+
+    def sample(self, unit: Unit, raws: list[floats.Raw], infos: list[TensorInfo], base: floats.Raw) -> Rows:
+        """Return a few entries of every input, as `read` would give them."""
+        inputs = [
+            Stored(raw, info.dtype, model.kind == "delta")
+            for raw, info, model in zip(raws, infos, self.plan.models, strict=True)
+        ]
+        rows, reference = np.empty((len(raws), base.size), unit.numpy), np.empty(base.size, unit.numpy)
+        origin = Stored(base, self.base.checkpoint.info(unit.name).dtype) if self.base else None
+        gather(inputs, origin, rows, reference)
+        return rows
+
+    def chance(self, unit: Unit, start: int) -> Chance:
+        """Return the random words of a slice."""
+        return Chance(self.plan.recipe.seed, self.keys, unit.name, start)
+
+    def merge(self, unit: Unit, start: int, stop: int, statistics: Mapping[str, Any], scratch: Scratch) -> Finished:
+        """Return the stored bits of a merged slice (in the scratch), and what rounding cost.
+
+        Raises:
+            NumbersError: NaN or Inf in an input, or a result that the stored type cannot hold.
+        """
+        needs = self.plan.method.needs
+        scale = unit.scale if self.base else None
+        drawn = self._rounding_words(unit, start, stop)
+        weights = np.array(unit.weights)
+        if needs.coefficients:
+            factors = needs.coefficients(weights, **unit.settings, **statistics)
+            inputs, base = self._inputs(unit, start, stop)
+            done = mix(inputs, base, factors.tolist(), scale, unit.dtype, unit.numpy, drawn, scratch.out)
+        else:
+            rows, reference = self.read(unit, start, stop, scratch)
+            extra = {"chance": self.chance(unit, start)} if needs.chance else {}
+            merged = self.plan.method.function(rows, weights, **unit.settings, **statistics, **extra)
+            done = finish(merged, reference, scale, unit.dtype, drawn, scratch.out)
+        if self.careful and not np.isfinite(done.lost + done.moved):
+            self._explain(unit, done)
+        return done
+
+    def _rounding_words(self, unit: Unit, start: int, stop: int) -> npt.NDArray[np.uint16] | None:
+        if self.plan.recipe.rounding == "nearest":
+            return None
+        return words(f"{self.plan.recipe.seed}\0rounding\0{unit.name}", start, stop - start)
+
+    def _explain(self, unit: Unit, done: Finished) -> None:
+        """A sum of squares is not finite: because of an input, of the stored type, or only the sum is too large?"""
+        over = floats.nonfinite(floats.widen(done.raw, unit.dtype, np.float64))
+        if not over:
+            return
+        self._blame_an_input(unit)
+        raise NumbersError(
+            f"{over} merged entries of '{unit.name}' exceed what {LONG_NAMES[unit.dtype]} can hold. "
+            f"Type 'dtype: bfloat16' or 'dtype: float32', or smaller weights."
+        )
+
+    def blame(self, unit: Unit) -> NoReturn:
+        """Say which input holds NaN or Inf in a tensor, and how many."""
+        self._blame_an_input(unit)
+        raise NumbersError(f"merging '{unit.name}' overflows {unit.numpy.name}, though every input is finite.")
+
+    def _blame_an_input(self, unit: Unit) -> None:
+        for model in self.plan.inputs:
+            info = model.checkpoint.info(unit.name)
+            bad, step = 0, 1 << 20
+            for start in range(0, info.count, step):
+                raw = model.checkpoint.files.raw(info, start, min(start + step, info.count))
+                bad += floats.nonfinite(floats.widen(raw, info.dtype, unit.numpy))
+            if bad:
+                raise NumbersError(
+                    f"'{unit.name}' in {model.name} holds {bad} NaN or Inf among {info.count} entries. "
+                    f"Mend that model, or type 'nonfinite: pass' to merge them as they are."
+                )

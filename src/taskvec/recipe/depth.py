@@ -1,0 +1,86 @@
+"""Where a tensor stands in the model's depth, and what a value is there."""
+
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ..errors import RecipeError
+
+LAYER = re.compile(r"(?:^|\.)(\d+)(?=\.|$)")
+
+
+def layer_of(name: str) -> tuple[str, int] | None:
+    """Return (the stack's prefix, the layer's number), from the first number in a name; None outside of layers.
+
+    >>> layer_of("model.layers.12.mlp.up_proj.weight"), layer_of("model.norm.weight")
+    (('model.layers', 12), None)
+    """
+    match = LAYER.search(name)
+    return (name[: match.start()], int(match.group(1))) if match else None
+
+
+class Depth:
+    """The stacks of layers of a model, and interpolation over them.
+
+    A list of numbers is spread evenly over the layers of a stack: the first layer takes the first, the last layer
+    the last, those between are interpolated. A tensor outside the layers (an embedding, a final norm, a head) takes
+    the first number; so does mergekit.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Count the layers of each stack."""
+        self.layers: dict[str, int] = {}
+        for place in map(layer_of, names):
+            if place:
+                self.layers[place[0]] = max(self.layers.get(place[0], 0), place[1] + 1)
+
+    def of(self, name: str) -> float:
+        """Return how deep a tensor stands, from 0 (first layer, or outside) to 1 (last layer)."""
+        place = layer_of(name)
+        if place is None:
+            return 0.0
+        count = self.layers.get(place[0], 1)
+        return place[1] / (count - 1) if count > 1 else 1.0
+
+    def at(self, value: Any, name: str) -> Any:
+        """Return what a value is for a tensor: a list of numbers interpolated, anything else itself.
+
+        >>> Depth(["h.0.w", "h.1.w", "h.2.w"]).at([0, 1], "h.1.w")
+        0.5
+        """
+        if not isinstance(value, list):
+            return value
+        place = self.of(name) * (len(value) - 1)
+        low = min(int(place), len(value) - 1)
+        high = min(low + 1, len(value) - 1)
+        return (1 - (place - low)) * value[low] + (place - low) * value[high]
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Tell whether a glob matches a whole name."""
+    return fnmatchcase(name, pattern)
+
+
+def in_layers(name: str, layers: str | int | None) -> bool:
+    """Tell whether a tensor lies in a layer, or in a range of layers with both ends.
+
+    >>> in_layers("h.3.w", "0-3"), in_layers("h.4.w", "0-3"), in_layers("head", None)
+    (True, False, True)
+
+    Raises:
+        RecipeError: neither a number nor a range.
+    """
+    if layers is None:
+        return True
+    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(layers))
+    if not match or int(match.group(2) or match.group(1)) < int(match.group(1)):
+        raise RecipeError(f"'layers' must be a layer or a range such as '0-3', got {layers!r}.")
+    place = layer_of(name)
+    return place is not None and int(match.group(1)) <= place[1] <= int(match.group(2) or match.group(1))
+
+
+def unmatched(patterns: Sequence[str], names: Iterable[str]) -> str | None:
+    """Return the first glob that matches no name."""
+    names = list(names)
+    return next((p for p in patterns if not any(matches(n, p) for n in names)), None)

@@ -1,0 +1,156 @@
+"""The files around the weights: index, config, tokenizer, model card, receipt."""
+
+import json
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from .._version import __version__
+from ..ops.kernels import in_use
+from ..store.card import card
+from ..store.dtypes import LONG_NAMES, is_float
+from ..store.hashes import sha256
+from ..store.sidecars import config_text, copy_sidecars
+from ..store.writer import sync_folder, write_whole
+from .journal import NAME as JOURNAL
+from .journal import Journal
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from .run import Stream
+
+
+def write_folder(
+    plan: Plan, folder: Path, name: str, state: "Stream", journal: Journal, seconds: float
+) -> dict[str, Any]:
+    """Write everything but the weights into the staged folder, and return the receipt."""
+    model = plan.reference.checkpoint
+    copy_sidecars(model.folder, tokenizer_folder(plan), folder)
+    if index := plan.layout.index():
+        write_whole(folder / "model.safetensors.index.json", index)
+    if model.config:
+        write_whole(folder / "config.json", config_text(model.config, _stored_dtype(plan)))
+    rounding = rounding_report(plan, journal)
+    facts = receipt(plan, state, rounding, seconds)
+    write_whole(folder / "README.md", _card(plan, name, rounding))
+    facts["files"] = _files(plan, folder, state.hasher.join())
+    write_whole(folder / "receipt.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    (folder / JOURNAL).unlink()
+    sync_folder(folder)
+    return facts
+
+
+def tokenizer_folder(plan: Plan) -> Path | None:
+    """Return the folder whose tokenizer the recipe names."""
+    if plan.recipe.tokenizer == "base":
+        return plan.reference.checkpoint.folder
+    return Path(plan.recipe.tokenizer)
+
+
+def _stored_dtype(plan: Plan) -> str | None:
+    """Return the float type that most stored entries have."""
+    counts: dict[str, int] = {}
+    for unit in plan.units:
+        if is_float(unit.dtype):
+            counts[unit.dtype] = counts.get(unit.dtype, 0) + unit.count
+    return LONG_NAMES[max(counts, key=lambda code: counts[code])] if counts else None
+
+
+def rounding_report(plan: Plan, journal: Journal) -> dict[str, Any]:
+    """Return how much of the merged task vector the stored type lost: |stored - merged| / |merged - reference|.
+
+    The reference is the base or, without one, the first model. Tensors that hardly moved lose most; the worst are
+    listed.
+    """
+    lines = journal.finished.values()
+    lost, moved = sum(line["lost"] for line in lines), sum(line["moved"] for line in lines)
+    worst = sorted((_ratio(x["lost"], x["moved"]), x["unit"]) for x in lines if x["moved"] > 0)[::-1][:5]
+    return {
+        "dtype": _stored_dtype(plan),
+        "mode": plan.recipe.rounding,
+        "lost": _ratio(lost, moved),
+        "task_vector_norm": moved**0.5,
+        "worst": [{"tensor": name, "lost": ratio} for ratio, name in worst],
+    }
+
+
+def _ratio(lost: float, moved: float) -> float:
+    return float((lost / moved) ** 0.5) if moved > 0 else 0.0
+
+
+def receipt(plan: Plan, state: "Stream", rounding: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return what was done, with what, and what it took."""
+    return {
+        "taskvec": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "method": plan.method.name,
+        "paper": plan.method.paper,
+        "recipe": plan.recipe.model_dump(mode="json", exclude_defaults=True),
+        "seed": plan.recipe.seed,
+        "inputs": [
+            {
+                "role": i.role,
+                "kind": i.kind,
+                "path": i.name,
+                "fingerprint": i.fingerprint,
+                "bytes": i.checkpoint.nbytes,
+            }
+            for i in plan.inputs
+        ],
+        "kinship": [{"model": k.model, "cosine": k.cosine, "relative_norm": k.relative_norm} for k in plan.kinship],
+        "notes": plan.notes,
+        "tensors": {
+            "merged": sum(u.merged for u in plan.units),
+            "copied": [u.name for u in plan.units if not u.merged],
+        },
+        "rounding": rounding,
+        "bytes": {"read": state.bytes_read, "written": plan.layout.nbytes},
+        "seconds": round(seconds, 3),
+        "resumed": state.journal.resumed,
+        "memory": {"peak_anonymous": state.peak, "planned": plan.budget.peak},
+        "threads": plan.budget.threads,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    out = {"python": platform.python_version(), "kernels": in_use()}
+    for package in ("numpy", "numba", "torch", "transformers"):
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+def _files(plan: Plan, folder: Path, hashes: dict[str, str]) -> dict[str, Any]:
+    out = {f.name: {"bytes": f.nbytes, "sha256": hashes[f.name]} for f in plan.layout.files}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = str(path.relative_to(folder))
+        if name not in out and name != JOURNAL:
+            out[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    return out
+
+
+def _card(plan: Plan, name: str, rounding: dict[str, Any]) -> str:
+    recipe = yaml.safe_dump(plan.recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    facts = [
+        f"{len(plan.models)} models" + (f" on the base `{_title(plan.base.name)}`" if plan.base else ""),
+        f"stored as {rounding['dtype']}, rounded to {rounding['mode']}; rounding lost {rounding['lost']:.2%} of the "
+        f"merged task vector",
+    ]
+    names = list(dict.fromkeys(_title(i.name) for i in plan.inputs))
+    return card(title=name, base_models=names, method=plan.method.name, recipe=recipe, facts=facts)
+
+
+def _title(path: str) -> str:
+    """Return what to call a model: its hub id where the folder lies in a hub cache, else the folder's own name."""
+    resolved = Path(path).resolve()
+    for part in resolved.parts:
+        if part.startswith("models--"):
+            return part.removeprefix("models--").replace("--", "/")
+    return resolved.name

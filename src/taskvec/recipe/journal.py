@@ -1,0 +1,62 @@
+"""What is done, written down after it is safe, so that an interrupted run continues where it was."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+
+NAME = "journal.jsonl"
+
+
+class Journal:
+    """One JSON line a finished tensor, after a first line that names the plan.
+
+    A line is written only once the tensor's bytes are on the disk. A torn last line (power loss) is dropped.
+    """
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        """Open the journal in a folder, or begin one.
+
+        Raises:
+            OutputError: the folder holds the unfinished work of another plan.
+        """
+        self.path = folder / NAME
+        self.finished: dict[str, dict[str, Any]] = {}
+        self.resumed = self.path.exists()
+        if self.resumed:
+            self._read(digest)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        if not self.resumed:
+            self._append([{"plan": digest}])
+
+    def _read(self, digest: str) -> None:
+        whole, _, torn = self.path.read_bytes().rpartition(b"\n")
+        if torn:
+            os.truncate(self.path, len(whole) + 1 if whole else 0)
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if not lines:
+            self.resumed = False
+            return
+        if lines[0].get("plan") != digest:
+            raise OutputError(
+                f"{self.path.parent} holds an unfinished merge of another recipe, or of inputs that have changed. "
+                f"Finish that one with its own command, or type --restart to begin anew."
+            )
+        self.finished = {line["unit"]: line for line in lines[1:]}
+
+    def add(self, lines: list[dict[str, Any]]) -> None:
+        """Write down finished tensors; their bytes must be on the disk already."""
+        self._append(lines)
+        self.finished |= {line["unit"]: line for line in lines}
+
+    def _append(self, lines: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        while text:
+            text = text[os.write(self._fd, text) :]
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)

@@ -1,0 +1,137 @@
+"""The whole job: a recipe and models in, one loadable model folder out."""
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import MismatchError, OutputError
+from ..store.hashes import known_hashes, sha256
+from ..store.writer import ShardWriter, sync_folder
+from .finish import write_folder
+from .journal import Journal
+from .plan import Plan
+from .progress import Progress, Silent
+from .run import stream
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a merge did: the folder it wrote, and the facts of receipt.json."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+
+def staging_folder(out: Path) -> Path:
+    """Return where an output grows until it is whole: a hidden folder beside it."""
+    return out.parent / f".{out.name}.partial"
+
+
+def run(
+    plan: Plan, out: str | Path, *, force: bool = False, restart: bool = False, progress: Progress | None = None
+) -> Receipt:
+    """Merge as planned and write the folder `out`.
+
+    The output grows in a hidden folder beside `out` and takes its name in one rename, so `out` is there whole or not
+    at all. An interrupted run leaves the hidden folder; the same call continues from its journal and gives the same
+    bytes.
+
+    Args:
+        plan: from `make_plan`.
+        out: the folder to write. It must not exist (or be empty), unless `force`.
+        force: replace an existing output once the new one is whole.
+        restart: throw away the unfinished work of an earlier run.
+        progress: told how far the run is.
+
+    Raises:
+        OutputError: the output exists, or cannot be written.
+        NumbersError: NaN or Inf in an input, or a result that the stored type cannot hold.
+    """
+    began = time.monotonic()
+    out, progress = Path(os.path.abspath(out)), progress or Silent()
+    _check_output(out, force)
+    _check_hashes(plan, progress)
+    staging = _stage(plan, out, restart)
+    journal = Journal(staging, plan.digest())
+    try:
+        with ShardWriter(staging, plan.layout) as writer:
+            state = stream(plan, writer, journal, progress)
+            writer.finish()
+    finally:
+        journal.close()
+    facts = write_folder(plan, staging, out.name, state, journal, time.monotonic() - began)
+    _put_in_place(staging, out)
+    return Receipt(out, facts)
+
+
+def _check_output(out: Path, force: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file; the output is a folder. Choose another name.")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise OutputError(f"{out} exists and is not empty. Choose another folder, or type --force to replace it.")
+
+
+def _check_hashes(plan: Plan, progress: Progress) -> None:
+    """Compare the inputs' files with the hashes that are known of them."""
+    files = sorted({info.file for i in plan.inputs for info in i.checkpoint.tensors.values()})
+    known = {} if "hashes" in plan.recipe.allow else known_hashes(files)
+    if not known:
+        return
+    done = 0
+    progress.begin("checking known hashes", sum(f.stat().st_size for f in known))
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress.advance(done)
+
+    try:
+        for file, expected in known.items():
+            if (actual := sha256(file, advance)) != expected:
+                raise MismatchError(
+                    f"{file} is damaged: its SHA-256 is {actual[:12]}…, known is {expected[:12]}…. "
+                    f"Get the file again, or type 'allow: [hashes]'."
+                )
+    finally:
+        progress.end()
+
+
+def _stage(plan: Plan, out: Path, restart: bool) -> Path:
+    staging = staging_folder(out)
+    if restart and staging.exists():
+        shutil.rmtree(staging)
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(staging).free
+    except OSError as exc:
+        raise OutputError(f"{out.parent} cannot be written: {exc.strerror}. Choose another output folder.") from exc
+    held = sum(p.stat().st_blocks * 512 for p in staging.iterdir())
+    if plan.layout.nbytes > free + held:
+        if not any(staging.iterdir()):
+            staging.rmdir()
+        raise OutputError(
+            f"{out.parent} has {free / 1e9:.2f} GB free and the output takes {plan.layout.nbytes / 1e9:.2f} GB. "
+            f"Make room or choose another output folder."
+        )
+    return staging
+
+
+def _put_in_place(staging: Path, out: Path) -> None:
+    """Rename the finished folder; an output it replaces is moved aside first and removed last."""
+    old = out.parent / f".{out.name}.replaced"
+    if old.exists():
+        shutil.rmtree(old)
+    if out.exists():
+        os.rename(out, old)
+    try:
+        os.rename(staging, out)
+    except OSError:
+        if old.exists():
+            os.rename(old, out)
+        raise
+    sync_folder(out.parent)
+    if old.exists():
+        shutil.rmtree(old)

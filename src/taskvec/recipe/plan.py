@@ -1,0 +1,266 @@
+"""The plan of a merge, made from headers: every refusal, every number of every tensor, memory, and the output's layout."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._version import __version__
+from ..errors import MismatchError, RecipeError
+from ..merge import Method, find
+from ..ops.kernels import in_use
+from ..store.dtypes import LONG_NAMES, NAMES, is_float
+from ..store.layout import Layout, OutTensor, lay_out
+from ..store.tensors import TensorInfo
+from .budget import Budget, make_budget
+from .depth import Depth, in_layers, matches, unmatched
+from .inputs import Input, check_copied, check_not_an_input, check_spaces, check_tensors, check_tokenizers, open_input
+from .kinship import Kinship, check_kinship
+from .schema import Recipe
+
+WHOLE_MODEL = ""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One tensor of the output, and what is done to it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    work: str
+    merged: bool
+    group: str = WHOLE_MODEL
+    weights: tuple[float, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    scale: float = 1.0
+
+    @property
+    def count(self) -> int:
+        """Number of entries."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def numpy(self) -> np.dtype:
+        """What arithmetic is done in."""
+        return np.dtype(np.float64 if self.work == "F64" else np.float32)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A merge that may be run."""
+
+    recipe: Recipe
+    method: Method
+    base: Input | None
+    models: tuple[Input, ...]
+    units: tuple[Unit, ...]
+    layout: Layout
+    budget: Budget
+    kinship: list[Kinship]
+    notes: list[str]
+
+    @property
+    def reference(self) -> Input:
+        """The base, or the first model: whose names, shapes, types and files the output takes."""
+        return self.base or self.models[0]
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Everything that is read."""
+        return (self.base, *self.models) if self.base else self.models
+
+    @property
+    def passes(self) -> int:
+        """How often the inputs are read: once, and once more for a first pass that finds statistics."""
+        return 2 if self.method.needs.statistics else 1
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that will be read, if no pass has to be repeated."""
+        return sum(self.sources_bytes(unit) * (self.passes if unit.merged else 1) for unit in self.units)
+
+    def sources_bytes(self, unit: Unit) -> int:
+        """Return the bytes of all inputs of one unit."""
+        return self._bytes_of[unit.name]
+
+    @cached_property
+    def _bytes_of(self) -> dict[str, int]:
+        return {u.name: sum(info.nbytes for info in self.sources(u) if info) for u in self.units}
+
+    def sources(self, unit: Unit) -> list[TensorInfo | None]:
+        """Return where a unit's inputs lie, the reference's alone for a tensor that is copied."""
+        inputs = self.inputs if unit.merged else (self.reference,)
+        return [i.checkpoint.resolve(unit.name) for i in inputs]
+
+    def digest(self) -> str:
+        """Return a hash of everything that decides the output's bytes; a journal belongs to one digest."""
+        facts: dict[str, Any] = {
+            "version": __version__,
+            "method": self.method.name,
+            "inputs": [i.fingerprint for i in self.inputs],
+            "files": [_stamp(i) for i in self.inputs],
+            "units": [asdict(u) for u in self.units],
+            "headers": [hashlib.sha256(f.header).hexdigest() for f in self.layout.files],
+            "rounding": self.recipe.rounding,
+            "seed": self.recipe.seed,
+            "nonfinite": self.recipe.nonfinite,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _stamp(model: Input) -> list[tuple[str, int, int]]:
+    files = sorted({info.file for info in model.checkpoint.tensors.values()})
+    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+
+
+def make_plan(
+    recipe: Recipe, out: Path | None = None, *, memory: int = 512_000_000, threads: int | None = None, slice_: int = 0
+) -> Plan:
+    """Plan a merge from headers and a sample; refuse here whatever can be refused.
+
+    Args:
+        recipe: what to merge.
+        out: the output folder, which must not be an input.
+        memory: bytes of anonymous memory the run may take.
+        threads: threads to use; all cores when not given.
+        slice_: entries worked on at a time; chosen when 0. It does not change the result.
+
+    Raises:
+        RecipeError: the recipe asks for something impossible.
+        StoreError: an input that cannot be read, or inputs that do not belong together.
+    """
+    method = find(recipe.method)
+    base, models = _open(recipe, method)
+    if out is not None:
+        check_not_an_input(out, [i.checkpoint.path for i in (*models, *([base] if base else []))])
+    reference = base or models[0]
+    check_spaces(base, models, method.needs.space, method.name)
+    others = models if base else models[1:]
+    dropped = check_tensors(reference, others, recipe)
+    notes = [f"'{name}' is left out, as 'ignore' says." for name in dropped]
+    notes += check_tokenizers(reference, others, recipe)
+    check_copied(reference, others, recipe)
+    kinship = check_kinship(reference, others, "unrelated" in recipe.allow)
+    units = _units(recipe, method, reference, models)
+    tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
+    layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"})
+    budget = make_budget(method.needs, len(models), units, memory, threads, slice_)
+    return Plan(recipe, method, base, tuple(models), tuple(units), layout, budget, kinship, notes)
+
+
+def _open(recipe: Recipe, method: Method) -> tuple[Input | None, list[Input]]:
+    needs = method.needs
+    if needs.space == "delta" and recipe.base is None:
+        raise RecipeError(f"'{method.name}' merges task vectors and needs the base they start from. Type 'base: …'.")
+    if needs.space == "weight" and recipe.base is not None:
+        raise RecipeError(
+            f"'{method.name}' merges whole models and takes no base. Remove 'base', or list that model under 'models'."
+        )
+    if len(recipe.models) not in needs.tasks:
+        bounds = f"{needs.tasks.start}" if needs.tasks.stop - needs.tasks.start == 1 else f"{needs.tasks.start} or more"
+        raise RecipeError(f"'{method.name}' takes {bounds} models, got {len(recipe.models)}.")
+    if not needs.weighted and any(m.weight != 1 for m in recipe.models):
+        raise RecipeError(f"'{method.name}' takes no weights: it finds its own numbers. Remove 'weight'.")
+    if needs.space == "weight" and (recipe.scale != 1 or any(o.scale is not None for o in recipe.overrides)):
+        raise RecipeError(f"'{method.name}' merges whole models, so there is no task vector to scale. Remove 'scale'.")
+    base = open_input(recipe.base, "base") if recipe.base else None
+    return base, [open_input(m.model, "model") for m in recipe.models]
+
+
+def _units(recipe: Recipe, method: Method, reference: Input, models: Sequence[Input]) -> list[Unit]:
+    names = list(reference.checkpoint.tensors)
+    depth = Depth(names)
+    everything = {*names, *(n for m in models for n in m.checkpoint.tensors)}
+    if pattern := unmatched(recipe.ignore, everything):
+        raise RecipeError(f"'ignore: {pattern}' matches no tensor. The first of them is '{names[0]}'.")
+    for override in recipe.overrides:
+        if not any(matches(n, override.match) and in_layers(n, override.layers) for n in names):
+            raise RecipeError(f"the override 'match: {override.match}', 'layers: {override.layers}' matches no tensor.")
+        if override.weights is not None and len(override.weights) != len(models):
+            raise RecipeError(f"an override gives {len(override.weights)} weights for {len(models)} models.")
+    units = [_unit(recipe, method, depth, reference, models, name) for name in names]
+    _check_whole_model(method, units)
+    return units
+
+
+def _unit(
+    recipe: Recipe, method: Method, depth: Depth, reference: Input, models: Sequence[Input], name: str
+) -> Unit:
+    info = reference.checkpoint.tensors[name]
+    ignored = any(matches(name, p) for p in recipe.ignore)
+    code = NAMES[recipe.dtype] if recipe.dtype and is_float(info.dtype) else info.dtype
+    merged = is_float(info.dtype) and not ignored
+    found = [m.checkpoint.resolve(name) for m in models] if merged else []
+    work = "F64" if any(i is not None and i.dtype == "F64" for i in [info, *found]) else "F32"
+    if not merged:
+        return Unit(name, info.shape, code, work, merged=False)
+    weights, settings, scale = _numbers(recipe, method, depth, name)
+    tensor_wide = "scope" not in method.settings or settings["scope"] == "tensor"
+    group = name if tensor_wide else WHOLE_MODEL
+    return Unit(name, info.shape, code, work, True, group, weights, settings, scale)
+
+
+def _numbers(
+    recipe: Recipe, method: Method, depth: Depth, name: str
+) -> tuple[tuple[float, ...], dict[str, Any], float]:
+    weights = [m.weight for m in recipe.models]
+    settings = dict(recipe.settings)
+    own = [dict(m.settings) for m in recipe.models]
+    scale = recipe.scale
+    for override in recipe.overrides:
+        if matches(name, override.match) and in_layers(name, override.layers):
+            weights = override.weights or weights
+            settings |= override.settings
+            scale = scale if override.scale is None else override.scale
+    given = {k: depth.at(v, name) for k, v in settings.items()}
+    for key in dict.fromkeys(k for mine in own for k in mine):
+        if key in method.settings and not method.settings[key].per_task:
+            raise RecipeError(f"'{key}' is one for all models; set it under 'settings', not under a model.")
+        shared = given.get(key, method.settings[key].default if key in method.settings else None)
+        given[key] = tuple(depth.at(mine.get(key, shared), name) for mine in own)
+    return tuple(float(depth.at(w, name)) for w in weights), method.check(given), float(depth.at(scale, name))
+
+
+def _check_whole_model(method: Method, units: Sequence[Unit]) -> None:
+    """A statistic over the whole model needs the same settings and precision everywhere."""
+    shared = [u for u in units if u.merged and u.group == WHOLE_MODEL]
+    if not method.needs.statistics or not shared:
+        return
+    if any(u.settings != shared[0].settings for u in shared):
+        raise RecipeError(
+            f"the settings of '{method.name}' differ between tensors, but 'scope: model' ranks all tensors together. "
+            f"Type 'scope: tensor'."
+        )
+    if any(u.work != shared[0].work for u in shared):
+        raise MismatchError("'scope: model' cannot rank float64 and float32 tensors together. Type 'scope: tensor'.")
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """Return the plan in plain data, for a table or JSON."""
+    merged = [u for u in plan.units if u.merged]
+    return {
+        "method": plan.method.name,
+        "inputs": [
+            {"role": i.role, "path": i.name, "bytes": i.checkpoint.nbytes, "fingerprint": i.fingerprint}
+            for i in plan.inputs
+        ],
+        "kinship": [asdict(k) for k in plan.kinship],
+        "tensors": {"merged": len(merged), "copied": len(plan.units) - len(merged)},
+        "dtypes": sorted({LONG_NAMES.get(u.dtype, u.dtype) for u in plan.units}),
+        "bytes": {"read": plan.bytes_read, "written": plan.layout.nbytes},
+        "passes": plan.passes,
+        "files": [{"name": f.name, "bytes": f.nbytes, "tensors": len(f.tensors)} for f in plan.layout.files],
+        "memory": {"peak": plan.budget.peak, "limit": plan.budget.limit},
+        "threads": plan.budget.threads,
+        "slice": plan.budget.slice,
+        "kernels": in_use(),
+        "cores": os.cpu_count(),
+        "notes": plan.notes,
+    }

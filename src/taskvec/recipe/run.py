@@ -1,0 +1,233 @@
+"""Run a plan: threads over slices, a journal behind them, and one rename at the end."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import TaskVecError
+from ..ops.floats import Raw, narrow, widen
+from ..ops.slices import Finished
+from ..store.tensors import TensorInfo
+from ..store.writer import ShardWriter
+from .arithmetic import Arithmetic, Scratch
+from .hasher import Hasher
+from .journal import Journal
+from .memory import anonymous_bytes
+from .plan import Plan, Unit
+from .progress import Progress
+from .schedule import Group, Schedule, Work
+
+SAMPLE = 1 << 16
+SAMPLE_CHUNK = 64
+LOOK_AHEAD = 64_000_000
+JOURNAL_EVERY = 2.0
+
+
+@dataclass
+class Sums:
+    """What a unit's slices add up to, and how many of its entries are written."""
+
+    written: int = 0
+    lost: float = 0.0
+    moved: float = 0.0
+
+
+@dataclass
+class Stream:
+    """The state of a run, shared by its threads."""
+
+    plan: Plan
+    writer: ShardWriter
+    journal: Journal
+    arithmetic: Arithmetic
+    hasher: Hasher
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    sums: dict[str, Sums] = field(default_factory=dict)
+    fresh: list[dict[str, Any]] = field(default_factory=list)
+    bytes_read: int = 0
+    peak: int = 0
+
+    def search(self, work: Work, scratch: Scratch) -> None:
+        """Show a slice to a group's statistics."""
+        rows, _ = self.arithmetic.read(work.unit, work.start, work.stop, scratch)
+        settings, chance = work.unit.settings, self.arithmetic.chance(work.unit, work.start)
+        for name, statistic in self.plan.method.needs.statistics.items():
+            search = work.group.searches[name]
+            if not search.settled:
+                seen = search.look(statistic.prepare(rows, settings, chance))
+                with self.lock:
+                    search.add(work.start, seen)
+        self._read_more(work)
+
+    def merge(self, work: Work, scratch: Scratch) -> None:
+        """Merge a slice and write it."""
+        unit = work.unit
+        if unit.merged:
+            statistics = {name: search.value for name, search in work.group.searches.items()}
+            done = self.arithmetic.merge(unit, work.start, work.stop, statistics, scratch)
+        else:
+            done = Finished(self._copy(unit, work.start, work.stop), 0.0, 0.0)
+        self.writer.write(unit.name, work.start, done.raw)
+        self._read_more(work)
+        with self.lock:
+            sums = self.sums.setdefault(unit.name, Sums())
+            sums.written += work.stop - work.start
+            sums.lost += done.lost
+            sums.moved += done.moved
+            if sums.written >= unit.count:
+                self.fresh.append({"unit": unit.name, "lost": sums.lost, "moved": sums.moved})
+                self.hasher.written(unit.name)
+
+    def _copy(self, unit: Unit, start: int, stop: int) -> Raw:
+        checkpoint = self.plan.reference.checkpoint
+        info = checkpoint.info(unit.name)
+        checkpoint.files.load(info, start, stop)
+        raw = checkpoint.files.raw(info, start, stop)
+        return raw if info.dtype == unit.dtype else narrow(widen(raw, info.dtype, unit.numpy), unit.dtype)
+
+    def _read_more(self, work: Work) -> None:
+        if work.unit.merged:
+            self.arithmetic.forget(work.unit, work.start, work.stop)
+        got = self.plan.sources_bytes(work.unit) * (work.stop - work.start) // max(work.unit.count, 1)
+        with self.lock:
+            self.bytes_read += got
+
+    def begin(self, group: Group) -> None:
+        """Start the statistics of a group, with a sample to guide them."""
+        for name, statistic in self.plan.method.needs.statistics.items():
+            if not group.units[0].merged:
+                continue
+            total = sum(u.count for u in group.units)
+            rows = self._sample(group, total)
+            settings = group.units[0].settings
+            rows = statistic.prepare(rows, settings, self.arithmetic.chance(group.units[0], 0))
+            group.searches[name] = statistic.search(
+                len(rows), total, rows.dtype, settings, rows, self.plan.budget.bins
+            )
+
+    def _sample(self, group: Group, total: int) -> np.ndarray[Any, Any]:
+        parts = []
+        wanted = min(SAMPLE * (4 if len(group.units) > 1 else 1), total)
+        for unit in group.units:
+            chunks = max(1, round(wanted * unit.count / total / SAMPLE_CHUNK)) if unit.count else 0
+            infos = [m.checkpoint.info(unit.name) for m in self.plan.models]
+            raws = [_spread(m.checkpoint.raw(unit.name), chunks) for m in self.plan.models]
+            base = _spread(self.plan.reference.checkpoint.raw(unit.name), chunks)
+            parts.append(self.arithmetic.sample(unit, raws, infos, base))
+        return np.concatenate(parts, axis=1)
+
+    def flush(self) -> None:
+        """Make what is written durable, then write down which tensors are done."""
+        with self.lock:
+            fresh, self.fresh = self.fresh, []
+        if fresh:
+            self.writer.sync()
+            self.journal.add(fresh)
+
+
+def _spread(raw: Raw, chunks: int) -> Raw:
+    """Return `chunks` short runs of entries spread evenly over a tensor; all of it if it is small."""
+    step = raw.size // max(chunks, 1)
+    if step <= SAMPLE_CHUNK:
+        return raw
+    return np.ascontiguousarray(raw[: step * chunks].reshape(chunks, step)[:, :SAMPLE_CHUNK]).reshape(-1)
+
+
+def stream(plan: Plan, writer: ShardWriter, journal: Journal, progress: Progress) -> Stream:
+    """Merge every unit of a plan that the journal does not have yet.
+
+    Raises:
+        TaskVecError: what went wrong; everything finished before is in the journal.
+        KeyboardInterrupt: likewise.
+    """
+    todo = [u for u in plan.units if u.name not in journal.finished]
+    state = Stream(plan, writer, journal, Arithmetic(plan), Hasher(writer, set(journal.finished), plan.budget.threads))
+    schedule = Schedule(_groups(todo, plan), lambda u: plan.budget.slice, state.begin, plan.budget.threads)
+    progress.begin("merging", sum(plan.sources_bytes(u) * (plan.passes if u.merged else 1) for u in todo))
+    workers = [threading.Thread(target=_work, args=(schedule, state), daemon=True) for _ in range(plan.budget.threads)]
+    ahead = threading.Thread(target=_look_ahead, args=(schedule, state, todo), daemon=True)
+    try:
+        with _stopping(schedule, [*workers, ahead]):
+            _watch(workers, schedule, state, progress)
+        if schedule.failure:
+            raise schedule.failure
+        state.hasher.join()
+    finally:
+        state.hasher.stop()
+        state.flush()
+        progress.end()
+    return state
+
+
+def _groups(todo: list[Unit], plan: Plan) -> list[Group]:
+    """Group what shares statistics; without statistics every tensor stands alone."""
+    groups: dict[str, list[Unit]] = {}
+    for unit in todo:
+        shared = unit.merged and plan.method.needs.statistics
+        groups.setdefault(unit.group if shared else f"={unit.name}", []).append(unit)
+    if "" in groups:  # a statistic over the whole model counts what is already merged, too
+        groups[""] = [u for u in plan.units if u.merged and u.group == ""]
+    return [Group(units) for units in groups.values()]
+
+
+@contextmanager
+def _stopping(schedule: Schedule, threads: list[threading.Thread]) -> Iterator[None]:
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        schedule.stop()
+        for thread in threads:
+            thread.join()
+
+
+def _work(schedule: Schedule, state: Stream) -> None:
+    plan = state.plan
+    scratch = Scratch(len(plan.models), plan.budget.slice)
+    while work := schedule.next():
+        try:
+            (state.search if work.search else state.merge)(work, scratch)
+        except BaseException as exc:
+            if isinstance(exc, TaskVecError):
+                exc.add_note(f"while merging '{work.unit.name}' by '{plan.method.name}'")
+            schedule.fail(exc)
+            return
+        schedule.done(work)
+
+
+def _look_ahead(schedule: Schedule, state: Stream, todo: list[Unit]) -> None:
+    """Have the disk read what comes next while the threads calculate."""
+    asked = 0
+    for unit in todo:
+        for info, files in _ranges(state.plan, unit):
+            while asked > state.bytes_read + LOOK_AHEAD and not (schedule.stopped or schedule.failure):
+                time.sleep(0.005)
+            if schedule.stopped or schedule.failure:
+                return
+            files(info, 0, info.count)
+            asked += info.nbytes * (state.plan.passes if unit.merged else 1)
+
+
+def _ranges(plan: Plan, unit: Unit) -> list[tuple[TensorInfo, Callable[[TensorInfo, int, int], None]]]:
+    inputs = plan.inputs if unit.merged else (plan.reference,)
+    found = [(i.checkpoint.resolve(unit.name), i.checkpoint.files.expect) for i in inputs]
+    return [(info, expect) for info, expect in found if info]
+
+
+def _watch(workers: list[threading.Thread], schedule: Schedule, state: Stream, progress: Progress) -> None:
+    """Show progress, keep the journal, and note the peak of memory while the threads work."""
+    written_down = time.monotonic()
+    while any(worker.is_alive() for worker in workers):
+        workers[0].join(0.05) if workers[0].is_alive() else time.sleep(0.05)
+        progress.advance(state.bytes_read)
+        state.peak = max(state.peak, anonymous_bytes())
+        if time.monotonic() - written_down > JOURNAL_EVERY and not schedule.failure:
+            state.flush()
+            written_down = time.monotonic()

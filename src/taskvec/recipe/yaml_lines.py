@@ -1,0 +1,84 @@
+"""Read YAML and remember on which line everything stands."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ..errors import RecipeError
+
+Path = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers: 1e-5 is a number, and yes/no/on/off are words."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}  # fmt: skip
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed document, its name, and the line of every key and item."""
+
+    data: Any
+    name: str
+    lines: dict[Path, int]
+
+    def at(self, path: Path) -> str:
+        """Return `file:line` of the nearest thing that stands somewhere."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return f"{self.name}:{self.lines.get(path, 1)}"
+
+
+def parse(text: str, name: str) -> Document:
+    """Read one YAML document.
+
+    Raises:
+        RecipeError: not YAML, several documents, or a key given twice; with file and line.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise RecipeError(f"{name}:1: the recipe is empty. Type e.g. 'method: ties', 'base: …' and 'models: …'.")
+        lines: dict[Path, int] = {}
+        _walk(node, (), lines, name)
+        return Document(loader.construct_document(node), name, lines)
+    except yaml.MarkedYAMLError as exc:
+        line = exc.problem_mark.line + 1 if exc.problem_mark else 1
+        raise RecipeError(f"{name}:{line}: not valid YAML: {exc.problem or exc.context}.") from exc
+    except yaml.YAMLError as exc:
+        raise RecipeError(f"{name}: not valid YAML: {exc}.") from exc
+    finally:
+        loader.dispose()
+
+
+def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], name: str) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, key.value)
+            if inner in lines:
+                raise RecipeError(
+                    f"{name}:{key.start_mark.line + 1}: '{key.value}' is given twice, first on line {lines[inner]}."
+                )
+            lines[inner] = key.start_mark.line + 1
+            _walk(value, inner, lines, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            lines[(*path, i)] = item.start_mark.line + 1
+            _walk(item, (*path, i), lines, name)

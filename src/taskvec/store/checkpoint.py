@@ -1,0 +1,114 @@
+"""A checkpoint: a read-only mapping from names to tensors, read when asked for."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FormatError, MismatchError
+from ..ops.floats import Raw
+from .bridge import to_torch
+from .formats import read
+from .tensors import Files, TensorInfo
+
+if TYPE_CHECKING:
+    import torch
+
+OUTPUT_HEADS = ("lm_head.weight", "embed_out.weight", "cls.predictions.decoder.weight", "output.weight")
+INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "shared.weight", "embed_in.weight")
+
+
+class Checkpoint(Mapping[str, "torch.Tensor"]):
+    """The tensors of a model on disk: one file, a sharded index, or a model folder.
+
+    Opening reads headers only. `checkpoint[name]` reads one tensor into a torch tensor of the stored dtype; `raw`
+    gives a slice of its bits without a copy. Closing (or leaving the `with`) unmaps the files.
+
+    Tied weights: where config.json says `tie_word_embeddings` and the output head is not stored, `resolve` answers
+    a request for the head with the input embedding.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open the checkpoint at `path`.
+
+        Raises:
+            StoreError: nothing there, or not a checkpoint.
+            FormatError: a header that does not hold.
+        """
+        self.path = Path(path)
+        found = read(self.path)
+        self.tensors: dict[str, TensorInfo] = found.tensors
+        self.folder = found.folder
+        self.metadata = found.metadata
+        self.config = _read_config(found.folder)
+        self.files = Files()
+
+    def resolve(self, name: str) -> TensorInfo | None:
+        """Return where a tensor lies, following the tie of the output head, or None."""
+        if name in self.tensors:
+            return self.tensors[name]
+        return self.tensors.get(self.tied_to(name) or "")
+
+    def tied_to(self, name: str) -> str | None:
+        """Return the stored input embedding that the config ties an output head to, or None."""
+        if name not in OUTPUT_HEADS or not self.config.get("tie_word_embeddings"):
+            return None
+        return next((n for n in self.tensors if n.endswith(INPUT_EMBEDDINGS)), None)
+
+    def raw(self, name: str, start: int = 0, stop: int | None = None) -> Raw:
+        """Return entries `start` … `stop` of a tensor, flat: a view of the file's bits (bf16 as uint16)."""
+        return self.files.raw(self.info(name), start, stop)
+
+    def info(self, name: str) -> TensorInfo:
+        """Return what the header says of a tensor (or of the one it is tied to).
+
+        Raises:
+            MismatchError: no such tensor.
+        """
+        info = self.resolve(name)
+        if info is None:
+            raise MismatchError(f"{self.path} has no tensor '{name}'.")
+        return info
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(info.nbytes for info in self.tensors.values())
+
+    def close(self) -> None:
+        """Unmap the files."""
+        self.files.close()
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __getitem__(self, name: str) -> "torch.Tensor":
+        if name not in self.tensors:
+            raise KeyError(name)
+        info = self.tensors[name]
+        return to_torch(self.files.raw(info), info.dtype, info.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({str(self.path)!r}, {len(self)} tensors, {self.nbytes / 1e9:.3f} GB)"
+
+
+def _read_config(folder: Path | None) -> dict[str, Any]:
+    path = folder / "config.json" if folder else None
+    if path is None or not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError as exc:
+        raise FormatError(f"{path} is damaged: {exc}.") from exc
+    if not isinstance(config, dict):
+        raise FormatError(f"{path} is damaged: expected a JSON object, got {type(config).__name__}.")
+    return config

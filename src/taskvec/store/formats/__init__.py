@@ -1,0 +1,31 @@
+"""Reading checkpoints, one file a format.
+
+A format is a module with `matches(path) -> bool` and `read(path) -> Found`. To add one, write the file and name it
+in `FORMATS`; the first that matches reads.
+"""
+
+from pathlib import Path
+from types import ModuleType
+
+from ...errors import StoreError
+from . import folder, safetensors_file, sharded_index
+from .found import Found
+
+FORMATS: tuple[ModuleType, ...] = (safetensors_file, sharded_index, folder)
+
+
+def read(path: Path) -> Found:
+    """Read the headers of a checkpoint of any known format; no tensor is read."""
+    if not path.exists():
+        raise StoreError(f"{path} does not exist. Give a .safetensors file, its .index.json, or a model folder.")
+    for form in FORMATS:
+        if form.matches(path):
+            found: Found = form.read(path)
+            return found
+    raise StoreError(
+        f"{path} is not a checkpoint that can be read: expected a .safetensors file, a "
+        f"*.safetensors.index.json, or a folder holding one of them."
+    )
+
+
+__all__ = ["FORMATS", "Found", "read"]

@@ -1,0 +1,120 @@
+"""What a header tells about a tensor, and the bytes behind it."""
+
+import mmap
+import os
+import threading
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import FormatError, StoreError
+from ..ops.floats import Raw
+from .dtypes import BITS, size_of
+
+MADV_POPULATE_READ = 22
+"""Linux 5.14: read pages in and map them, and answer with an error (not a signal) when that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor on disk: its name, type and shape, and where its bytes lie in which file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    begin: int
+
+    @property
+    def count(self) -> int:
+        """Number of entries."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes."""
+        return size_of(self.dtype, self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes an entry takes."""
+        return BITS[self.dtype].itemsize
+
+
+class Files:
+    """Read-only memory maps of files, opened when first asked for, shared by threads, closed together."""
+
+    def __init__(self) -> None:
+        self._maps: dict[Path, mmap.mmap] = {}
+        self._lock = threading.Lock()
+
+    def map(self, path: Path) -> mmap.mmap:
+        """Return the map of a whole file."""
+        with self._lock:
+            if path not in self._maps:
+                try:
+                    with path.open("rb") as file:
+                        self._maps[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                except (OSError, ValueError) as exc:
+                    raise StoreError(f"{path} cannot be read: {exc}") from exc
+            return self._maps[path]
+
+    def raw(self, info: TensorInfo, start: int = 0, stop: int | None = None) -> Raw:
+        """Return entries `start` … `stop` of a tensor, flat, as a read-only view of the file. Nothing is copied."""
+        stop = info.count if stop is None else stop
+        kind = BITS[info.dtype]
+        if stop <= start:
+            return np.empty(0, kind)
+        begin = info.begin + start * kind.itemsize
+        nbytes = (stop - start) * kind.itemsize
+        view = np.frombuffer(self.map(info.file), np.uint8, nbytes, begin)
+        # A file may place a tensor at an odd offset; numpy then reads it correctly but slowly, so copy it.
+        return view.view(kind) if begin % kind.itemsize == 0 else view.copy().view(kind)
+
+    def load(self, info: TensorInfo, start: int, stop: int) -> None:
+        """Read a range into memory now; a file that shrank or cannot be read is an error, not a crash."""
+        self._advise(info, start, stop, MADV_POPULATE_READ)
+
+    def expect(self, info: TensorInfo, start: int, stop: int) -> None:
+        """Tell the system that a range will be read soon, so that the disk begins."""
+        self._advise(info, start, stop, mmap.MADV_WILLNEED)
+
+    def forget(self, info: TensorInfo, start: int, stop: int) -> None:
+        """Give a range's pages back; the system keeps them cached, this process no longer counts them."""
+        self._advise(info, start, stop, mmap.MADV_DONTNEED, inner=True)
+
+    def _advise(self, info: TensorInfo, start: int, stop: int, advice: int, inner: bool = False) -> None:
+        if stop <= start:
+            return
+        begin, end = info.begin + start * info.itemsize, info.begin + stop * info.itemsize
+        page = mmap.PAGESIZE
+        begin = -(-begin // page) * page if inner else begin // page * page
+        end = end // page * page if inner else end
+        if end <= begin:
+            return
+        try:
+            self.map(info.file).madvise(advice, begin, end - begin)
+        except OSError as exc:
+            if advice == MADV_POPULATE_READ and exc.errno not in (22, 38):
+                raise StoreError(f"{info.file} cannot be read at '{info.name}': {os.strerror(exc.errno or 0)}") from exc
+
+    def close(self) -> None:
+        """Unmap what nobody holds a view of any more."""
+        with self._lock:
+            for mapped in self._maps.values():
+                try:
+                    mapped.close()
+                except BufferError:
+                    continue  # a view of it is still alive; it is unmapped when that goes
+            self._maps.clear()
+
+
+def check_file_size(path: Path, least: int) -> None:
+    """Refuse a file that is shorter than its header promises."""
+    size = path.stat().st_size
+    if size < least:
+        raise FormatError(
+            f"{path} is truncated: its header promises {least} bytes, the file has {size}. Download it again."
+        )

@@ -1,0 +1,123 @@
+"""Writing tensors at their final place in files that do not look finished until they are."""
+
+import errno
+import os
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from ..errors import OutputError
+from ..ops.floats import Raw
+from .layout import Layout, OutFile
+
+PARTIAL = ".partial"
+
+
+class ShardWriter:
+    """Preallocated files of a layout, written at any offset by any thread, and named only when whole.
+
+    Until `finish`, each file carries the ending `.partial`. Leaving the `with` after an error leaves them so.
+    """
+
+    def __init__(self, folder: Path, layout: Layout) -> None:
+        """Create (or reopen) the files and claim all the space they will need.
+
+        Raises:
+            OutputError: the disk is full, or the folder cannot be written.
+        """
+        self.folder = folder
+        self.layout = layout
+        self._file_of = {t.name: f for f in layout.files for t in f.tensors}
+        self._fds: dict[str, int] = {}
+        try:
+            for file in layout.files:
+                self._fds[file.name] = self._open(file)
+        except BaseException:
+            self.close()
+            raise
+
+    def path(self, file: OutFile) -> Path:
+        """Return where a file lies while it is written."""
+        return self.folder / (file.name + PARTIAL)
+
+    def _open(self, file: OutFile) -> int:
+        path = self.path(file)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as exc:
+            raise _output_error(path, exc) from exc
+        try:
+            os.posix_fallocate(fd, 0, file.nbytes)
+            os.pwrite(fd, file.header, 0)
+        except OSError as exc:
+            os.close(fd)
+            if exc.errno == errno.EFBIG:
+                raise OutputError(
+                    f"{path} may not grow to {file.nbytes} bytes here. Type a smaller shard size."
+                ) from exc
+            raise _output_error(path, exc) from exc
+        return fd
+
+    def write(self, name: str, start: int, raw: Raw) -> None:
+        """Write entries of a tensor, from entry `start` on."""
+        file = self._file_of[name]
+        data = memoryview(np.ascontiguousarray(raw)).cast("B")
+        at = file.begins[name] + start * raw.itemsize
+        try:
+            while data:
+                done = os.pwrite(self._fds[file.name], data, at)
+                data, at = data[done:], at + done
+        except OSError as exc:
+            raise _output_error(self.path(file), exc) from exc
+
+    def sync(self) -> None:
+        """Return when everything written so far is on the disk."""
+        for name, fd in self._fds.items():
+            try:
+                os.fdatasync(fd)
+            except OSError as exc:
+                raise _output_error(self.folder / (name + PARTIAL), exc) from exc
+
+    def finish(self) -> None:
+        """Make everything durable and give the files their names."""
+        self.sync()
+        self.close()
+        for file in self.layout.files:
+            os.replace(self.path(file), self.folder / file.name)
+
+    def close(self) -> None:
+        """Close the files, finished or not."""
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _output_error(path: Path, exc: OSError) -> OutputError:
+    reason = "the disk is full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else exc.strerror
+    return OutputError(f"{path.parent} cannot be written: {reason}. Make room or choose another output folder.")
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder are on the disk."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    beside = path.with_name(f".{path.name}{PARTIAL}")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
