@@ -1,1 +1,116 @@
-"""taskvec: task vectors, computed, measured, combined and applied."""
+"""taskvec: task vectors, computed, measured, combined and applied.
+
+    import taskvec as tv
+
+    tau = tv.diff("base", "math") * 0.4 - tv.diff("base", "toxic")
+    tau.save("edit.tv")
+    tv.apply(tau, "base", out="edited")
+
+    plan = tv.make_plan(tv.load_recipe("recipe.yaml")[0])
+    tv.run(plan, "merged")
+
+Names are imported when first used, so `import taskvec` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .errors import (
+        FormatError,
+        MismatchError,
+        MissingExtraError,
+        NumbersError,
+        OutputError,
+        RecipeError,
+        StoreError,
+        TaskVecError,
+    )
+    from .merge import METHODS, Method, Needs, merge_method
+    from .merge.methods import (
+        breadcrumbs,
+        dare_linear,
+        dare_ties,
+        linear,
+        model_stock,
+        slerp,
+        task_arithmetic,
+        ties,
+    )
+    from .ops.chance import Chance
+    from .recipe.apply import apply
+    from .recipe.load import load_recipe
+    from .recipe.merge import Receipt, run
+    from .recipe.plan import Plan, describe, make_plan
+    from .recipe.schema import Recipe
+    from .recipe.verify import verify
+    from .store import Checkpoint, TaskVector, diff, fingerprint
+
+_PLACES = {
+    ".errors": (
+        "FormatError MismatchError MissingExtraError NumbersError OutputError RecipeError StoreError TaskVecError"
+    ),
+    ".merge": "METHODS Method Needs merge_method",
+    ".merge.methods": "breadcrumbs dare_linear dare_ties linear model_stock slerp task_arithmetic ties",
+    ".ops.chance": "Chance",
+    ".recipe.apply": "apply",
+    ".recipe.load": "load_recipe",
+    ".recipe.merge": "Receipt run",
+    ".recipe.plan": "Plan describe make_plan",
+    ".recipe.schema": "Recipe",
+    ".recipe.verify": "verify",
+    ".store": "Checkpoint TaskVector diff fingerprint",
+}
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
+
+__all__ = [
+    "METHODS",
+    "Chance",
+    "Checkpoint",
+    "FormatError",
+    "Method",
+    "MismatchError",
+    "MissingExtraError",
+    "Needs",
+    "NumbersError",
+    "OutputError",
+    "Plan",
+    "Receipt",
+    "Recipe",
+    "RecipeError",
+    "StoreError",
+    "TaskVecError",
+    "TaskVector",
+    "__version__",
+    "apply",
+    "breadcrumbs",
+    "dare_linear",
+    "dare_ties",
+    "describe",
+    "diff",
+    "fingerprint",
+    "linear",
+    "load_recipe",
+    "make_plan",
+    "merge_method",
+    "model_stock",
+    "run",
+    "slerp",
+    "task_arithmetic",
+    "ties",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACE_OF:
+        raise AttributeError(f"module 'taskvec' has no attribute {name!r}")
+    value = getattr(import_module(_PLACE_OF[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

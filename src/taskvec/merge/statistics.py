@@ -43,7 +43,7 @@ class Statistic(Protocol):
 
     def search(
         self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Rows, max_bins: int = MAX_BINS
-    ) -> Search:
+    ) -> Any:
         """Begin. `sample` holds some entries of each task: a hint, without effect on the value."""
 
     def prepare(self, rows: Rows, settings: Settings, chance: Any) -> Rows:

@@ -60,7 +60,8 @@ def narrow(x: Float[np.ndarray, " n"], code: str, words: UInt16[np.ndarray, " n"
     """
     if code == "BF16":
         if words is None and (fused := fused_for(x)):
-            return fused.narrow_bf16(x)
+            stored: Raw = fused.narrow_bf16(x)
+            return stored
         return _narrow_bf16(x, words)
     target = np.dtype({"F64": np.float64, "F32": np.float32, "F16": np.float16}[code])
     with np.errstate(over="ignore"):

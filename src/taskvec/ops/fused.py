@@ -11,18 +11,22 @@ from typing import Any
 import numba as nb
 import numpy as np
 import numpy.typing as npt
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _numba_intrinsic
 
 F32 = npt.NDArray[np.float32]
 
 _exact: Callable[..., Any] = nb.njit(nogil=True, cache=True, error_model="numpy")
 _reordered: Callable[..., Any] = nb.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})
 
+# numba's functions are typed by numba, not by Python; here they may take and return what they like.
+_intrinsic: Callable[..., Any] = _numba_intrinsic
+_carray: Any = nb.carray
+
 STRIP = 2048
 """Entries worked on at a time, so that running sums stay in the innermost cache."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def _pointer(typing_context: Any, address: Any) -> Any:
     """Turn an address into a pointer, so that a loop over inputs needs no loop over Python objects."""
     del typing_context
@@ -35,7 +39,7 @@ def _pointer(typing_context: Any, address: Any) -> Any:
     return types.voidptr(address), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def _as_float(typing_context: Any, bits: Any) -> Any:
     """Read 32 bits as a float32."""
     del typing_context
@@ -49,7 +53,7 @@ def _as_float(typing_context: Any, bits: Any) -> Any:
     return types.float32(bits), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic
 def _as_bits(typing_context: Any, number: Any) -> Any:
     """Read a float32 as 32 bits."""
     del typing_context
@@ -397,12 +401,12 @@ def gram_block(rows: F32) -> npt.NDArray[np.float64]:
 
 @_exact
 def _bf16(address: np.uint64, begin: int, count: int) -> npt.NDArray[np.uint16]:
-    return nb.carray(_pointer(address + np.uint64(2 * begin)), count, np.uint16)
+    return _carray(_pointer(address + np.uint64(2 * begin)), count, np.uint16)
 
 
 @_exact
 def _f32(address: np.uint64, begin: int, count: int) -> F32:
-    return nb.carray(_pointer(address + np.uint64(4 * begin)), count, np.float32)
+    return _carray(_pointer(address + np.uint64(4 * begin)), count, np.float32)
 
 
 @_reordered

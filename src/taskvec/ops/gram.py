@@ -43,7 +43,8 @@ def total(parts: Iterable[Float64[np.ndarray, "task task"]]) -> Float64[np.ndarr
 def _block(rows: Float[np.ndarray, "task n"]) -> Float64[np.ndarray, "task task"]:
     """Add products in `LANES` running sums, then the lanes in order: what the fused kernel does too."""
     if fused := fused_for(rows):
-        return fused.gram_block(rows)
+        block: Float64[np.ndarray, "task task"] = fused.gram_block(rows)
+        return block
     wide = rows.astype(np.float64)
     tasks, n = wide.shape
     out = np.empty((tasks, tasks))

@@ -63,7 +63,8 @@ def kth_largest(stack: Float[Array, " task *shape"], k: int) -> Float[np.ndarray
 def magnitude_bits(x: Float[np.ndarray, "*shape"]) -> npt.NDArray[np.unsignedinteger]:
     """Return the bits of |x|, which are ordered as the magnitudes are."""
     kind: type[np.unsignedinteger] = np.uint32 if x.dtype == np.float32 else np.uint64
-    return x.view(kind) & kind(np.iinfo(kind).max >> 1)
+    bits: npt.NDArray[np.unsignedinteger] = x.view(kind) & kind(np.iinfo(kind).max >> 1)
+    return bits
 
 
 @dataclass
@@ -124,7 +125,8 @@ class KthLargest:
     def look(self, block: Float[np.ndarray, " n"]) -> tuple[int, npt.NDArray[np.unsignedinteger]]:
         """Return how many entries of a block lie above the bracket, and the patterns of those inside."""
         if fused := fused_for(block):
-            return fused.look(block, self.low, self.high)
+            seen: tuple[int, npt.NDArray[np.unsignedinteger]] = fused.look(block, self.low, self.high)
+            return seen
         patterns = magnitude_bits(block)
         inside = (patterns >= self.kind(self.low)) & (patterns <= self.kind(self.high))
         return int(np.count_nonzero(patterns > self.kind(self.high))), patterns[inside]

@@ -147,7 +147,7 @@ def check_not_an_input(out: Path, paths: Sequence[Path]) -> None:
     for path in paths:
         real = path.resolve()
         folder = real if real.is_dir() else real.parent
-        if out == real or out == folder or folder in out.parents or out in real.parents:
+        if out in (real, folder) or folder in out.parents or out in real.parents:
             raise RecipeError(f"the output {out} would lie over the input {path}. Choose another output folder.")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from ..errors import RecipeError
 from .mergekit import is_mergekit, translate
 from .schema import Recipe, resolve_paths, validate
-from .yaml_lines import Document, parse
+from .yaml_lines import parse
 
 
 def load_recipe(path: str | Path) -> tuple[Recipe, list[str]]:
@@ -32,14 +32,6 @@ def load_recipe(path: str | Path) -> tuple[Recipe, list[str]]:
 
 
 def _mergekit_paths(recipe: Recipe, folder: Path) -> Recipe:
-    beside = resolve_paths(recipe, folder)
-    names = [recipe.base, *(m.model for m in recipe.models)]
-    found = [beside.base, *(m.model for m in beside.models)]
-    if all(
-        name is None or not Path(name).exists() or Path(f or "").exists() for name, f in zip(names, found, strict=True)
-    ):
-        return beside
-    return resolve_paths(recipe, Path())
-
-
-__all__ = ["Document", "load_recipe"]
+    """Take paths from the working folder if they all exist there, else from the recipe's."""
+    names = [name for name in (recipe.base, *(m.model for m in recipe.models)) if name]
+    return resolve_paths(recipe, Path() if all(Path(name).exists() for name in names) else folder)

@@ -1,4 +1,4 @@
-"""The plan of a merge, made from headers: every refusal, every number of every tensor, memory, and the output's layout."""
+"""The plan of a merge, made from headers: refusals, the numbers of every tensor, memory, the output's layout."""
 
 import hashlib
 import json
@@ -190,9 +190,7 @@ def _units(recipe: Recipe, method: Method, reference: Input, models: Sequence[In
     return units
 
 
-def _unit(
-    recipe: Recipe, method: Method, depth: Depth, reference: Input, models: Sequence[Input], name: str
-) -> Unit:
+def _unit(recipe: Recipe, method: Method, depth: Depth, reference: Input, models: Sequence[Input], name: str) -> Unit:
     info = reference.checkpoint.tensors[name]
     ignored = any(matches(name, p) for p in recipe.ignore)
     code = NAMES[recipe.dtype] if recipe.dtype and is_float(info.dtype) else info.dtype

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,9 +106,7 @@ class Stream:
             rows = self._sample(group, total)
             settings = group.units[0].settings
             rows = statistic.prepare(rows, settings, self.arithmetic.chance(group.units[0], 0))
-            group.searches[name] = statistic.search(
-                len(rows), total, rows.dtype, settings, rows, self.plan.budget.bins
-            )
+            group.searches[name] = statistic.search(len(rows), total, rows.dtype, settings, rows, self.plan.budget.bins)
 
     def _sample(self, group: Group, total: int) -> np.ndarray[Any, Any]:
         parts = []

@@ -96,7 +96,7 @@ class Recipe(Strict):
         default_factory=list, description="Checks that may fail: unrelated models, differing tokenizers, known hashes."
     )
     tokenizer: str = Field("base", description="Whose tokenizer is copied: 'base', or one of the models' paths.")
-    output: Output = Field(default_factory=Output, description="How the result is written.")
+    output: Output = Field(default_factory=lambda: Output.model_validate({}), description="How the result is written.")
 
 
 def validate(document: Document) -> Recipe:

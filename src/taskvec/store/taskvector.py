@@ -32,7 +32,9 @@ F32 = npt.NDArray[np.float32]
 class Source(Protocol):
     """Something that knows entries of a task vector."""
 
-    checkpoint: Checkpoint
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The file it comes from."""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of the tensors it has."""

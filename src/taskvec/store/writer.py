@@ -62,7 +62,7 @@ class ShardWriter:
     def write(self, name: str, start: int, raw: Raw) -> None:
         """Write entries of a tensor, from entry `start` on."""
         file = self._file_of[name]
-        data = memoryview(np.ascontiguousarray(raw)).cast("B")
+        data = np.ascontiguousarray(raw).view(np.uint8).data
         at = file.begins[name] + start * raw.itemsize
         try:
             while data:

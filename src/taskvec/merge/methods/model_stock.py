@@ -24,9 +24,7 @@ def interpolation_ratio(gram: Float64[np.ndarray, "task task"]) -> float:
     return float(np.clip(tasks * cos / (1 + (tasks - 1) * cos), 0.0, 1.0)) if cos > 0 else 0.0
 
 
-def coefficients(
-    weights: Float[Array, " task"], *, gram: Float64[np.ndarray, "task task"]
-) -> npt.NDArray[np.float64]:
+def coefficients(weights: Float[Array, " task"], *, gram: Float64[np.ndarray, "task task"]) -> npt.NDArray[np.float64]:
     """Return the factor t / T of every task vector."""
     del weights
     return np.full(len(gram), interpolation_ratio(gram) / len(gram))

@@ -1,0 +1,18 @@
+"""The command line: parse, call one function of the library, print, exit status.
+
+Exit statuses: 0 done; 1 a bug of ours; 2 the recipe or the command; 3 a file; 4 the numbers; 130 interrupted.
+"""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command and exit."""
+    from .app import app
+    from .exits import run
+
+    sys.exit(run(app, sys.argv[1:], debug=bool(os.environ.get("TASKVEC_DEBUG"))))
+
+
+__all__ = ["main"]

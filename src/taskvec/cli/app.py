@@ -1,0 +1,190 @@
+"""The commands. Nothing heavy is imported before a command needs it: `--help` must be instant."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from .._version import __version__
+
+app = App(
+    name="taskvec",
+    version=__version__,
+    help="""Task vectors: compute, combine and apply them; merge checkpoints at the speed of the disk.
+
+    Example: `taskvec merge recipe.yaml -o merged`
+    """,
+    help_format="markdown",
+)
+
+Out = Annotated[Path, Parameter(name=["--out", "-o"], help="The folder to write.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for a script.")]
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but errors.")]
+Force = Annotated[bool, Parameter(negative="", help="Replace an existing output, once the new one is whole.")]
+Restart = Annotated[bool, Parameter(negative="", help="Throw away the unfinished work of an earlier run.")]
+Memory = Annotated[str, Parameter(help="Anonymous memory the run may take.")]
+Threads = Annotated[int | None, Parameter(help="Threads; all cores by default. The result is the same.")]
+Slice = Annotated[int, Parameter(name="--slice", help="Entries worked on at a time; the result is the same.")]
+Method = Annotated[str | None, Parameter(help="A merge method, without a recipe; see `taskvec methods`.")]
+Base = Annotated[Path | None, Parameter(help="The base, without a recipe.")]
+Set = Annotated[
+    list[str] | None,
+    Parameter(name=["--set", "-s"], negative="", help="Change a key, e.g. --set settings.density=0.3 (repeatable)."),
+]
+Terms = Annotated[
+    list[str], Parameter(allow_leading_hyphen=True, help="Weights and vectors: +0.4 math.tv -1 toxic.tv.")
+]
+Sources = Annotated[list[Path], Parameter(help="A recipe, or with --method the models.")]
+
+
+@app.command
+def merge(
+    sources: Sources,
+    /,
+    *,
+    out: Out,
+    method: Method = None,
+    base: Base = None,
+    set_: Set = None,
+    force: Force = False,
+    restart: Restart = False,
+    memory: Memory = "512MB",
+    threads: Threads = None,
+    slice_: Slice = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Merge models into one folder that any loader takes.
+
+    An interrupted merge is continued by the same command and gives the same bytes.
+
+    Example: `taskvec merge recipe.yaml -o merged`
+
+    Example: `taskvec merge --method ties --base ./base ./math ./code -o merged --set settings.density=0.3`
+    """
+    from . import merging
+
+    recipe, notes = merging.recipe_from(sources, method, base, set_ or [])
+    return merging.merge(recipe, notes, out, force, restart, memory, threads, slice_, json, quiet)
+
+
+@app.command
+def plan(
+    sources: Sources,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"], help="The folder that a merge would write.")] = None,
+    method: Method = None,
+    base: Base = None,
+    set_: Set = None,
+    memory: Memory = "512MB",
+    threads: Threads = None,
+    slice_: Slice = 0,
+    json: Json = False,
+) -> int:
+    """Print what a merge would do: tensors, bytes, memory, time; and every refusal. Reads headers and a sample only.
+
+    Example: `taskvec plan recipe.yaml`
+    """
+    from . import merging
+
+    recipe, notes = merging.recipe_from(sources, method, base, set_ or [])
+    return merging.plan(recipe, notes, out, memory, threads, slice_, json)
+
+
+@app.command
+def methods(*, json: Json = False) -> int:
+    """List the merge methods.
+
+    Example: `taskvec methods`
+    """
+    from . import describing
+
+    return describing.methods(json)
+
+
+@app.command
+def show(name: str, /, *, json: Json = False) -> int:
+    """Explain one merge method: its formula, settings and paper.
+
+    Example: `taskvec show ties`
+    """
+    from . import describing
+
+    return describing.show(name, json)
+
+
+@app.command
+def verify(folder: Path, /, *, json: Json = False, quiet: Quiet = False) -> int:
+    """Re-read a model folder: headers, known hashes, NaN and Inf, and (with transformers) that it loads.
+
+    Example: `taskvec verify merged`
+    """
+    from . import verifying
+
+    return verifying.verify(folder, json, quiet)
+
+
+@app.command
+def diff(
+    base: Path,
+    finetuned: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"], help="The file to write, ending in .tv.")],
+    dtype: Annotated[str, Parameter(help="float32 keeps every bit; bfloat16 halves the file.")] = "float32",
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Write a task vector: fine-tuned minus base.
+
+    Example: `taskvec diff ./base ./math -o math.tv`
+    """
+    from . import vectors
+
+    return vectors.diff(base, finetuned, out, dtype, force, json, quiet)
+
+
+@app.command
+def apply(
+    base: Path,
+    terms: Annotated[
+        list[str], Parameter(allow_leading_hyphen=True, help="Weights and vectors: +0.4 math.tv -1 toxic.tv.")
+    ],
+    /,
+    *,
+    out: Out,
+    dtype: Annotated[str | None, Parameter(help="What floats are stored as; the base's own by default.")] = None,
+    force: Force = False,
+    restart: Restart = False,
+    memory: Memory = "512MB",
+    threads: Threads = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Add task vectors to a base, with a weight each, and write the model.
+
+    Example: `taskvec apply ./base +0.4 math.tv -1 toxic.tv -o edited`
+    """
+    from . import merging, vectors
+
+    recipe = vectors.recipe_for(base, terms, dtype)
+    return merging.merge(recipe, [], out, force, restart, memory, threads, 0, json, quiet)
+
+
+@app.command(name="schema")
+def schema() -> int:
+    """Print the JSON schema of a recipe, for editors.
+
+    Example: `taskvec schema > recipe.schema.json`
+    """
+    from ..recipe.schema import json_schema
+
+    print(json_schema(), end="")
+    return 0
+
+
+def command_table() -> dict[str, Any]:
+    """Return the commands by name; docs and tests go through it."""
+    return {name: app[name] for name in app if not name.startswith("-")}

@@ -1,0 +1,39 @@
+"""From what went wrong to a sentence on the error stream and an exit status."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import TaskVecError
+
+INTERRUPTED = 130
+
+
+def run(app: Callable[..., Any], arguments: Sequence[str], *, debug: bool = False) -> int:
+    """Run the application and return the exit status; messages go to the error stream, without a traceback."""
+    try:
+        status = app(arguments, exit_on_error=False, print_error=False)
+    except TaskVecError as exc:
+        return _say(exc, exc.exit_status, debug)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where this one stopped.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except Exception as exc:
+        if type(exc).__module__.startswith("cyclopts"):
+            print(f"{str(exc).strip()} See 'taskvec --help'.", file=sys.stderr)
+            return 2
+        traceback.print_exc()
+        print("this is a bug in taskvec; the lines above say where.", file=sys.stderr)
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _say(exc: TaskVecError, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    else:
+        print("\n".join([str(exc), *getattr(exc, "__notes__", [])]), file=sys.stderr)
+    return status

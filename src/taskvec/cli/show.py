@@ -1,0 +1,117 @@
+"""What the commands print: numbers with units, tables, JSON, progress."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def size(count: float) -> str:
+    """Say a number of bytes.
+
+    >>> size(999), size(1_906_446_336)
+    ('999 B', '1.91 GB')
+    """
+    power = 0
+    while count >= 1000 and power < len(UNITS) - 1:
+        count, power = count / 1000, power + 1
+    return f"{count:.0f} {UNITS[power]}" if power == 0 else f"{count:.3g} {UNITS[power]}"
+
+
+def duration(seconds: float) -> str:
+    """Say a time.
+
+    >>> duration(0.42), duration(75), duration(7300)
+    ('0.4 s', '1 min 15 s', '2 h 02 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def as_json(data: Any) -> None:
+    """Print data for a script."""
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        numeric = bool(rows) and all(row[i][:1].isdigit() for row in rows)
+        out.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        out.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(out)
+
+
+class Bar:
+    """A bar with a rate and the time left, on a terminal."""
+
+    def __init__(self) -> None:
+        """Nothing is shown before `begin`."""
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import TransferSpeedColumn as Speed
+
+        left = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
+        self._columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Speed(), left)
+        self._make: Any = Progress
+        self._progress: Any = None
+
+    def begin(self, what: str, total: int) -> None:
+        """See `recipe.progress.Progress`."""
+        from rich.console import Console
+
+        self._progress = self._make(*self._columns, console=Console(stderr=True))
+        self._task = self._progress.add_task(what, total=total)
+        self._progress.start()
+
+    def advance(self, done: int) -> None:
+        """See `recipe.progress.Progress`."""
+        self._progress.update(self._task, completed=done)
+
+    def end(self) -> None:
+        """See `recipe.progress.Progress`."""
+        self._progress.stop()
+
+
+class Lines:
+    """A line every few seconds, where there is no terminal."""
+
+    EVERY = 5.0
+
+    def begin(self, what: str, total: int) -> None:
+        """See `recipe.progress.Progress`."""
+        self._what, self._total = what, max(total, 1)
+        self._began = self._said = time.monotonic()
+
+    def advance(self, done: int) -> None:
+        """See `recipe.progress.Progress`."""
+        now = time.monotonic()
+        if now - self._said < self.EVERY:
+            return
+        self._said = now
+        rate = done / (now - self._began)
+        left = (self._total - done) / rate if rate else 0.0
+        share = min(done / self._total, 1.0)
+        line = f"{self._what}: {share:.0%} of {size(self._total)}, {size(rate)}/s, {duration(max(left, 0))} left"
+        print(line, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """See `recipe.progress.Progress`."""
+
+
+def progress(quiet: bool) -> Any:
+    """Return what shows progress here: a bar, lines, or nothing."""
+    from ..recipe.progress import Silent
+
+    if quiet:
+        return Silent()
+    return Bar() if sys.stderr.isatty() else Lines()
