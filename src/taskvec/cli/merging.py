@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import RecipeError
 from ..ops import kernels
 from ..recipe.load import load_recipe
@@ -14,7 +12,7 @@ from ..recipe.merge import run
 from ..recipe.plan import Plan, describe, make_plan
 from ..recipe.probe import estimate
 from ..recipe.schema import Recipe, validate
-from ..recipe.yaml_lines import Document
+from ..recipe.yaml_lines import Document, parse
 from ..store.layout import parse_size
 from .show import as_json, duration, progress, size, table
 
@@ -47,7 +45,7 @@ def _set(data: dict[str, Any], change: str) -> None:
     place: Any = data
     for key in parents:
         place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-    value = yaml.safe_load(text)
+    value = parse(text, f"--set {path}").data
     if isinstance(place, list):
         place[int(last)] = value
     else:

@@ -58,8 +58,8 @@ def check_kinship(reference: Input, models: Sequence[Input], allowed: bool) -> l
     for k in found:
         if k.cosine < LEAST_COSINE and not allowed and (k.relative_norm > 0):
             raise MismatchError(
-                f"{k.model} does not look like a relative of {reference.name}: over a sample "
-                f"their cosine is {k.cosine:.3f} and they lie {k.relative_norm:.2f} base norms apart (fine-tunes: above 0.9). "
+                f"{k.model} does not look like a relative of {reference.name}: over a sample their cosine is "
+                f"{k.cosine:.3f} and they lie {k.relative_norm:.2f} base norms apart (fine-tunes: above 0.9). "
                 f"Name the right base, or type 'allow: [unrelated]'."
             )
     return found
