@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from types import UnionType
@@ -94,8 +94,8 @@ class Setting:
         Raises:
             RecipeError: of another type, or outside what is allowed.
         """
-        if self.per_task and isinstance(value, list | tuple):
-            return tuple(self.check(v) for v in value)
+        if self.per_task and isinstance(value, list | tuple) and value:
+            return tuple(replace(self, per_task=False).check(v) for v in value)
         if self.choices:
             if value not in self.choices:
                 hint = suggest(value, self.choices)

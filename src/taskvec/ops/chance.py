@@ -57,7 +57,8 @@ def keep_chance(density: float) -> int:
     >>> keep_chance(0.5), keep_chance(1.0), keep_chance(1e-9)
     (32768, 65536, 1)
     """
-    return max(1, min(RESOLUTION, round(density * RESOLUTION)))
+    most = RESOLUTION if density >= 1 else RESOLUTION - 1
+    return max(1, min(most, round(density * RESOLUTION)))
 
 
 def drop(

@@ -7,15 +7,22 @@ from jaxtyping import Float
 
 from .arrays import Array, namespace
 from .kernels import fused_for
+from .select import keep_between
+
+Band = tuple[Float[np.ndarray, " task"], Float[np.ndarray, " task"]]
+"""Each task's smallest and largest magnitude that is kept."""
 
 Elect = Literal["sum", "weighted", "count"]
 Combine = Literal["mean", "sum", "count"]
 Tied = Literal["zero", "positive"]
 
 
-def weighted_sum(stack: Float[Array, " task *shape"], weights: Float[Array, " task"]) -> Float[Array, "*shape"]:
+def weighted_sum(
+    stack: Float[Array, " task *shape"], weights: Float[Array, " task"], band: Band | None = None
+) -> Float[Array, "*shape"]:
     """Add tensors with a weight each, one after the other, in the stack's own precision.
 
+        x_t = stack_t, or keep_between(stack_t, band)
         out = w_0 x_0 + w_1 x_1 + …        left to right, every product and sum rounded once
 
     >>> weighted_sum(np.array([[1.0, 2.0], [10.0, 20.0]]), np.array([1.0, 0.5]))
@@ -23,8 +30,9 @@ def weighted_sum(stack: Float[Array, " task *shape"], weights: Float[Array, " ta
     """
     w = np.asarray(weights, dtype=np.float64).tolist()
     if fused := fused_for(stack):
-        return fused.weighted_sum(stack, w)
+        return fused.weighted_sum(stack, w, band)
     xp = namespace(stack)
+    stack = keep_between(stack, *band) if band else stack
     w = [xp.asarray(x, dtype=stack.dtype) for x in w]
     out = w[0] * stack[0]
     for t in range(1, stack.shape[0]):
@@ -36,13 +44,14 @@ def elect_and_average(
     stack: Float[Array, " task *shape"],
     weights: Float[Array, " task"],
     *,
+    band: Band | None = None,
     elect: Elect = "sum",
     combine: Combine = "mean",
     tied: Tied = "zero",
 ) -> Float[Array, "*shape"]:
     """Elect a sign for each entry, then average the tensors that have it.
 
-        x_t = sign(w_t) stack_t                                     a negative weight turns its tensor around
+        x_t = sign(w_t) stack_t, or of keep_between(stack_t, band)  a negative weight turns its tensor around
         vote = Σ x_t  |  Σ |w_t| x_t  |  Σ sign(x_t)                `elect`: sum, weighted, count
         s = sign(vote), where sign(0) = 0 or +1                     `tied`: zero, positive
         A = {t : sign(x_t) = s ≠ 0}
@@ -56,14 +65,17 @@ def elect_and_average(
     w = np.asarray(weights, dtype=np.float64)
     size, side = np.abs(w).tolist(), np.where(w < 0, -1.0, 1.0).tolist()
     if fused := fused_for(stack):
-        return fused.elect_and_average(stack, size, side, elect, combine, tied)
+        return fused.elect_and_average(stack, size, side, elect, combine, tied, band)
     xp = namespace(stack)
+    stack = keep_between(stack, *band) if band else stack
     size = [xp.asarray(x, dtype=stack.dtype) for x in size]
     zero, one = xp.zeros_like(stack[0]), xp.ones_like(stack[0])
     vote = zero
     for t, flip in enumerate(side):
         x = flip * stack[t]
-        vote = vote + (xp.sign(x) if elect == "count" else size[t] * x if elect == "weighted" else x)
+        if elect == "count":
+            x = xp.where(x == x, xp.sign(x), zero)  # NaN has no vote
+        vote = vote + (size[t] * x if elect == "weighted" else x)
     winner = xp.sign(vote)
     if tied == "positive":
         winner = xp.where(winner == 0, one, winner)

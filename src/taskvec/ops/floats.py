@@ -64,7 +64,7 @@ def narrow(x: Float[np.ndarray, " n"], code: str, words: UInt16[np.ndarray, " n"
             return stored
         return _narrow_bf16(x, words)
     target = np.dtype({"F64": np.float64, "F32": np.float32, "F16": np.float16}[code])
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         near = x.astype(target)
     return near if words is None or target.itemsize >= x.dtype.itemsize else _by_chance(x, near, words)
 
@@ -96,8 +96,8 @@ def _round_to_odd(x: Float[np.ndarray, " n"]) -> npt.NDArray[np.float32]:
 
 def _by_chance(x: Float[np.ndarray, " n"], near: Raw, words: UInt16[np.ndarray, " n"]) -> Raw:
     back = near.astype(x.dtype)
-    error = x - back
     with np.errstate(over="ignore", invalid="ignore"):
+        error = x - back
         other = np.nextafter(near, np.where(error > 0, np.inf, -np.inf).astype(near.dtype))
         chance = np.abs(error) / np.abs(other.astype(x.dtype) - back)
     take = (error != 0) & np.isfinite(near) & (words / 65536.0 < chance)

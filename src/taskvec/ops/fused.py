@@ -94,19 +94,39 @@ def _add(w: np.float32, x: F32, out: F32) -> None:
 
 
 @_exact
-def _weighted_sum(rows: F32, weights: F32, out: F32) -> None:
+def _keep_row(x: F32, low: np.float32, high: np.float32, out: F32) -> None:
+    for i in range(out.size):
+        size = abs(x[i])
+        out[i] = x[i] if (size >= low) & (size <= high) else np.float32(0)
+
+
+@_exact
+def _weighted_sum(rows: F32, weights: F32, low: F32, high: F32, banded: bool, out: F32) -> None:
+    strip = np.empty(STRIP, np.float32)
     for begin in range(0, out.size, STRIP):
         end = min(begin + STRIP, out.size)
-        _scale(weights[0], rows[0, begin:end], out[begin:end])
-        for t in range(1, rows.shape[0]):
-            _add(weights[t], rows[t, begin:end], out[begin:end])
+        for t in range(rows.shape[0]):
+            x = rows[t, begin:end]
+            if banded:
+                _keep_row(x, low[t], high[t], strip[: end - begin])
+                x = strip[: end - begin]
+            if t == 0:
+                _scale(weights[0], x, out[begin:end])
+            else:
+                _add(weights[t], x, out[begin:end])
 
 
-def weighted_sum(stack: F32, weights: list[float]) -> F32:
+def _edges(band: Any, tasks: int) -> tuple[F32, F32, bool]:
+    if band is None:
+        return np.zeros(tasks, np.float32), np.zeros(tasks, np.float32), False
+    return band[0].astype(np.float32), band[1].astype(np.float32), True
+
+
+def weighted_sum(stack: F32, weights: list[float], band: Any) -> F32:
     """See `combine.weighted_sum`."""
     rows = stack.reshape(stack.shape[0], -1)
     out = np.empty(rows.shape[1], np.float32)
-    _weighted_sum(rows, np.array(weights, np.float32), out)
+    _weighted_sum(rows, np.array(weights, np.float32), *_edges(band, len(rows)), out)
     return out.reshape(stack.shape[1:])
 
 
@@ -132,7 +152,7 @@ def _vote_by_count(flip: np.float32, x: F32, vote: F32) -> None:
 @_exact
 def _settle_ties(vote: F32) -> None:
     for i in range(vote.size):
-        vote[i] = np.float32(-1) if vote[i] < np.float32(0) else np.float32(1)
+        vote[i] = np.float32(1) if vote[i] == np.float32(0) else vote[i]
 
 
 @_exact
@@ -154,9 +174,21 @@ def _divide(share: F32, out: F32) -> None:
 
 
 @_exact
-def _elect_and_average(rows: F32, size: F32, side: F32, elect: int, combine: int, positive: bool, out: F32) -> None:
+def _elect_and_average(
+    rows: F32,
+    size: F32,
+    side: F32,
+    elect: int,
+    combine: int,
+    positive: bool,
+    low: F32,
+    high: F32,
+    banded: bool,
+    out: F32,
+) -> None:
     zero, one = np.float32(0), np.float32(1)
     votes, shares = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
+    strips = np.empty((rows.shape[0], STRIP), np.float32)
     for begin in range(0, out.size, STRIP):
         end = min(begin + STRIP, out.size)
         vote, share, mean = votes[: end - begin], shares[: end - begin], out[begin:end]
@@ -164,25 +196,34 @@ def _elect_and_average(rows: F32, size: F32, side: F32, elect: int, combine: int
         _fill(zero, share)
         _fill(zero, mean)
         for t in range(rows.shape[0]):
-            if elect == 2:
-                _vote_by_count(side[t], rows[t, begin:end], vote)
+            x = strips[t, : end - begin]
+            if banded:
+                _keep_row(rows[t, begin:end], low[t], high[t], x)
             else:
-                _vote_by_sum(side[t], size[t] if elect == 1 else one, rows[t, begin:end], vote)
+                _scale(one, rows[t, begin:end], x)
+            if elect == 2:
+                _vote_by_count(side[t], x, vote)
+            else:
+                _vote_by_sum(side[t], size[t] if elect == 1 else one, x, vote)
         if positive:
             _settle_ties(vote)
         for t in range(rows.shape[0]):
             c = one if combine == 2 else size[t]
-            _add_agreeing(side[t], size[t], c, rows[t, begin:end], vote, mean, share)
+            _add_agreeing(side[t], size[t], c, strips[t, : end - begin], vote, mean, share)
         if combine != 1:
             _divide(share, mean)
 
 
-def elect_and_average(stack: F32, size: list[float], side: list[float], elect: str, combine: str, tied: str) -> F32:
+def elect_and_average(
+    stack: F32, size: list[float], side: list[float], elect: str, combine: str, tied: str, band: Any
+) -> F32:
     """See `combine.elect_and_average`."""
     rows = stack.reshape(stack.shape[0], -1)
     out = np.empty(rows.shape[1], np.float32)
-    how = ("sum", "weighted", "count").index(elect), ("mean", "sum", "count").index(combine)
-    _elect_and_average(rows, np.array(size, np.float32), np.array(side, np.float32), *how, tied == "positive", out)
+    how = ("sum", "weighted", "count").index(elect), ("mean", "sum", "count").index(combine), tied == "positive"
+    _elect_and_average(
+        rows, np.array(size, np.float32), np.array(side, np.float32), *how, *_edges(band, len(rows)), out
+    )
     return out.reshape(stack.shape[1:])
 
 
@@ -198,13 +239,6 @@ def add_scaled(base: F32, delta: F32, scale: float) -> F32:
     out = np.empty_like(base)
     _add_scaled(base.reshape(-1), delta.reshape(-1), np.float32(scale), out.reshape(-1))
     return out
-
-
-@_exact
-def _keep_row(x: F32, low: np.float32, high: np.float32, out: F32) -> None:
-    for i in range(out.size):
-        size = abs(x[i])
-        out[i] = x[i] if (size >= low) & (size <= high) else np.float32(0)
 
 
 @_exact
@@ -238,25 +272,35 @@ def _any_within(bits: npt.NDArray[np.uint32], low: np.uint32, width: np.uint32) 
 
 
 @_exact
-def _look(bits: npt.NDArray[np.uint32], low: np.uint32, high: np.uint32, inside: npt.NDArray[np.uint32]) -> int:
+def _pick(bits: npt.NDArray[np.uint32], low: np.uint32, width: np.uint32, inside: npt.NDArray[np.uint32]) -> int:
     found = 0
-    width = np.uint32(high - low)
     for begin in range(0, bits.size, 32):
-        end = min(begin + 32, bits.size)
-        if _any_within(bits[begin:end], low, width):
-            for i in range(begin, end):
-                b = bits[i] & np.uint32(0x7FFFFFFF)
+        block = bits[begin : min(begin + 32, bits.size)]
+        if _any_within(block, low, width):
+            for i in range(block.size):
+                b = np.uint32(block[i] & np.uint32(0x7FFFFFFF))
                 inside[found] = b
                 found += np.int64(np.uint32(b - low) <= width)
     return found
 
 
+@_exact
+def _look(
+    bits: npt.NDArray[np.uint32], low: np.uint32, high: np.uint32, inside: npt.NDArray[np.uint32]
+) -> tuple[int, int]:
+    above, found = 0, 0
+    for begin in range(0, bits.size, STRIP):
+        strip = bits[begin : min(begin + STRIP, bits.size)]
+        above += _above(strip, high)
+        found += _pick(strip, low, np.uint32(high - low), inside[found:])
+    return above, found
+
+
 def look(block: F32, low: int, high: int) -> tuple[int, npt.NDArray[np.uint32]]:
     """See `select.KthLargest.look`."""
     inside = np.empty(block.size + 1, np.uint32)
-    bits = block.view(np.uint32)
-    found = _look(bits, np.uint32(low), np.uint32(high), inside)
-    return int(_above(bits, np.uint32(high))), inside[:found]
+    above, found = _look(block.view(np.uint32), np.uint32(low), np.uint32(high), inside)
+    return int(above), inside[:found].copy()
 
 
 @_exact

@@ -28,7 +28,7 @@ def gram(stack: Float[Array, " task *shape"]) -> Float64[np.ndarray, "task task"
 
 def gram_parts(rows: Float[np.ndarray, "task n"]) -> list[Float64[np.ndarray, "task task"]]:
     """Return the Gram matrix of each block of `BLOCK` entries, to be added with `total`."""
-    return [_block(np.ascontiguousarray(rows[:, at : at + BLOCK])) for at in range(0, rows.shape[1], BLOCK)]
+    return [_block(np.ascontiguousarray(rows[:, at : at + BLOCK])) for at in range(0, max(1, rows.shape[1]), BLOCK)]
 
 
 def total(parts: Iterable[Float64[np.ndarray, "task task"]]) -> Float64[np.ndarray, "task task"]:

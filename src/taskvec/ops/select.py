@@ -96,6 +96,9 @@ class KthLargest:
     shift: int = 0
     above: int = 0
     bins: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    misses: int = 0
+    inside: list[npt.NDArray[np.unsignedinteger]] = field(default_factory=list)
+    held: int = 0
 
     def __post_init__(self) -> None:
         """Answer at once where there is nothing to look for, else place the first bracket."""
@@ -103,24 +106,35 @@ class KthLargest:
         if self.k < 1 or self.k > self.total:
             self.value, self.settled = (np.inf if self.k < 1 else 0.0), True
             return
-        self._set(0, int(np.iinfo(self.kind).max >> 1))
-        if self.sample is not None and self.sample.size:
-            self._set(*self._bracket(self.sample))
+        empty: npt.NDArray[np.floating] = np.zeros(0, self.dtype)
+        given = empty if self.sample is None else self.sample
+        self._patterns = np.sort(magnitude_bits(np.ascontiguousarray(given, dtype=self.dtype)))
+        self._known = (0, int(np.iinfo(self.kind).max >> 1))
+        self._set(*self._bracket())
 
-    def _bracket(self, sample: npt.NDArray[np.floating]) -> tuple[int, int]:
-        """Return patterns that hold the answer unless the sample is odd: eight standard errors on each side."""
-        patterns = np.sort(magnitude_bits(np.ascontiguousarray(sample, dtype=self.dtype)))
-        share, m = self.k / self.total, patterns.size
+    def _bracket(self) -> tuple[int, int]:
+        """Return patterns that hold the answer unless the sample misleads, wider after each time that it did.
+
+        Eight standard errors on each side: entries that lie side by side are alike, so a sample of short runs
+        says less than its size.
+        """
+        low, high = self._known
+        share, m = self.k / self.total, self._patterns.size
+        if m == 0 or self.misses > 2:
+            return low, high
         at = m - share * m
-        reach = 0 if m >= self.total else 8 * (m * share * (1 - share)) ** 0.5 + 8
-        low, high = int(np.floor(at - reach)), int(np.ceil(at + reach))
-        top = int(np.iinfo(self.kind).max >> 1)
-        return (int(patterns[low]) if low >= 0 else 0), (int(patterns[high]) if high < m else top)
+        reach = 0 if m >= self.total else 8 ** (1 + self.misses) * (m * share * (1 - share)) ** 0.5 + 8
+        first, last = int(np.floor(at - reach)), int(np.ceil(at + reach))
+        below = int(self._patterns[first]) if first >= 0 else low
+        over = int(self._patterns[last]) if last < m else high
+        return (max(low, below), min(high, over)) if below <= high and over >= low else (low, high)
 
     def _set(self, low: int, high: int) -> None:
         self.low, self.high, self.above = low, high, 0
         self.shift = max(0, (high - low).bit_length() - self.max_bins.bit_length() + 1)
-        self.bins = np.zeros(((high - low) >> self.shift) + 1, np.int64)
+        self.bins, self.inside, self.held = self.bins[:0], [], 0
+        self.kinds: npt.NDArray[np.unsignedinteger] = np.zeros(0, self.kind)
+        self.counts = np.zeros(0, np.int64)
 
     def look(self, block: Float[np.ndarray, " n"]) -> tuple[int, npt.NDArray[np.unsignedinteger]]:
         """Return how many entries of a block lie above the bracket, and the patterns of those inside."""
@@ -135,23 +149,54 @@ class KthLargest:
         """Add what `look` saw; the order of blocks does not matter. Not for several threads at once."""
         self.above += above
         if inside.size:
-            place = ((inside - self.kind(self.low)) >> self.kind(self.shift)).astype(np.intp)
-            np.add.at(self.bins, place, 1)
+            self.inside.append(inside)
+            self.held += inside.size
+        if self.held > self.max_bins:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Keep a count for each pattern instead of the patterns themselves; too many kinds go to a histogram."""
+        kinds, counts = np.unique(np.concatenate(self.inside), return_counts=True)
+        self.inside, self.held = [], 0
+        if not self.bins.size:
+            together = np.concatenate([self.kinds, kinds])
+            self.kinds, where = np.unique(together, return_inverse=True)
+            counts = np.concatenate([self.counts, counts])
+            self.counts = np.bincount(where, weights=counts, minlength=self.kinds.size).astype(np.int64)
+            if self.kinds.size <= self.max_bins // 2:
+                return
+            kinds, counts = self.kinds, self.counts
+            self.kinds, self.counts = self.kinds[:0], self.counts[:0]
+            self.bins = np.zeros(((self.high - self.low) >> self.shift) + 1, np.int64)
+        np.add.at(self.bins, ((kinds - self.kind(self.low)) >> self.kind(self.shift)).astype(np.intp), counts)
 
     def end_pass(self) -> None:
         """Settle on the answer, or set the bracket for another pass over the same blocks."""
-        top = int(np.iinfo(self.kind).max >> 1)
         wanted = self.k - self.above
-        if wanted < 1:
-            self._set(self.high + 1, top)
-            return
-        from_top = np.cumsum(self.bins[::-1])
-        if wanted > from_top[-1]:
-            self._set(0, self.low - 1)
-            return
-        place = self.bins.size - 1 - int(np.searchsorted(from_top, wanted))
-        low = self.low + (place << self.shift)
-        if self.shift == 0:
-            self.value, self.settled = float(np.array(low, self.kind).view(self.dtype)), True
+        if not 1 <= wanted <= self.held + int(self.counts.sum()) + int(self.bins.sum()):
+            self.misses += 1
+            low, high = self._known
+            self._known = (self.high + 1, high) if wanted < 1 else (low, self.low - 1)
+            self._set(*self._bracket())
+        elif not (self.counts.size or self.bins.size):
+            patterns = np.concatenate(self.inside)
+            self._settle(int(np.partition(patterns, patterns.size - wanted)[patterns.size - wanted]))
         else:
-            self._set(low, min(self.high, low + (1 << self.shift) - 1))
+            if self.inside:
+                self._compact()
+            self._end_counted(wanted)
+
+    def _end_counted(self, wanted: int) -> None:
+        counts = self.bins if self.bins.size else self.counts
+        place = counts.size - 1 - int(np.searchsorted(np.cumsum(counts[::-1]), wanted))
+        low = self.low + (place << self.shift) if self.bins.size else int(self.kinds[place])
+        if self.shift == 0 or not self.bins.size:
+            self._settle(low)
+        else:
+            self._known = (low, min(self.high, low + (1 << self.shift) - 1))
+            self._set(*self._known)
+
+    def _settle(self, pattern: int) -> None:
+        self.value, self.settled = float(np.array(pattern, self.kind).view(self.dtype)), True
+        self.bins, self.inside, self._patterns = self.bins[:0], [], self._patterns[:0]
+        self.kinds, self.counts = self.kinds[:0], self.counts[:0]

@@ -88,8 +88,8 @@ def mix(
     out: Raw | None = None,
 ) -> Finished:
     """Return what `gather`, `weighted_sum` and `finish` give together, without storing anything in between."""
-    plain_code = words is None and code in FUSED_CODES and dtype == np.float32
-    if plain_code and (fused := fused_for()) and _fusable([*inputs, *([base] if base else [])]):
+    usual = words is None and code in FUSED_CODES and dtype == np.float32 and (base is None) == (scale is None)
+    if usual and (fused := fused_for()) and _fusable([*inputs, *([base] if base else [])]):
         out = _room(code, inputs[0].raw.size, out)
         return Finished(out, *fused.mix(inputs, base, weights, scale, code, out))
     rows = np.empty((len(inputs), inputs[0].raw.size), dtype)

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
 from ..merge import Needs
+from ..merge.statistics import Magnitudes
 from ..ops.gram import BLOCK
 from ..ops.select import MAX_BINS
 
 if TYPE_CHECKING:
     from .plan import Unit
 
-CACHE = 1_500_000
-"""Bytes of slices that a core's second-level cache holds comfortably."""
+CACHE = 3_000_000
+"""Bytes of a slice's rows: near what a core's second-level cache holds, and long enough to pay for its handling."""
 
 STANDING = 150_000_000
 """Anonymous bytes of the interpreter, numpy, numba and this package before any slice (measured: 120 MB)."""
 
 LARGEST = 1 << 18
 SMALLEST_BINS = 1 << 12
+WHOLE_MODEL = ""
+"""The group of tensors whose statistics are taken over the whole model."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,10 @@ def make_budget(
         size = -(-max(1, widest) // BLOCK) * BLOCK
     each = _bytes(min(size, -(-widest // BLOCK) * BLOCK), tasks, width)
     room = limit - STANDING
-    bins = _bins(needs, tasks, room // 4)
-    searching = (threads + 1) * _histograms(needs, tasks) * bins * 8
+    whole_model = any(u.merged and u.group == WHOLE_MODEL for u in units)
+    histograms = tasks * _ranks(needs) * (1 if whole_model else threads + 1)
+    bins = _bins(histograms, room // 3)
+    searching = histograms * bins * 20  # a histogram, as many patterns as it has bins, and counts of half as many
     fitting = (room - searching) // each
     if fitting < 1:
         raise RecipeError(
@@ -69,12 +74,13 @@ def _bytes(size: int, tasks: int, width: int) -> int:
     return size * (3 * tasks * width + 2 * tasks + 8 * width)
 
 
-def _histograms(needs: Needs, tasks: int) -> int:
-    return 2 * tasks if needs.statistics else 0
+def _ranks(needs: Needs) -> int:
+    """Histograms a task: a search of magnitudes keeps one for each rank, two at most."""
+    return 2 if any(isinstance(s, Magnitudes) for s in needs.statistics.values()) else 0
 
 
-def _bins(needs: Needs, tasks: int, room: int) -> int:
+def _bins(histograms: int, room: int) -> int:
     bins = MAX_BINS
-    while bins > SMALLEST_BINS and 3 * _histograms(needs, tasks) * bins * 8 > room:
+    while bins > SMALLEST_BINS and histograms * bins * 20 > room:
         bins //= 2
     return bins

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import MismatchError, OutputError
+from ..errors import MismatchError, NumbersError, OutputError, TaskVecError
 from ..store.hashes import known_hashes, sha256
-from ..store.writer import ShardWriter, sync_folder
+from ..store.writer import PARTIAL, ShardWriter, sync_folder
 from .finish import write_folder
+from .journal import NAME as JOURNAL
 from .journal import Journal
 from .plan import Plan
 from .progress import Progress, Silent
@@ -57,9 +58,14 @@ def run(
     staging = _stage(plan, out, restart)
     journal = Journal(staging, plan.digest())
     try:
-        with ShardWriter(staging, plan.layout) as writer:
+        _check_unfinished(plan, staging, journal)
+        with ShardWriter(staging, plan.layout, resume=journal.resumed) as writer:
             state = stream(plan, writer, journal, progress)
             writer.finish()
+    except TaskVecError as exc:
+        if isinstance(exc, NumbersError) or not journal.finished:
+            shutil.rmtree(staging, ignore_errors=True)  # nothing that the same command could continue from
+        raise
     finally:
         journal.close()
     facts = write_folder(plan, staging, out.name, state, journal, time.monotonic() - began)
@@ -101,8 +107,8 @@ def _check_hashes(plan: Plan, progress: Progress) -> None:
 
 def _stage(plan: Plan, out: Path, restart: bool) -> Path:
     staging = staging_folder(out)
-    if restart and staging.exists():
-        shutil.rmtree(staging)
+    if staging.exists() and (restart or not (staging / JOURNAL).exists()):
+        shutil.rmtree(staging)  # without a journal nothing in it can be told from what another merge left
     try:
         staging.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(staging).free
@@ -117,6 +123,18 @@ def _stage(plan: Plan, out: Path, restart: bool) -> Path:
             f"Make room or choose another output folder."
         )
     return staging
+
+
+def _check_unfinished(plan: Plan, staging: Path, journal: Journal) -> None:
+    """Refuse to continue where a file that holds finished tensors is gone: it would come out as zeros."""
+    for file in plan.layout.files:
+        if not any(t.name in journal.finished for t in file.tensors):
+            continue
+        held = [p for p in (staging / (file.name + PARTIAL), staging / file.name) if p.exists()]
+        if not held or held[0].stat().st_size != file.nbytes:
+            raise OutputError(
+                f"{staging} lacks {file.name}, which its journal says is written. Type --restart to begin anew."
+            )
 
 
 def _put_in_place(staging: Path, out: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,11 @@ from ..ops.kernels import in_use
 from ..store.dtypes import LONG_NAMES, NAMES, is_float
 from ..store.layout import Layout, OutTensor, lay_out
 from ..store.tensors import TensorInfo
-from .budget import Budget, make_budget
+from .budget import WHOLE_MODEL, Budget, make_budget
 from .depth import Depth, in_layers, matches, unmatched
 from .inputs import Input, check_copied, check_not_an_input, check_spaces, check_tensors, check_tokenizers, open_input
 from .kinship import Kinship, check_kinship
 from .schema import Recipe
-
-WHOLE_MODEL = ""
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,10 @@ class Unit:
     settings: dict[str, Any] = field(default_factory=dict)
     scale: float = 1.0
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of entries."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def numpy(self) -> np.dtype:

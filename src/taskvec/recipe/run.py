@@ -23,8 +23,8 @@ from .progress import Progress
 from .schedule import Group, Schedule, Work
 
 SAMPLE = 1 << 16
-SAMPLE_CHUNK = 64
-LOOK_AHEAD = 64_000_000
+SAMPLE_CHUNK = 8
+LOOK_AHEAD = 256_000_000
 JOURNAL_EVERY = 2.0
 
 
@@ -205,7 +205,7 @@ def _look_ahead(schedule: Schedule, state: Stream, todo: list[Unit]) -> None:
     for unit in todo:
         for info, files in _ranges(state.plan, unit):
             while asked > state.bytes_read + LOOK_AHEAD and not (schedule.stopped or schedule.failure):
-                time.sleep(0.005)
+                time.sleep(0.02)
             if schedule.stopped or schedule.failure:
                 return
             files(info, 0, info.count)

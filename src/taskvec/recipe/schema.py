@@ -1,23 +1,26 @@
 """What a recipe is: the models of pydantic that read it, and how their complaints are said."""
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..errors import RecipeError
-from ..merge import METHODS
+from ..merge import METHODS, Method
 from ..merge.registry import suggest
 from ..store.layout import parse_size
 from .yaml_lines import Document
+from .yaml_lines import Path as Path_
 
 ALLOW = ("unrelated", "tokenizers", "hashes")
 
 
 def _number_or_list(value: Any) -> Any:
     numbers = value if isinstance(value, list) and value else [value]
-    if any(isinstance(x, bool) or not isinstance(x, int | float) or x != x for x in numbers):
+    if any(isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x) for x in numbers):
         raise ValueError("must be a number, or a list of numbers that is interpolated over depth")
     return value
 
@@ -115,9 +118,35 @@ def validate(document: Document) -> Recipe:
         hint = suggest(data["method"], METHODS)
         raise RecipeError(f"{document.at(('method',))}: unknown merge method {data['method']!r}.{hint} Known: {known}.")
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
     except ValidationError as exc:
         raise RecipeError("\n".join(dict.fromkeys(_say(document, error) for error in exc.errors()))) from exc
+    for path, key, value in _settings(recipe):
+        try:
+            _check_setting(METHODS[recipe.method], key, value, path[0] == "models")
+        except RecipeError as exc:
+            raise RecipeError(f"{document.at((*path, key))}: {exc}") from exc
+    return recipe
+
+
+def _settings(recipe: Recipe) -> Iterator[tuple[Path_, str, Any]]:
+    """Yield every setting of the method: where it stands, its name, its value."""
+    places: list[tuple[Path_, dict[str, Any]]] = [(("settings",), recipe.settings)]
+    places += [(("models", i, "settings"), m.settings) for i, m in enumerate(recipe.models)]
+    places += [(("overrides", i, "settings"), o.settings) for i, o in enumerate(recipe.overrides)]
+    for path, settings in places:
+        for key, value in settings.items():
+            yield path, key, value
+
+
+def _check_setting(method: Method, key: str, value: Any, of_one_model: bool) -> None:
+    """Check a setting wherever it stands; a list of numbers is checked number by number."""
+    known = method.settings.get(key)
+    if known and of_one_model and not known.per_task:
+        raise RecipeError(f"'{key}' is one for all models; set it under 'settings', not under a model.")
+    over_depth = isinstance(value, list) and known and known.kind is float
+    for number in value if over_depth else [value]:
+        method.check({key: number})
 
 
 def _say(document: Document, error: Any) -> str:
@@ -145,6 +174,8 @@ def json_schema() -> str:
     """Return the JSON schema of a recipe, for editors."""
     schema = Recipe.model_json_schema()
     schema["properties"]["method"]["enum"] = sorted(METHODS)
+    models = schema["properties"]["models"]
+    models["items"] = {"anyOf": [models["items"], {"type": "string"}]}  # a path alone is a model, too
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 

@@ -49,8 +49,9 @@ def parse(text: str, name: str) -> Document:
     Raises:
         RecipeError: not YAML, several documents, or a key given twice; with file and line.
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             raise RecipeError(f"{name}:1: the recipe is empty. Type e.g. 'method: ties', 'base: …' and 'models: …'.")
@@ -60,16 +61,19 @@ def parse(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise RecipeError(f"{name}:{line}: not valid YAML: {exc.problem or exc.context}.") from exc
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, RecursionError) as exc:
         raise RecipeError(f"{name}: not valid YAML: {exc}.") from exc
     finally:
-        loader.dispose()
+        if loader:
+            loader.dispose()
 
 
 def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], name: str) -> None:
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise RecipeError(f"{name}:{key.start_mark.line + 1}: a key must be a word, got a list or a mapping.")
             inner = (*path, key.value)
             if inner in lines:
                 raise RecipeError(

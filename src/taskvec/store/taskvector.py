@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._version import __version__
-from ..errors import FormatError, MismatchError, RecipeError
+from ..errors import FormatError, MismatchError, OutputError, RecipeError
 from ..ops.combine import add_scaled
 from ..ops.floats import narrow, subtract, widen
 from .bridge import to_torch
@@ -18,6 +18,7 @@ from .checkpoint import Checkpoint
 from .dtypes import NAMES, is_float
 from .layout import Layout, OutTensor, out_file
 from .sample import fingerprint
+from .tensors import TensorInfo
 from .writer import ShardWriter, sync_folder
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ class TaskVector(Mapping[str, "torch.Tensor"]):
         code = NAMES[dtype]
         tensors = [OutTensor(name, code, shape) for name, shape in self.shapes.items()]
         layout = Layout((out_file(path.name, tensors, self.metadata()),))
+        if path.resolve() in {i.file.resolve() for _, source in self.terms for i in _inputs(source)}:
+            raise OutputError(f"{path} is read by this vector and is not overwritten. Choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
         done = 0
         with ShardWriter(path.parent, layout) as writer:
@@ -215,8 +218,13 @@ class TaskVector(Mapping[str, "torch.Tensor"]):
                 f"{path} holds a task vector of format {meta['taskvec.format']!r} in the space of "
                 f"{meta.get('taskvec.space')!r}; this version reads format '{FORMAT}' in the space of '{SPACE}'."
             )
-        history = tuple(json.loads(meta.get("taskvec.history", "[]"))) or (checkpoint.path.name,)
-        return cls(meta["taskvec.base"], ((1.0, Saved(checkpoint)),), history)
+        try:
+            history = tuple(map(str, json.loads(meta["taskvec.history"]))) or (checkpoint.path.name,)
+            return cls(meta["taskvec.base"], ((1.0, Saved(checkpoint)),), history)
+        except (KeyError, ValueError, TypeError) as exc:
+            raise FormatError(
+                f"{path} is damaged: its header has no base or no history of a task vector ({exc})."
+            ) from exc
 
     def __getitem__(self, name: str) -> "torch.Tensor":
         return to_torch(self.entries(name), "F32", self.shapes[name])
@@ -251,6 +259,13 @@ class Applied(Mapping[str, "torch.Tensor"]):
 
     def __len__(self) -> int:
         return len(self.base)
+
+
+def _inputs(source: Source) -> Iterator[TensorInfo]:
+    """Yield the tensors that a term reads."""
+    yield from source.checkpoint.tensors.values()
+    if isinstance(source, Difference):
+        yield from source.base.tensors.values()
 
 
 def check_base(expected: str, base: Checkpoint, what: str) -> None:

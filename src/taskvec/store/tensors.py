@@ -11,10 +11,8 @@ import numpy as np
 
 from ..errors import FormatError, StoreError
 from ..ops.floats import Raw
+from . import advice
 from .dtypes import BITS, size_of
-
-MADV_POPULATE_READ = 22
-"""Linux 5.14: read pages in and map them, and answer with an error (not a signal) when that fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,7 @@ class Files:
 
     def __init__(self) -> None:
         self._maps: dict[Path, mmap.mmap] = {}
+        self._addresses: dict[Path, int] = {}
         self._lock = threading.Lock()
 
     def map(self, path: Path) -> mmap.mmap:
@@ -56,7 +55,9 @@ class Files:
             if path not in self._maps:
                 try:
                     with path.open("rb") as file:
-                        self._maps[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    self._maps[path] = mapped
+                    self._addresses[path] = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
                 except (OSError, ValueError) as exc:
                     raise StoreError(f"{path} cannot be read: {exc}") from exc
             return self._maps[path]
@@ -75,30 +76,27 @@ class Files:
 
     def load(self, info: TensorInfo, start: int, stop: int) -> None:
         """Read a range into memory now; a file that shrank or cannot be read is an error, not a crash."""
-        self._advise(info, start, stop, MADV_POPULATE_READ)
+        if number := self._advise(info, start, stop, advice.POPULATE_READ):
+            raise StoreError(f"{info.file} cannot be read at '{info.name}': {os.strerror(number)}")
 
     def expect(self, info: TensorInfo, start: int, stop: int) -> None:
         """Tell the system that a range will be read soon, so that the disk begins."""
-        self._advise(info, start, stop, mmap.MADV_WILLNEED)
+        self._advise(info, start, stop, advice.WILLNEED)
 
     def forget(self, info: TensorInfo, start: int, stop: int) -> None:
         """Give a range's pages back; the system keeps them cached, this process no longer counts them."""
-        self._advise(info, start, stop, mmap.MADV_DONTNEED, inner=True)
+        self._advise(info, start, stop, advice.DONTNEED, inner=True)
 
-    def _advise(self, info: TensorInfo, start: int, stop: int, advice: int, inner: bool = False) -> None:
-        if stop <= start:
-            return
+    def _advise(self, info: TensorInfo, start: int, stop: int, what: int, inner: bool = False) -> int:
+        """Advise about the pages of a range: all that it touches, or only those wholly inside."""
         begin, end = info.begin + start * info.itemsize, info.begin + stop * info.itemsize
         page = mmap.PAGESIZE
         begin = -(-begin // page) * page if inner else begin // page * page
         end = end // page * page if inner else end
-        if end <= begin:
-            return
-        try:
-            self.map(info.file).madvise(advice, begin, end - begin)
-        except OSError as exc:
-            if advice == MADV_POPULATE_READ and exc.errno not in (22, 38):
-                raise StoreError(f"{info.file} cannot be read at '{info.name}': {os.strerror(exc.errno or 0)}") from exc
+        if stop <= start or end <= begin:
+            return 0
+        self.map(info.file)
+        return advice.advise(self._addresses[info.file] + begin, end - begin, what)
 
     def close(self) -> None:
         """Unmap what nobody holds a view of any more."""

@@ -20,8 +20,11 @@ class ShardWriter:
     Until `finish`, each file carries the ending `.partial`. Leaving the `with` after an error leaves them so.
     """
 
-    def __init__(self, folder: Path, layout: Layout) -> None:
+    def __init__(self, folder: Path, layout: Layout, *, resume: bool = False) -> None:
         """Create (or reopen) the files and claim all the space they will need.
+
+        With `resume`, files that an interrupted `finish` has named already are taken up again; without it, a file of
+        that name is another one, which stays until `finish` replaces it.
 
         Raises:
             OutputError: the disk is full, or the folder cannot be written.
@@ -32,6 +35,8 @@ class ShardWriter:
         self._fds: dict[str, int] = {}
         try:
             for file in layout.files:
+                if resume and (folder / file.name).exists():
+                    os.replace(folder / file.name, self.path(file))
                 self._fds[file.name] = self._open(file)
         except BaseException:
             self.close()
@@ -48,6 +53,7 @@ class ShardWriter:
         except OSError as exc:
             raise _output_error(path, exc) from exc
         try:
+            os.ftruncate(fd, min(os.fstat(fd).st_size, file.nbytes))  # what an earlier run left may be longer
             os.posix_fallocate(fd, 0, file.nbytes)
             os.pwrite(fd, file.header, 0)
         except OSError as exc:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from ...ops.arrays import Array
 from ...ops.combine import weighted_sum
-from ...ops.select import count_of, keep_between
+from ...ops.select import count_of
 from ..registry import Needs, Rests, Shares, each, merge_method
 from ..statistics import Magnitudes, Settings
 
@@ -57,4 +57,4 @@ def breadcrumbs(
     """
     if band is None:
         band = KEPT.whole(deltas, {"density": density, "gamma": gamma})
-    return weighted_sum(keep_between(deltas, band[:, 1], band[:, 0]), weights)
+    return weighted_sum(deltas, weights, (band[:, 1], band[:, 0]))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from ...ops.arrays import Array
 from ...ops.chance import Chance, drop
 from ...ops.combine import Combine, Elect, Tied, elect_and_average
-from ...ops.select import count_of, keep_between
+from ...ops.select import count_of
 from ..registry import Needs, Shares, each, merge_method
 from ..statistics import Magnitudes, Rows, Settings
 
@@ -79,5 +79,5 @@ def dare_ties(
     rest = drop(deltas, density, chance or Chance(), rescale=rescale)
     if threshold is None:
         threshold = KEPT.whole(rest, {"trim": trim})
-    trimmed = keep_between(rest, threshold[:, 0])
-    return elect_and_average(trimmed, weights, elect=elect, combine=combine, tied=tied)
+    band = (threshold[:, 0], np.full(len(threshold), np.inf))
+    return elect_and_average(rest, weights, band=band, elect=elect, combine=combine, tied=tied)

@@ -14,6 +14,10 @@ from ...ops.gram import gram as gram_of
 from ..registry import Interval, Needs, merge_method
 from ..statistics import Gram
 
+NO_ARC = 1e-6
+"""The sine of an angle that a cosine in float64 cannot tell from 0 or π: there arc and line differ by rounding only,
+or the arc is not defined."""
+
 
 def coefficients(
     weights: Float[Array, " task"], *, t: float, gram: Float64[np.ndarray, "2 2"]
@@ -25,7 +29,7 @@ def coefficients(
     """
     del weights
     angle = math.acos(float(cosines(gram)[0, 1])) if gram[0, 0] and gram[1, 1] else 0.0
-    if math.sin(angle) < 1e-9:
+    if math.sin(angle) < NO_ARC:
         return np.array([1 - t, t])
     return np.array([math.sin((1 - t) * angle), math.sin(t * angle)]) / math.sin(angle)
 
@@ -59,6 +63,7 @@ def slerp(
     Note:  two fine-tunes of one base lie at an angle of a few degrees, where the arc and the straight line differ by
            Ω²/8 of a weight at most: expect the result of `linear`. mergekit takes the line above a cosine of 0.9995
            without saying so; here the arc is computed at any angle.
+    Paper: Shoemake interpolates points of length 1; here each model keeps its own length, as in mergekit.
 
     Args:
         models: the two models' weights.

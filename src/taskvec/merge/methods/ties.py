@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from ...ops.arrays import Array
 from ...ops.combine import Combine, Elect, Tied, elect_and_average
-from ...ops.select import count_of, keep_between
+from ...ops.select import count_of
 from ..registry import Needs, Shares, each, merge_method
 from ..statistics import Magnitudes, Settings
 
@@ -70,5 +70,5 @@ def ties(
     del scope  # the planner's: it decides which tensors share a threshold
     if threshold is None:
         threshold = KEPT.whole(deltas, {"density": density})
-    trimmed = keep_between(deltas, threshold[:, 0])
-    return elect_and_average(trimmed, weights, elect=elect, combine=combine, tied=tied)
+    band = (threshold[:, 0], np.full(len(threshold), np.inf))
+    return elect_and_average(deltas, weights, band=band, elect=elect, combine=combine, tied=tied)
