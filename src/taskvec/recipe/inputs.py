@@ -8,9 +8,10 @@ from typing import Literal
 from ..errors import MismatchError, RecipeError
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
-from ..store.sample import fingerprint
-from ..store.sidecars import token_ids
+from ..store.sample import fingerprint, sample
+from ..store.sidecars import is_tokenizer_file, sidecars, token_ids
 from ..store.taskvector import check_base, is_task_vector
+from ..store.tensors import TensorInfo
 from .depth import matches
 from .schema import Recipe
 
@@ -71,11 +72,35 @@ def check_tensors(reference: Input, models: Sequence[Input], recipe: Recipe) -> 
                 f"{model.name} has {_count(refused, model.checkpoint.tensors)} that {reference.name} lacks: "
                 f"{_list(refused)}. Add them to 'ignore' to leave them out."
             )
-        dropped += extra
+        dropped += extra + _check_heads(reference, model, recipe)
         for name in names:
             if not _ignored(name, recipe):
                 _check_one(reference, model, name)
     return sorted(set(dropped))
+
+
+def _check_heads(reference: Input, model: Input, recipe: Recipe) -> list[str]:
+    """Refuse an output head that only a model has, where the reference ties its own; return those that are ignored."""
+    dropped = []
+    for name in model.checkpoint.tensors:
+        embedding = reference.checkpoint.tied_to(name)
+        if name in reference.checkpoint.tensors or embedding is None or not _differ(model.checkpoint, name, embedding):
+            continue
+        if not _ignored(name, recipe):
+            raise MismatchError(
+                f"{model.name} has a '{name}' of its own, which {reference.name} ties to '{embedding}'. "
+                f"Untie the base first, or add it to 'ignore' to leave it out."
+            )
+        dropped.append(name)
+    return dropped
+
+
+def _differ(checkpoint: Checkpoint, name: str, other: str) -> bool:
+    """Tell whether two tensors differ, by a sample: a tied head that was stored is a copy, any other is not."""
+    one, two = checkpoint.info(name), checkpoint.resolve(other)
+    if two is None or (one.dtype, one.shape) != (two.dtype, two.shape):
+        return True
+    return sample(checkpoint, one).tobytes() != sample(checkpoint, two).tobytes()
 
 
 def _has(model: Input, dtype: str, name: str) -> bool:
@@ -141,6 +166,15 @@ def check_tokenizers(reference: Input, models: Sequence[Input], recipe: Recipe) 
     return notes
 
 
+def check_tokenizer_source(recipe: Recipe) -> None:
+    """Refuse to take the tokenizer from where there is none."""
+    if recipe.tokenizer != "base" and not any(map(is_tokenizer_file, sidecars(Path(recipe.tokenizer)))):
+        raise RecipeError(
+            f"'tokenizer: {recipe.tokenizer}' is no folder that holds a tokenizer. "
+            f"Type 'base', or the path of one of the models."
+        )
+
+
 def check_not_an_input(out: Path, paths: Sequence[Path]) -> None:
     """Refuse an output that is, holds, or lies in an input."""
     out = out.resolve()
@@ -152,6 +186,34 @@ def check_not_an_input(out: Path, paths: Sequence[Path]) -> None:
 
 
 CHUNK = 1 << 22
+
+
+def check_ties(reference: Input, models: Sequence[Input], recipe: Recipe) -> None:
+    """Refuse a stored output head that the reference ties to its embedding, unless it is that embedding.
+
+    A tied head stored twice says nothing new and is left out; one of its own would be lost.
+
+    Raises:
+        MismatchError: the head differs from the model's own embedding, and is not ignored.
+    """
+    for model in models:
+        for name, info in model.checkpoint.tensors.items():
+            tied = reference.checkpoint.tied_to(name)
+            if name in reference.checkpoint.tensors or tied is None or _ignored(name, recipe):
+                continue
+            embedding = model.checkpoint.resolve(tied)
+            if embedding is None or not _same(model, info, embedding):
+                raise MismatchError(
+                    f"{model.name} has a '{name}' of its own, which {reference.name} ties to '{tied}'. "
+                    f"Add it to 'ignore' to leave it out, or give a base that stores it."
+                )
+
+
+def _same(model: Input, one: TensorInfo, other: TensorInfo) -> bool:
+    files = model.checkpoint.files
+    spans = [(at, min(at + CHUNK, one.count)) for at in range(0, one.count, CHUNK)]
+    alike = one.dtype == other.dtype and one.shape == other.shape
+    return alike and all((files.raw(one, *s) == files.raw(other, *s)).all() for s in spans)
 
 
 def check_copied(reference: Input, models: Sequence[Input], recipe: Recipe) -> None:

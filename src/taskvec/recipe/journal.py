@@ -13,7 +13,7 @@ NAME = "journal.jsonl"
 class Journal:
     """One JSON line a finished tensor, after a first line that names the plan.
 
-    A line is written only once the tensor's bytes are on the disk. A torn last line (power loss) is dropped.
+    A line is written only once the tensor's bytes are on the disk. What a power loss tore is dropped.
     """
 
     def __init__(self, folder: Path, digest: str) -> None:
@@ -32,10 +32,18 @@ class Journal:
             self._append([{"plan": digest}])
 
     def _read(self, digest: str) -> None:
-        whole, _, torn = self.path.read_bytes().rpartition(b"\n")
-        if torn:
-            os.truncate(self.path, len(whole) + 1 if whole else 0)
-        lines = [json.loads(line) for line in whole.splitlines()]
+        lines: list[dict[str, Any]] = []
+        size = 0
+        for text in self.path.read_bytes().splitlines(keepends=True):
+            try:
+                line = json.loads(text) if text.endswith(b"\n") else None
+            except ValueError:
+                line = None
+            if not isinstance(line, dict):
+                os.truncate(self.path, size)
+                break
+            lines.append(line)
+            size += len(text)
         if not lines:
             self.resumed = False
             return

@@ -21,7 +21,17 @@ from ..store.layout import Layout, OutTensor, lay_out
 from ..store.tensors import TensorInfo
 from .budget import WHOLE_MODEL, Budget, make_budget
 from .depth import Depth, in_layers, matches, unmatched
-from .inputs import Input, check_copied, check_not_an_input, check_spaces, check_tensors, check_tokenizers, open_input
+from .inputs import (
+    Input,
+    check_copied,
+    check_not_an_input,
+    check_spaces,
+    check_tensors,
+    check_ties,
+    check_tokenizer_source,
+    check_tokenizers,
+    open_input,
+)
 from .kinship import Kinship, check_kinship
 from .schema import Recipe
 
@@ -145,6 +155,8 @@ def make_plan(
     dropped = check_tensors(reference, others, recipe)
     notes = [f"'{name}' is left out, as 'ignore' says." for name in dropped]
     notes += check_tokenizers(reference, others, recipe)
+    check_tokenizer_source(recipe)
+    check_ties(reference, others, recipe)
     check_copied(reference, others, recipe)
     kinship = check_kinship(reference, others, "unrelated" in recipe.allow)
     units = _units(recipe, method, reference, models)
@@ -165,7 +177,8 @@ def _open(recipe: Recipe, method: Method) -> tuple[Input | None, list[Input]]:
     if len(recipe.models) not in needs.tasks:
         bounds = f"{needs.tasks.start}" if needs.tasks.stop - needs.tasks.start == 1 else f"{needs.tasks.start} or more"
         raise RecipeError(f"'{method.name}' takes {bounds} models, got {len(recipe.models)}.")
-    if not needs.weighted and any(m.weight != 1 for m in recipe.models):
+    weighted = any(m.weight != 1 for m in recipe.models) or any(o.weights is not None for o in recipe.overrides)
+    if not needs.weighted and weighted:
         raise RecipeError(f"'{method.name}' takes no weights: it finds its own numbers. Remove 'weight'.")
     if needs.space == "weight" and (recipe.scale != 1 or any(o.scale is not None for o in recipe.overrides)):
         raise RecipeError(f"'{method.name}' merges whole models, so there is no task vector to scale. Remove 'scale'.")
