@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import RecipeError
 from ..ops import kernels
 from ..recipe.load import load_recipe
-from ..recipe.merge import run
+from ..recipe.merge import check_output, run
 from ..recipe.plan import Plan, describe, make_plan
 from ..recipe.probe import estimate
 from ..recipe.schema import Recipe, validate
@@ -43,13 +43,12 @@ def _set(data: dict[str, Any], change: str) -> None:
         raise RecipeError(f"--set {change!r} is not of the form key=value, e.g. --set settings.density=0.3.")
     *parents, last = path.split(".")
     place: Any = data
-    for key in parents:
-        place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-    value = parse(text, f"--set {path}").data
-    if isinstance(place, list):
-        place[int(last)] = value
-    else:
-        place[last] = value
+    try:
+        for key in parents:
+            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
+        place[int(last) if isinstance(place, list) else last] = parse(text, f"--set {path}").data
+    except (LookupError, ValueError, TypeError, AttributeError) as exc:
+        raise RecipeError(f"--set {change!r}: the recipe has no place '{path}'.") from exc
 
 
 def _plan(recipe: Recipe, out: Path | None, memory: str, threads: int | None, slice_: int) -> Plan:
@@ -97,7 +96,7 @@ def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:
         f"of the merged task vector."
     )
     if rounding["lost"] > 0.1:
-        print("That is much. Keep more of it: --set dtype=float32, or --set rounding=stochastic.")
+        print("That is much. To keep it: --set dtype=float32.")
 
 
 def plan(
@@ -105,6 +104,8 @@ def plan(
 ) -> int:
     """Print the plan."""
     made = _plan(recipe, out, memory, threads, slice_)
+    if out is not None:
+        check_output(out)
     facts = describe(made)
     facts["notes"] = [*notes, *facts["notes"]]
     facts["time"] = estimate(made, out)

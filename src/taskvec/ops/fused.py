@@ -3,6 +3,9 @@
 Each function here is the twin of a plain one of the same name and gives the same bytes: every product, sum and
 division is rounded to float32 on its own (no fused multiply-add, no reordering), in the same order. Only sums
 for reports (`lost_bf16`, `moved`) may be added in any order. Inputs are contiguous float32 numpy arrays.
+
+All of it is one file on purpose: numba keeps compiled functions on disk as long as their own file is unchanged, and
+would not notice a change of a function that they take from another file.
 """
 
 from collections.abc import Callable

@@ -108,7 +108,7 @@ class Arithmetic:
             merged = self.plan.method.function(rows, weights, **unit.settings, **statistics, **extra)
             done = finish(merged, reference, scale, unit.dtype, drawn, scratch.out)
         if self.careful and not np.isfinite(done.lost + done.moved):
-            self._explain(unit, done)
+            self.overflow(unit, done.raw)
         return done
 
     def _rounding_words(self, unit: Unit, start: int, stop: int) -> npt.NDArray[np.uint16] | None:
@@ -116,14 +116,18 @@ class Arithmetic:
             return None
         return words(f"{self.plan.recipe.seed}\0rounding\0{unit.name}", start, stop - start)
 
-    def _explain(self, unit: Unit, done: Finished) -> None:
-        """A sum of squares is not finite: because of an input, of the stored type, or only the sum is too large?"""
-        over = floats.nonfinite(floats.widen(done.raw, unit.dtype, np.float64))
+    def overflow(self, unit: Unit, raw: floats.Raw) -> None:
+        """Find out why a sum of squares is not finite: an input, the stored type, or only the sum is too large.
+
+        Raises:
+            NumbersError: in the first two cases.
+        """
+        over = floats.nonfinite(floats.widen(raw, unit.dtype, np.float64))
         if not over:
             return
         self._blame_an_input(unit)
         raise NumbersError(
-            f"{over} merged entries of '{unit.name}' exceed what {LONG_NAMES[unit.dtype]} can hold. "
+            f"{over} entries of '{unit.name}' exceed what {LONG_NAMES[unit.dtype]} can hold. "
             f"Type 'dtype: bfloat16' or 'dtype: float32', or smaller weights."
         )
 
@@ -133,7 +137,7 @@ class Arithmetic:
         raise NumbersError(f"merging '{unit.name}' overflows {unit.numpy.name}, though every input is finite.")
 
     def _blame_an_input(self, unit: Unit) -> None:
-        for model in self.plan.inputs:
+        for model in self.plan.inputs if unit.merged else [self.plan.reference]:
             info = model.checkpoint.info(unit.name)
             bad, step = 0, 1 << 20
             for start in range(0, info.count, step):

@@ -4,6 +4,7 @@ import json
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +74,15 @@ def rounding_report(plan: Plan, journal: Journal) -> dict[str, Any]:
         "dtype": _stored_dtype(plan),
         "mode": plan.recipe.rounding,
         "lost": _ratio(lost, moved),
-        "task_vector_norm": moved**0.5,
+        "task_vector_norm": moved**0.5 if isfinite(moved) else None,
         "worst": [{"tensor": name, "lost": ratio} for ratio, name in worst],
     }
 
 
 def _ratio(lost: float, moved: float) -> float:
-    return float((lost / moved) ** 0.5) if moved > 0 else 0.0
+    """Return √(lost / moved); 0 where nothing moved, and where NaN or Inf passed and nothing can be said."""
+    ratio = (lost / moved) ** 0.5 if moved > 0 else 0.0
+    return float(ratio) if isfinite(ratio) else 0.0
 
 
 def receipt(plan: Plan, state: "Stream", rounding: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Literal
 from ..errors import MismatchError, RecipeError
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
-from ..store.sample import fingerprint, sample
+from ..store.sample import fingerprint
 from ..store.sidecars import is_tokenizer_file, sidecars, token_ids
-from ..store.taskvector import check_base, is_task_vector
+from ..store.taskvector import TaskVector, check_base, is_task_vector
 from ..store.tensors import TensorInfo
 from .depth import matches
 from .schema import Recipe
@@ -37,6 +37,8 @@ def open_input(path: str, role: Literal["base", "model"]) -> Input:
     """Open a model, or a saved task vector."""
     checkpoint = Checkpoint(path)
     kind: Literal["weights", "delta"] = "delta" if is_task_vector(checkpoint) else "weights"
+    if kind == "delta":
+        TaskVector.load(path)  # refuses a format or a space that this version does not know
     if role == "base" and kind == "delta":
         raise RecipeError(f"{path} is a task vector; 'base' must be a model.")
     return Input(role, checkpoint, kind, fingerprint(checkpoint))
@@ -72,35 +74,11 @@ def check_tensors(reference: Input, models: Sequence[Input], recipe: Recipe) -> 
                 f"{model.name} has {_count(refused, model.checkpoint.tensors)} that {reference.name} lacks: "
                 f"{_list(refused)}. Add them to 'ignore' to leave them out."
             )
-        dropped += extra + _check_heads(reference, model, recipe)
+        dropped += extra
         for name in names:
             if not _ignored(name, recipe):
                 _check_one(reference, model, name)
     return sorted(set(dropped))
-
-
-def _check_heads(reference: Input, model: Input, recipe: Recipe) -> list[str]:
-    """Refuse an output head that only a model has, where the reference ties its own; return those that are ignored."""
-    dropped = []
-    for name in model.checkpoint.tensors:
-        embedding = reference.checkpoint.tied_to(name)
-        if name in reference.checkpoint.tensors or embedding is None or not _differ(model.checkpoint, name, embedding):
-            continue
-        if not _ignored(name, recipe):
-            raise MismatchError(
-                f"{model.name} has a '{name}' of its own, which {reference.name} ties to '{embedding}'. "
-                f"Untie the base first, or add it to 'ignore' to leave it out."
-            )
-        dropped.append(name)
-    return dropped
-
-
-def _differ(checkpoint: Checkpoint, name: str, other: str) -> bool:
-    """Tell whether two tensors differ, by a sample: a tied head that was stored is a copy, any other is not."""
-    one, two = checkpoint.info(name), checkpoint.resolve(other)
-    if two is None or (one.dtype, one.shape) != (two.dtype, two.shape):
-        return True
-    return sample(checkpoint, one).tobytes() != sample(checkpoint, two).tobytes()
 
 
 def _has(model: Input, dtype: str, name: str) -> bool:
@@ -176,30 +154,34 @@ def check_tokenizer_source(recipe: Recipe) -> None:
 
 
 def check_not_an_input(out: Path, paths: Sequence[Path]) -> None:
-    """Refuse an output that is, holds, or lies in an input."""
+    """Refuse an output that is or holds an input, or lies in an input's folder."""
     out = out.resolve()
     for path in paths:
         real = path.resolve()
-        folder = real if real.is_dir() else real.parent
-        if out in (real, folder) or folder in out.parents or out in real.parents:
+        if out == real or out in real.parents or (real.is_dir() and real in out.parents):
             raise RecipeError(f"the output {out} would lie over the input {path}. Choose another output folder.")
 
 
 CHUNK = 1 << 22
 
 
-def check_ties(reference: Input, models: Sequence[Input], recipe: Recipe) -> None:
+def check_ties(reference: Input, models: Sequence[Input], recipe: Recipe) -> list[str]:
     """Refuse a stored output head that the reference ties to its embedding, unless it is that embedding.
 
-    A tied head stored twice says nothing new and is left out; one of its own would be lost.
+    A tied head stored twice says nothing new and is left out; one of its own would be lost. Returns what 'ignore'
+    leaves out.
 
     Raises:
         MismatchError: the head differs from the model's own embedding, and is not ignored.
     """
+    dropped = []
     for model in models:
         for name, info in model.checkpoint.tensors.items():
             tied = reference.checkpoint.tied_to(name)
-            if name in reference.checkpoint.tensors or tied is None or _ignored(name, recipe):
+            if name in reference.checkpoint.tensors or tied is None:
+                continue
+            if _ignored(name, recipe):
+                dropped.append(name)
                 continue
             embedding = model.checkpoint.resolve(tied)
             if embedding is None or not _same(model, info, embedding):
@@ -207,6 +189,7 @@ def check_ties(reference: Input, models: Sequence[Input], recipe: Recipe) -> Non
                     f"{model.name} has a '{name}' of its own, which {reference.name} ties to '{tied}'. "
                     f"Add it to 'ignore' to leave it out, or give a base that stores it."
                 )
+    return dropped
 
 
 def _same(model: Input, one: TensorInfo, other: TensorInfo) -> bool:
@@ -227,7 +210,7 @@ def check_copied(reference: Input, models: Sequence[Input], recipe: Recipe) -> N
             continue
         for model in models:
             there = model.checkpoint.resolve(name)
-            if there is None or there.dtype != info.dtype:
+            if there is None:
                 continue
             for at in range(0, info.count, CHUNK):
                 span = (at, min(at + CHUNK, info.count))

@@ -11,6 +11,7 @@ from ..errors import MismatchError, NumbersError, OutputError, TaskVecError
 from ..store.hashes import known_hashes, sha256
 from ..store.writer import PARTIAL, ShardWriter, sync_folder
 from .finish import write_folder
+from .inputs import check_not_an_input
 from .journal import NAME as JOURNAL
 from .journal import Journal
 from .plan import Plan
@@ -53,7 +54,8 @@ def run(
     """
     began = time.monotonic()
     out, progress = Path(os.path.abspath(out)), progress or Silent()
-    _check_output(out, force)
+    check_not_an_input(out, [i.checkpoint.path for i in plan.inputs])
+    check_output(out, force)
     _check_hashes(plan, progress)
     staging = _stage(plan, out, restart)
     journal = Journal(staging, plan.digest())
@@ -73,7 +75,8 @@ def run(
     return Receipt(out, facts)
 
 
-def _check_output(out: Path, force: bool) -> None:
+def check_output(out: Path, force: bool = False) -> None:
+    """Refuse to write over a file, or over an existing output unless `force`."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; the output is a folder. Choose another name.")
     if out.is_dir() and any(out.iterdir()) and not force:

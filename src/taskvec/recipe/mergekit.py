@@ -261,10 +261,12 @@ class _Translation:
 
     def _note_definitions(self) -> None:
         notes = {
-            "ties": "entries that tie exactly at the threshold are all kept; mergekit keeps an arbitrary part of them.",
+            "ties": "entries that tie exactly at the threshold are all kept, mergekit keeps an arbitrary part of "
+            "them; a negative weight negates its task, which mergekit's normalisation undoes.",
             "dare_linear": "kept entries are divided by their probability; mergekit restores each tensor's L1 norm.",
             "dare_ties": "kept entries are divided by their probability; mergekit restores each tensor's L1 norm.",
-            "breadcrumbs": "gamma·n is rounded to the nearest count; mergekit rounds down.",
+            "breadcrumbs": "the gamma·n largest entries are always dropped, gamma·n rounded to the nearest count; "
+            "mergekit rounds down, and drops fewer where density + gamma exceeds 1.",
             "model_stock": "the ratio is clamped to [0, 1] and free of scale; mergekit's is neither.",
             "slerp": "the arc is taken at any angle; mergekit takes the straight line above a cosine of 0.9995.",
         }

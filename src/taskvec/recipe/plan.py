@@ -152,11 +152,10 @@ def make_plan(
     reference = base or models[0]
     check_spaces(base, models, method.needs.space, method.name)
     others = models if base else models[1:]
-    dropped = check_tensors(reference, others, recipe)
-    notes = [f"'{name}' is left out, as 'ignore' says." for name in dropped]
+    dropped = check_tensors(reference, others, recipe) + check_ties(reference, others, recipe)
+    notes = [f"'{name}' is left out, as 'ignore' says." for name in dict.fromkeys(dropped)]
     notes += check_tokenizers(reference, others, recipe)
     check_tokenizer_source(recipe)
-    check_ties(reference, others, recipe)
     check_copied(reference, others, recipe)
     kinship = check_kinship(reference, others, "unrelated" in recipe.allow)
     units = _units(recipe, method, reference, models)

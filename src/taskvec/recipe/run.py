@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import TaskVecError
-from ..ops.floats import Raw, narrow, widen
+from ..ops.floats import Raw, narrow, nonfinite, widen
 from ..ops.slices import Finished
 from ..store.tensors import TensorInfo
 from ..store.writer import ShardWriter
 from .arithmetic import Arithmetic, Scratch
+from .budget import WHOLE_MODEL
 from .hasher import Hasher
 from .journal import Journal
 from .memory import anonymous_bytes
@@ -88,7 +89,13 @@ class Stream:
         info = checkpoint.info(unit.name)
         checkpoint.files.load(info, start, stop)
         raw = checkpoint.files.raw(info, start, stop)
-        return raw if info.dtype == unit.dtype else narrow(widen(raw, info.dtype, unit.numpy), unit.dtype)
+        if info.dtype == unit.dtype:
+            return raw
+        wide = widen(raw, info.dtype, unit.numpy)
+        stored = narrow(wide, unit.dtype)
+        if self.arithmetic.careful and nonfinite(widen(stored, unit.dtype, np.float64)):
+            self.arithmetic.overflow(unit, stored)
+        return stored
 
     def _read_more(self, work: Work) -> None:
         if work.unit.merged:
@@ -156,6 +163,7 @@ def stream(plan: Plan, writer: ShardWriter, journal: Journal, progress: Progress
             raise schedule.failure
         state.hasher.join()
     finally:
+        state.peak = max(state.peak, anonymous_bytes())
         state.hasher.stop()
         state.flush()
         progress.end()
@@ -168,9 +176,9 @@ def _groups(todo: list[Unit], plan: Plan) -> list[Group]:
     for unit in todo:
         shared = unit.merged and plan.method.needs.statistics
         groups.setdefault(unit.group if shared else f"={unit.name}", []).append(unit)
-    if "" in groups:  # a statistic over the whole model counts what is already merged, too
-        groups[""] = [u for u in plan.units if u.merged and u.group == ""]
-    return [Group(units) for units in groups.values()]
+    whole = [u for u in plan.units if u.merged and u.group == WHOLE_MODEL]
+    # A statistic over the whole model counts what an earlier run merged, too.
+    return [Group(whole if name == WHOLE_MODEL else units, units) for name, units in groups.items()]
 
 
 @contextmanager

@@ -20,11 +20,14 @@ class Search(Protocol):
 
 @dataclass
 class Group:
-    """Tensors that share statistics (or one tensor alone), on the way from search to merge."""
+    """Tensors that share statistics (or one tensor alone), on the way from search to merge.
+
+    All `units` are searched; those of `todo` are merged (an earlier run may have merged some).
+    """
 
     units: Sequence[Unit]
+    todo: Sequence[Unit]
     searches: dict[str, Any] = field(default_factory=dict)
-    started: bool = False
     waiting: int = 0
 
     @property
@@ -129,7 +132,7 @@ class Schedule:
         search = group.searching
         works = [
             Work(group, unit, start, min(start + self._size(unit), unit.count), search)
-            for unit in group.units
+            for unit in (group.units if search else group.todo)
             for start in range(0, max(unit.count, 1), self._size(unit))
         ]
         group.waiting = len(works)

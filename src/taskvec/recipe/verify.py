@@ -3,8 +3,11 @@
 import json
 import os
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import FormatError, MismatchError, NumbersError
 from ..ops import floats
@@ -14,6 +17,8 @@ from ..store.hashes import known_hashes, sha256
 from .progress import Progress, Silent
 
 STEP = 1 << 20
+LOADED = 4_000_000_000
+"""Bytes up to which a model is really loaded; a larger one is compared by shapes."""
 
 
 def verify(path: str | Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -22,7 +27,7 @@ def verify(path: str | Path, progress: Progress | None = None) -> dict[str, Any]
     Raises:
         StoreError: a damaged header, a file whose hash is not what its receipt says, or one that is missing.
         NumbersError: NaN or Inf in a tensor.
-        FormatError: transformers is installed and cannot load the folder, or finds weights missing or left over.
+        FormatError: transformers is installed and cannot load the folder, or finds weights missing.
     """
     path, progress = Path(path), progress or Silent()
     with Checkpoint(path) as checkpoint:
@@ -43,7 +48,8 @@ def _check_finite(checkpoint: Checkpoint, progress: Progress) -> None:
         for name, info in checkpoint.tensors.items():
             for start in range(0, info.count if is_float(info.dtype) else 0, STEP):
                 raw = checkpoint.raw(name, start, min(start + STEP, info.count))
-                if bad := floats.nonfinite(floats.widen(raw, info.dtype)):
+                wide = np.float64 if info.dtype == "F64" else np.float32
+                if bad := floats.nonfinite(floats.widen(raw, info.dtype, wide)):
                     raise NumbersError(f"'{name}' in {checkpoint.path} holds {bad} NaN or Inf, the first found.")
             done += info.nbytes
             progress.advance(done)
@@ -71,7 +77,7 @@ def _check_hashes(checkpoint: Checkpoint, path: Path, progress: Progress) -> str
                 raise MismatchError(f"{file} has changed: its SHA-256 is {actual[:12]}…, known is {known[:12]}….")
     finally:
         progress.end()
-    return f"{len(expected)} files as the receipt says"
+    return f"{len(expected)} files as stated"
 
 
 def _stated(folder: Path) -> dict[Path, str]:
@@ -96,6 +102,9 @@ def _check_loads(checkpoint: Checkpoint) -> str:
     logging: Any = transformers.logging
     logging.set_verbosity_error()
     kind = _auto_class(transformers, checkpoint)
+    _check_shapes(kind, transformers.AutoConfig.from_pretrained(checkpoint.folder), checkpoint)
+    if checkpoint.nbytes > LOADED:
+        return f"shapes as transformers {kind.__name__} (too large to load for a check)"
     try:
         _, report = kind.from_pretrained(checkpoint.folder, output_loading_info=True)
     except Exception as exc:
@@ -104,6 +113,28 @@ def _check_loads(checkpoint: Checkpoint) -> str:
         first = sorted(report["missing_keys"])[0]
         raise FormatError(f"{kind.__name__} finds no weights for {first!r} in {checkpoint.path}.")
     return f"as transformers {kind.__name__}"
+
+
+def _check_shapes(kind: Any, config: Any, checkpoint: Checkpoint) -> None:
+    """Compare the model that config.json describes, made without memory, with the tensors that are there."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            model = kind(config) if hasattr(kind, "config_class") else kind.from_config(config)
+    except Exception as exc:
+        raise FormatError(f"{checkpoint.folder}/config.json describes no model: {exc}") from exc
+    described = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+    for name, shape in described.items():
+        info = checkpoint.tensors.get(name)
+        if info is not None and info.shape != shape:
+            raise FormatError(f"'{name}' in {checkpoint.path} is {info.shape}, but config.json describes {shape}.")
+    entries = sum(prod(shape) for shape in described.values())
+    stored = sum(info.count for info in checkpoint.tensors.values())
+    if entries > 2 * stored + 1_000_000:
+        raise FormatError(
+            f"{checkpoint.folder}/config.json describes a model of {entries} weights, but {stored} are stored."
+        )
 
 
 def _auto_class(transformers: Any, checkpoint: Checkpoint) -> Any:

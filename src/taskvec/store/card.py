@@ -16,7 +16,7 @@ def card(*, title: str, base_models: Sequence[str], method: str, recipe: str, fa
     body = [
         f"# {title}",
         "",
-        f"Merged with [taskvec](https://pypi.org/project/taskvec/) {__version__} by the method `{method}`.",
+        f"Merged with taskvec {__version__} by the method `{method}`.",
         "",
         *(f"- {fact}" for fact in facts),
         "",
