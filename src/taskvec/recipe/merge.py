@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import MismatchError, NumbersError, OutputError, TaskVecError
 from ..store.hashes import known_hashes, sha256
-from ..store.writer import PARTIAL, ShardWriter, sync_folder
+from ..store.writer import PARTIAL, ShardWriter, output_error, sync_folder
 from .finish import write_folder
 from .inputs import check_not_an_input
 from .journal import NAME as JOURNAL
@@ -64,14 +64,16 @@ def run(
         with ShardWriter(staging, plan.layout, resume=journal.resumed) as writer:
             state = stream(plan, writer, journal, progress)
             writer.finish()
+        facts = write_folder(plan, staging, out.name, state, journal, time.monotonic() - began)
+        _put_in_place(staging, out)
     except TaskVecError as exc:
         if isinstance(exc, NumbersError) or not journal.finished:
             shutil.rmtree(staging, ignore_errors=True)  # nothing that the same command could continue from
         raise
+    except OSError as exc:
+        raise output_error(out, exc) from exc
     finally:
         journal.close()
-    facts = write_folder(plan, staging, out.name, state, journal, time.monotonic() - began)
-    _put_in_place(staging, out)
     return Receipt(out, facts)
 
 
@@ -143,16 +145,22 @@ def _check_unfinished(plan: Plan, staging: Path, journal: Journal) -> None:
 def _put_in_place(staging: Path, out: Path) -> None:
     """Rename the finished folder; an output it replaces is moved aside first and removed last."""
     old = out.parent / f".{out.name}.replaced"
-    if old.exists():
-        shutil.rmtree(old)
+    _remove(old)
     if out.exists():
         os.rename(out, old)
     try:
         os.rename(staging, out)
     except OSError:
-        if old.exists():
+        if os.path.lexists(old):
             os.rename(old, out)
         raise
     sync_folder(out.parent)
-    if old.exists():
+    _remove(old)
+
+
+def _remove(old: Path) -> None:
+    """Remove a folder, or a link to one (and not what it points to)."""
+    if old.is_symlink():
+        old.unlink()
+    elif old.exists():
         shutil.rmtree(old)

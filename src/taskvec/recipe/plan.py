@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -63,11 +63,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Plan:
-    """A merge that may be run."""
+    """A merge that may be run. `listed` are the models as the recipe lists them, `models` as they are added up."""
 
     recipe: Recipe
     method: Method
     base: Input | None
+    listed: tuple[Input, ...]
     models: tuple[Input, ...]
     units: tuple[Unit, ...]
     layout: Layout
@@ -78,12 +79,12 @@ class Plan:
     @property
     def reference(self) -> Input:
         """The base, or the first model: whose names, shapes, types and files the output takes."""
-        return self.base or self.models[0]
+        return self.base or self.listed[0]
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         """Everything that is read."""
-        return (self.base, *self.models) if self.base else self.models
+        return (self.base, *self.listed) if self.base else self.listed
 
     @property
     def passes(self) -> int:
@@ -110,11 +111,12 @@ class Plan:
 
     def digest(self) -> str:
         """Return a hash of everything that decides the output's bytes; a journal belongs to one digest."""
+        inputs = (self.reference, *self.models)
         facts: dict[str, Any] = {
             "version": __version__,
             "method": self.method.name,
-            "inputs": [i.fingerprint for i in self.inputs],
-            "files": [_stamp(i) for i in self.inputs],
+            "inputs": [i.fingerprint for i in inputs],
+            "files": [_stamp(i) for i in inputs],
             "units": [asdict(u) for u in self.units],
             "headers": [hashlib.sha256(f.header).hexdigest() for f in self.layout.files],
             "rounding": self.recipe.rounding,
@@ -159,10 +161,11 @@ def make_plan(
     check_copied(reference, others, recipe)
     kinship = check_kinship(reference, others, "unrelated" in recipe.allow)
     units = _units(recipe, method, reference, models)
+    added, units = _in_one_order(method, models, units)
     tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
     layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"})
     budget = make_budget(method.needs, len(models), units, memory, threads, slice_)
-    return Plan(recipe, method, base, tuple(models), tuple(units), layout, budget, kinship, notes)
+    return Plan(recipe, method, base, tuple(models), added, tuple(units), layout, budget, kinship, notes)
 
 
 def _open(recipe: Recipe, method: Method) -> tuple[Input | None, list[Input]]:
@@ -235,6 +238,28 @@ def _numbers(
         shared = given.get(key, method.settings[key].default if key in method.settings else None)
         given[key] = tuple(depth.at(mine.get(key, shared), name) for mine in own)
     return tuple(float(depth.at(w, name)) for w in weights), method.check(given), float(depth.at(scale, name))
+
+
+def _in_one_order(method: Method, models: Sequence[Input], units: list[Unit]) -> tuple[tuple[Input, ...], list[Unit]]:
+    """Put task vectors that may come in any order into one, so that listing them otherwise does not change a bit.
+
+    A sum in float32 depends on the order of its terms by a rounding, and a vote that cancels by its winner.
+    """
+    if "any_order" not in method.laws or method.needs.space != "delta":
+        return tuple(models), units
+
+    def own(unit: Unit, task: int) -> tuple[Any, ...]:
+        each = (v[task] for v in unit.settings.values() if isinstance(v, tuple))
+        return unit.weights[task], *each
+
+    merged = [u for u in units if u.merged]
+    order = sorted(range(len(models)), key=lambda t: (models[t].fingerprint, [own(u, t) for u in merged]))
+
+    def turned(unit: Unit) -> Unit:
+        settings = {k: tuple(v[t] for t in order) if isinstance(v, tuple) else v for k, v in unit.settings.items()}
+        return replace(unit, weights=tuple(unit.weights[t] for t in order), settings=settings)
+
+    return tuple(models[t] for t in order), [turned(u) if u.merged else u for u in units]
 
 
 def _check_whole_model(method: Method, units: Sequence[Unit]) -> None:

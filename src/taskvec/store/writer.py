@@ -51,7 +51,7 @@ class ShardWriter:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as exc:
-            raise _output_error(path, exc) from exc
+            raise output_error(path, exc) from exc
         try:
             os.ftruncate(fd, min(os.fstat(fd).st_size, file.nbytes))  # what an earlier run left may be longer
             os.posix_fallocate(fd, 0, file.nbytes)
@@ -62,7 +62,7 @@ class ShardWriter:
                 raise OutputError(
                     f"{path} may not grow to {file.nbytes} bytes here. Type a smaller shard size."
                 ) from exc
-            raise _output_error(path, exc) from exc
+            raise output_error(path, exc) from exc
         return fd
 
     def write(self, name: str, start: int, raw: Raw) -> None:
@@ -75,7 +75,7 @@ class ShardWriter:
                 done = os.pwrite(self._fds[file.name], data, at)
                 data, at = data[done:], at + done
         except OSError as exc:
-            raise _output_error(self.path(file), exc) from exc
+            raise output_error(self.path(file), exc) from exc
 
     def sync(self) -> None:
         """Return when everything written so far is on the disk."""
@@ -83,7 +83,7 @@ class ShardWriter:
             try:
                 os.fdatasync(fd)
             except OSError as exc:
-                raise _output_error(self.folder / (name + PARTIAL), exc) from exc
+                raise output_error(self.folder / (name + PARTIAL), exc) from exc
 
     def finish(self) -> None:
         """Make everything durable and give the files their names."""
@@ -105,7 +105,8 @@ class ShardWriter:
         self.close()
 
 
-def _output_error(path: Path, exc: OSError) -> OutputError:
+def output_error(path: Path, exc: OSError) -> OutputError:
+    """Return what to say when the system refuses to write a file."""
     reason = "the disk is full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else exc.strerror
     return OutputError(f"{path.parent} cannot be written: {reason}. Make room or choose another output folder.")
 

@@ -1,0 +1,100 @@
+"""What methods claim about themselves, tested for each that claims it."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+
+from taskvec.merge import METHODS
+from taskvec.ops.combine import weighted_sum
+
+from .cases import Case, every
+
+LAWS = {"any_order", "homogeneous", "linear", "idempotent"}
+"""A law is a test below."""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_laws_that_are_tested_are_claimed(name: str) -> None:
+    assert set(METHODS[name].laws) <= LAWS
+    assert METHODS[name].laws
+
+
+@every("any_order")
+def test_the_order_of_the_models_does_not_matter(kernels: str, case: Case, rng: np.random.Generator) -> None:
+    stack = case.stack(rng, 300, dtype=np.float32)
+    first = case.merge(stack)
+    for order in permutations(range(case.tasks)):
+        weights, given = case.permuted(order)
+        other = case.merge(stack[list(order)], weights, **given)
+        np.testing.assert_allclose(other, first, rtol=1e-5, atol=1e-5 * np.abs(first).max())
+
+
+@every("homogeneous")
+@pytest.mark.parametrize("power", [-12, 1, 20])
+def test_scaling_by_a_power_of_two_scales_the_result_exactly(
+    kernels: str, case: Case, power: int, rng: np.random.Generator
+) -> None:
+    stack = case.stack(rng, 40, 7, dtype=np.float32)
+    factor = np.float32(2.0**power)
+    merged = case.merge(stack)
+    assert merged.any()
+    assert case.merge(factor * stack).tobytes() == (factor * merged).tobytes()
+
+
+@every("homogeneous")
+def test_turning_everything_around_turns_the_result_around(kernels: str, case: Case, rng: np.random.Generator) -> None:
+    if case.settings.get("tied") == "positive":
+        stack = np.abs(case.stack(rng, 300, dtype=np.float32)) + 1  # no ties
+        stack *= np.sign(case.weights)[:, None].astype(np.float32)
+    else:
+        stack = case.stack(rng, 300, dtype=np.float32)
+    assert np.array_equal(case.merge(-stack), -case.merge(stack))
+
+
+@every("linear")
+def test_sums_and_multiples_go_through(kernels: str, case: Case, rng: np.random.Generator) -> None:
+    x, y = case.stack(rng, 300, dtype=np.float32), case.stack(rng, 300, dtype=np.float32)
+    through = np.float32(0.3) * case.merge(x) - np.float32(1.7) * case.merge(y)
+    together = case.merge(np.float32(0.3) * x - np.float32(1.7) * y)
+    np.testing.assert_allclose(together, through, rtol=1e-5, atol=2e-5)
+
+
+@every("idempotent")
+def test_merging_a_model_with_itself_gives_it_back(kernels: str, case: Case, rng: np.random.Generator) -> None:
+    if case.settings.get("normalize") is False:
+        weights = np.array([0.5, 0.75, -0.25][: case.tasks])
+        assert weights.sum() == 1
+    else:
+        weights = case.weights
+    one = case.stack(rng, 300, dtype=np.float32)[0]
+    merged = case.merge(np.stack([one] * case.tasks), weights)
+    np.testing.assert_allclose(merged, one, rtol=1e-6)
+
+
+COMBINATIONS = [case for case in every().args[1] if case.method.needs.coefficients]
+
+
+@pytest.mark.parametrize("case", COMBINATIONS, ids=str)
+@settings(max_examples=10)
+@given(shape=st.one_of(st.just(()), array_shapes(max_dims=3, max_side=40)), seed=st.integers(0, 99))
+def test_coefficients_say_what_the_method_does(kernels: str, case: Case, shape: tuple[int, ...], seed: int) -> None:
+    stack = case.stack(np.random.default_rng(seed), *shape, dtype=np.float32)
+    statistics = {name: _whole(case, stack, name) for name in case.method.needs.statistics}
+    factors = case.method.needs.coefficients(case.weights, **case.filled, **statistics)  # type: ignore[misc]
+    assert factors.shape == (case.tasks,)
+    assert factors.dtype == np.float64
+    assert weighted_sum(stack, factors).tobytes() == case.merge(stack).tobytes()
+
+
+def _whole(case: Case, stack: np.ndarray, name: str) -> np.ndarray:
+    statistic = case.method.needs.statistics[name]
+    rows = stack.reshape(len(stack), -1)
+    search = statistic.search(len(rows), rows.shape[1], rows.dtype, case.filled, rows[:, :0])
+    while not search.settled:
+        search.add(0, search.look(statistic.prepare(rows, case.filled, case.chance)))
+        search.end_pass()
+    return search.value

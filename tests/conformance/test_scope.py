@@ -1,0 +1,99 @@
+"""Slices: an `entry` method fed parts gives the bytes of the whole, and the stream finds the same statistics."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from taskvec.merge import METHODS
+from taskvec.merge.statistics import Gram, Magnitudes
+from taskvec.ops.gram import BLOCK, gram
+
+from .cases import CASES, Case, Floats, every, searched
+
+N = 2 * BLOCK + 4099
+EDGES = (0, BLOCK, 2 * BLOCK, N)
+
+BY_ENTRY = [case for case in CASES if case.method.needs.scope == "entry"]
+SEARCHING = [case for case in CASES if case.method.needs.statistics]
+
+
+def part(case: Case, stack: Floats, start: int, stop: int, statistics: dict[str, Floats]) -> Floats:
+    """A slice's share of the result, the statistics of the whole given."""
+    given: dict[str, object] = dict(statistics)
+    if case.chance:
+        given["chance"] = type(case.chance)(case.chance.seed, case.chance.keys, case.chance.tensor, start)
+    return case.merge(np.ascontiguousarray(stack[:, start:stop]), **given)
+
+
+@pytest.mark.parametrize("case", BY_ENTRY, ids=str)
+def test_slices_give_the_bytes_of_the_whole(dtype: np.dtype, case: Case, rng: np.random.Generator) -> None:
+    stack = case.stack(rng, N, dtype=dtype)
+    whole = case.merge(stack)
+    assert np.any(whole)
+    found = searched(case, stack, edges=EDGES, order=(2, 0, 1), sample=stack[:, ::9])
+    for edges in (EDGES, (0, 1, 2048, 30_001, N)):
+        parts = [part(case, stack, a, b, found) for a, b in pairwise(edges)]
+        assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("case", SEARCHING, ids=str)
+@pytest.mark.parametrize(
+    ("hint", "max_bins"),
+    [
+        ("none", 4),
+        ("none", 1 << 20),
+        ("some", 4),
+        ("some", 1 << 12),
+        ("all", 1 << 8),
+        ("too large", 4),
+        ("too small", 1 << 20),
+        ("constant", 1 << 8),
+    ],
+)
+def test_the_stream_finds_what_memory_finds(case: Case, hint: str, max_bins: int, rng: np.random.Generator) -> None:
+    stack = case.stack(rng, N, dtype=np.float32)
+    sample = {
+        "none": stack[:, :0],
+        "some": stack[:, ::9],
+        "all": stack,
+        "too large": 1000 * stack[:, :500],
+        "too small": 1e-30 * stack[:, :500],
+        "constant": np.full_like(stack[:, :500], 0.7),
+    }[hint]
+    sample = np.ascontiguousarray(sample)
+    found = searched(case, stack, edges=EDGES, order=(2, 0, 1), sample=sample, max_bins=max_bins)
+    for name, statistic in case.method.needs.statistics.items():
+        assert np.array_equal(found[name], in_memory(case, statistic, stack)), name
+
+
+def in_memory(case: Case, statistic: object, stack: Floats) -> Floats:
+    """A statistic of whole tensors."""
+    rows = stack.reshape(len(stack), -1)
+    if isinstance(statistic, Magnitudes):
+        return statistic.whole(statistic.prepare(rows, case.filled, case.chance), case.filled)
+    assert isinstance(statistic, Gram), "say here how a new kind of statistic is found in memory"
+    return gram(statistic.prepare(rows, case.filled, case.chance))
+
+
+@pytest.mark.parametrize("case", SEARCHING, ids=str)
+def test_statistics_over_several_tensors_are_those_of_one_long_one(case: Case, rng: np.random.Generator) -> None:
+    stack = case.stack(rng, 3 * BLOCK, dtype=np.float32)
+    found = searched(case, stack, edges=(0, BLOCK, 3 * BLOCK), order=(1, 0), sample=stack[:, :100].copy())
+    for name, statistic in case.method.needs.statistics.items():
+        assert np.array_equal(found[name], in_memory(case, statistic, stack))
+
+
+@pytest.mark.parametrize("case", SEARCHING, ids=str)
+def test_given_statistics_are_used_as_they_are(case: Case, rng: np.random.Generator) -> None:
+    case = case.where_all_matters()
+    stack, other = case.stack(rng, 500), case.stack(rng, 500)[:, ::-1] ** 3
+    others = searched(case, np.ascontiguousarray(other), edges=(0, 500), order=(0,), sample=other[:, :0].copy())
+    assert case.merge(stack, **others).tobytes() != case.merge(stack).tobytes()
+
+
+@every()
+def test_scope_and_space_are_words_that_the_planner_knows(case: Case) -> None:
+    assert case.method.needs.scope in ("entry", "tensor")
+    assert case.method.needs.space in ("weight", "delta")
+    assert METHODS[case.method.name] is case.method

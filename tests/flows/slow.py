@@ -1,0 +1,73 @@
+"""The slow way to merge: whole tensors in memory, the method's function once a tensor, torch's own rounding."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+import taskvec as tv
+from taskvec.ops.chance import drop
+from taskvec.store.bridge import TORCH_NAMES
+
+Array = np.ndarray
+
+
+def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
+    """Return what every tensor of the output must be, to the bit (rounding to nearest)."""
+    thresholds = model_thresholds(plan)
+    out = {}
+    for unit in plan.units:
+        dtype = getattr(torch, TORCH_NAMES[unit.dtype])
+        reference = plan.reference.checkpoint[unit.name]
+        if not unit.merged:
+            out[unit.name] = reference.to(dtype)
+            continue
+        rows = task_rows(plan, unit)
+        origin = reference.to(rows_dtype(unit)).numpy()
+        extra: dict[str, Any] = {}
+        if plan.method.needs.chance:
+            extra["chance"] = chance(plan, unit)
+        if thresholds is not None:
+            extra["threshold"] = thresholds
+        merged = plan.method.function(rows, np.array(unit.weights), **unit.settings, **extra)
+        if plan.method.needs.space == "delta":
+            step = origin.dtype.type(unit.scale) * merged
+            merged = np.where(step == 0, origin, origin + step)
+        out[unit.name] = torch.from_numpy(np.asarray(merged, origin.dtype).reshape(unit.shape)).to(dtype)
+    return out
+
+
+def rows_dtype(unit: Any) -> torch.dtype:
+    return torch.float64 if unit.work == "F64" else torch.float32
+
+
+def task_rows(plan: tv.Plan, unit: Any) -> Array:
+    """Return the method's input for one tensor: models, or models minus base."""
+    rows = [m.checkpoint[unit.name].to(rows_dtype(unit)).numpy() for m in plan.models]
+    if plan.method.needs.space == "delta":
+        base = plan.reference.checkpoint[unit.name].to(rows_dtype(unit)).numpy()
+        rows = [row if model.kind == "delta" else row - base for row, model in zip(rows, plan.models, strict=True)]
+    return np.stack(rows)
+
+
+def chance(plan: tv.Plan, unit: Any) -> tv.Chance:
+    return tv.Chance(plan.recipe.seed, tuple(m.fingerprint for m in plan.models), unit.name)
+
+
+def model_thresholds(plan: tv.Plan) -> Array | None:
+    """Return each task's smallest kept magnitude over the whole model, by sorting all of it."""
+    units = [u for u in plan.units if u.merged]
+    if units[0].settings.get("scope") != "model":
+        return None
+    settings = units[0].settings
+    kept, everything = "density", []
+    for unit in units:
+        rows = task_rows(plan, unit)
+        if plan.method.needs.chance:
+            kept = "trim"
+            rows = drop(rows, settings["density"], chance(plan, unit), rescale=settings["rescale"])
+        everything.append(np.abs(rows).reshape(len(rows), -1))
+    flat = -np.sort(-np.concatenate(everything, axis=1), axis=1)
+    shares = settings[kept] if isinstance(settings[kept], tuple) else (settings[kept],) * len(flat)
+    at = [max(1, int(share * flat.shape[1] + 0.5)) - 1 for share in shares]
+    return np.array([[0.0 if share == 1 else row[i]] for row, i, share in zip(flat, at, shares, strict=True)])

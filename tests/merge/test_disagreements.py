@@ -1,0 +1,332 @@
+"""Where implementations of these methods disagree, one test a disagreement: what ours computes, and how to get theirs.
+
+The numbers were measured on the other packages (mergekit 0.1.4, PEFT, the authors' code, sd-mecha); their formulas are
+written out here from their sources.
+"""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from taskvec.errors import RecipeError
+from taskvec.merge.methods import (
+    breadcrumbs,
+    dare_linear,
+    dare_ties,
+    linear,
+    model_stock,
+    slerp,
+    task_arithmetic,
+    ties,
+)
+from taskvec.merge.methods.model_stock import interpolation_ratio
+from taskvec.merge.methods.slerp import coefficients
+from taskvec.merge.methods.ties import KEPT
+from taskvec.ops.chance import Chance
+from taskvec.ops.gram import gram
+
+Array = npt.NDArray[np.float64]
+
+
+def trimmed(deltas: Array, density: float) -> Array:
+    """The largest entries of each task, as mergekit and PEFT choose them; no ties here."""
+    k = int(density * deltas.shape[1])
+    out = np.zeros_like(deltas)
+    for row, kept in zip(out, deltas, strict=True):
+        largest = np.argsort(np.abs(kept))[deltas.shape[1] - k :]
+        row[largest] = kept[largest]
+    return out
+
+
+# --- TIES ------------------------------------------------------------------------------------------------------------
+
+
+def test_ties_keeps_all_entries_at_the_threshold_where_mergekit_keeps_an_arbitrary_half(dtype: np.dtype) -> None:
+    large, equal, small = np.linspace(2, 3, 100), np.ones(400), np.linspace(0, 0.5, 500)
+    signs = np.resize([1.0, -1.0], 1000)
+    deltas = (np.concatenate([large, equal, small]) * signs).astype(dtype)[None]
+    merged = ties(deltas, np.ones(1), density=0.2)
+    assert np.count_nonzero(merged) == 500
+    order = np.random.default_rng(0).permutation(1000)
+    assert ties(deltas[:, order], np.ones(1), density=0.2).tobytes() == merged[order].tobytes()
+
+
+@pytest.fixture
+def two_scales(rng: np.random.Generator) -> tuple[Array, Array]:
+    """Four tasks of two tensors; the deltas of the first are 25 times those of the second."""
+    return 25 * rng.standard_normal((4, 20_000)), rng.standard_normal((4, 20_000))
+
+
+def nonzero(x: Array) -> float:
+    """The share of entries that are not zero."""
+    return np.count_nonzero(x) / x.size
+
+
+def test_ties_over_the_whole_model_spends_everything_on_the_tensor_of_large_deltas(
+    two_scales: tuple[Array, Array],
+) -> None:
+    threshold = KEPT.whole(np.concatenate(two_scales, axis=1), {"density": 0.2})
+    large, small = (ties(x, np.ones(4), density=0.2, threshold=threshold) for x in two_scales)
+    assert nonzero(large) == pytest.approx(1 - 0.6**4, abs=0.02)  # 40 % of each task: 87 % of the merge
+    assert nonzero(small) == 0
+
+
+def test_ties_per_tensor_keeps_as_much_of_each_tensor(two_scales: tuple[Array, Array]) -> None:
+    for x in two_scales:
+        assert nonzero(ties(x, np.ones(4), density=0.2)) == pytest.approx(1 - 0.8**4, abs=0.02)
+
+
+def test_ties_over_the_whole_model_and_per_tensor_are_different_methods(two_scales: tuple[Array, Array]) -> None:
+    threshold = KEPT.whole(np.concatenate(two_scales, axis=1), {"density": 0.2})
+    whole = np.concatenate([ties(x, np.ones(4), density=0.2, threshold=threshold) for x in two_scales])
+    each = np.concatenate([ties(x, np.ones(4), density=0.2) for x in two_scales])
+    assert np.linalg.norm(whole - each) > 0.3 * np.linalg.norm(whole)
+
+
+def test_ties_gives_0_for_an_exact_cancellation_where_mergekit_and_peft_take_the_positive_side(
+    dtype: np.dtype,
+) -> None:
+    deltas = np.array([[1.0, 2.0, 1.0], [-1.0, -1.0, 3.0], [0.0, -1.0, 0.0]], dtype)
+    assert ties(deltas, np.ones(3), density=1.0).tolist() == [0, 0, 2]
+    assert ties(deltas, np.ones(3), density=1.0, tied="positive").tolist() == [1, 2, 2]
+
+
+def mergekit_ties(deltas: Array, weights: Array, density: float, normalize: bool) -> Array:
+    """mergekit's generalised task arithmetic with `consensus: sum`, on one tensor."""
+    weighted = weights[:, None] * trimmed(deltas, density)
+    sign = np.where(weighted.sum(0) >= 0, 1.0, -1.0)
+    mask = np.sign(weighted) == sign
+    mixed = (weighted * mask).sum(0)
+    if normalize:
+        divisor = (weights[:, None] * mask).sum(0)
+        divisor[np.abs(divisor) < 1e-8] = 1
+        mixed /= divisor
+    return mixed
+
+
+def test_ties_with_mergekits_settings_is_mergekits_mean_of_those_that_agree(rng: np.random.Generator) -> None:
+    deltas, weights = rng.standard_normal((4, 5000)), np.array([0.3, 1.0, 0.5, 2.0])
+    merged = ties(deltas, weights, density=0.2, scope="tensor", elect="weighted", tied="positive")
+    np.testing.assert_allclose(merged, mergekit_ties(deltas, weights, 0.2, True), rtol=1e-12)
+
+
+def test_ties_with_mergekits_settings_and_no_normalising_is_its_sum(rng: np.random.Generator) -> None:
+    deltas, weights = rng.standard_normal((4, 5000)), np.array([0.3, 1.0, 0.5, 2.0])
+    merged = ties(deltas, weights, density=0.2, scope="tensor", elect="weighted", combine="sum", tied="positive")
+    np.testing.assert_allclose(merged, mergekit_ties(deltas, weights, 0.2, False), rtol=1e-12)
+
+
+def test_ties_mean_does_not_change_when_all_weights_are_multiplied(rng: np.random.Generator) -> None:
+    deltas, weights = rng.standard_normal((4, 500)), np.array([0.3, 1.0, 0.5, 2.0])
+    for elect in ("sum", "weighted", "count"):
+        once = ties(deltas, weights, elect=elect)
+        np.testing.assert_allclose(ties(deltas, 8 * weights, elect=elect), once, rtol=1e-14)
+
+
+def test_ties_sum_with_weights_of_1_over_t_is_a_third_of_the_mean(rng: np.random.Generator) -> None:
+    deltas, quarter = rng.standard_normal((4, 20_000)), np.full(4, 0.25)
+    how = {"elect": "weighted", "tied": "positive"}
+    mean, total = ties(deltas, quarter, **how), ties(deltas, quarter, combine="sum", **how)
+    assert np.linalg.norm(total) / np.linalg.norm(mean) == pytest.approx(0.31, abs=0.02)
+
+
+def peft_ties(deltas: Array, weights: Array, density: float) -> Array:
+    """PEFT's `ties` with majority sign `total`, on one dense tensor."""
+    kept = trimmed(deltas, density)
+    majority = np.where(kept.sum(0) >= 0, 1.0, -1.0)
+    mask = np.sign(kept) == majority
+    return (weights[:, None] * kept * mask).sum(0) / np.maximum(mask.sum(0), 1.0)
+
+
+def test_ties_with_pefts_settings_divides_by_the_count_of_those_that_agree(rng: np.random.Generator) -> None:
+    deltas, weights = rng.standard_normal((4, 5000)), np.array([0.3, 1.0, 0.5, 2.0])
+    merged = ties(deltas, weights, density=0.2, scope="tensor", combine="count", tied="positive")
+    np.testing.assert_allclose(merged, peft_ties(deltas, weights, 0.2), rtol=1e-12)
+
+
+def test_ties_mergekit_and_peft_elect_otherwise_where_weights_differ() -> None:
+    deltas, weights = np.array([[3.0], [-2.0]]), np.array([1.0, 2.0])
+    assert ties(deltas, weights, density=1.0, elect="weighted").tolist() == [-2.0]
+    assert ties(deltas, weights, density=1.0, combine="count").tolist() == [3.0]
+
+
+def test_ties_with_sd_mechas_settings_votes_by_count_and_cancels_to_0(rng: np.random.Generator) -> None:
+    deltas = np.array([[9.0, 1.0, 9.0], [-1.0, -3.0, 1.0], [-2.0, 0.0, 2.0]])
+    merged = ties(deltas, np.ones(3), density=1.0, elect="count", combine="count")
+    assert merged.tolist() == [-1.5, 0.0, 4.0]
+
+
+# --- DARE ------------------------------------------------------------------------------------------------------------
+
+
+def over_seeds(deltas: Array, density: float, draws: int) -> Array:
+    """Many results of DARE on one small tensor."""
+    return np.stack(
+        [
+            dare_linear(deltas, np.ones(len(deltas)), density=density, chance=Chance(seed, ("a", "b"), "norm.weight"))
+            for seed in range(draws)
+        ]
+    )
+
+
+def test_dare_is_unbiased_on_a_tensor_of_4_entries_where_mergekit_is_not() -> None:
+    """mergekit rescales to the old L1 norm: its mean there is 0.17 to 0.94 of the truth."""
+    deltas = np.array([[4.0, 1.0, 0.5, 0.1]])
+    drawn = over_seeds(deltas, 0.1, 3000)
+    standard_error = drawn.std(axis=0) / len(drawn) ** 0.5
+    assert np.all(np.abs(drawn.mean(axis=0) - deltas[0]) < 5 * standard_error)
+    assert np.all(5 * standard_error < 0.3 * deltas[0])  # a bias like mergekit's would be seen
+
+
+def test_dare_does_not_keep_the_l1_norm(dtype: np.dtype) -> None:
+    """Each kept entry is divided by p, whatever else was kept."""
+    deltas = np.array([[4.0, 1.0, 0.5, 0.1]], dtype)
+    values = {tuple(x) for x in over_seeds(deltas, 0.25, 60)}
+    for value in values:
+        assert all(x in (0, dtype.type(4) * d) for x, d in zip(value, deltas[0], strict=True))
+    assert len({sum(value) for value in values}) > 3
+
+
+def test_dare_with_nothing_kept_is_zero() -> None:
+    drawn = over_seeds(np.ones((1, 4)), 0.1, 40)
+    assert (drawn == 0).all(axis=1).any()
+    assert np.isfinite(drawn).all()
+
+
+def test_dare_divides_by_the_probability_that_it_drew_with() -> None:
+    p = round(0.1 * 65536) / 65536
+    drawn = over_seeds(np.ones((1, 4)), 0.1, 40)
+    assert set(drawn.reshape(-1).tolist()) == {0.0, 1 / p}
+
+
+def test_dare_masks_follow_the_model_and_not_its_place() -> None:
+    deltas = np.random.default_rng(0).standard_normal((2, 50))
+    there = dare_linear(deltas, np.array([1.0, 2.0]), chance=Chance(0, ("math", "code"), "w"))
+    back = dare_linear(deltas[::-1].copy(), np.array([2.0, 1.0]), chance=Chance(0, ("code", "math"), "w"))
+    np.testing.assert_allclose(back, there, rtol=1e-14)
+
+
+def test_dare_ties_trims_as_its_authors_do_and_leaves_it_out_as_mergekit_does(rng: np.random.Generator) -> None:
+    deltas, weights = rng.standard_normal((3, 5000)), np.array([0.3, 1.0, 0.5])
+    how = {"density": 0.5, "elect": "weighted", "combine": "sum", "tied": "positive"}
+    chance = Chance(0, ("a", "b", "c"), "w")
+    rest = np.stack(
+        [
+            dare_linear(x[None], np.ones(1), density=0.5, chance=Chance(0, (key,), "w"))
+            for x, key in zip(deltas, "abc", strict=True)
+        ]
+    )
+    merged = dare_ties(deltas, weights, trim=1.0, chance=chance, **how)
+    np.testing.assert_allclose(merged, mergekit_ties(rest, weights, 1.0, False), rtol=1e-12)
+    full = dare_ties(deltas, weights, trim=0.2, chance=chance, **how)
+    np.testing.assert_allclose(full, mergekit_ties(rest, weights, 0.2, False), rtol=1e-12)
+    assert np.count_nonzero(full) < np.count_nonzero(merged)
+
+
+# --- Breadcrumbs -----------------------------------------------------------------------------------------------------
+
+
+def test_breadcrumbs_drops_the_outlier_of_a_tensor_of_64_entries_where_mergekit_keeps_it(
+    dtype: np.dtype, rng: np.random.Generator
+) -> None:
+    """A q_norm of head size 64: gamma n = 0.64 is rounded to 1, not down to 0."""
+    deltas = rng.uniform(0.5, 1.5, (1, 64)).astype(dtype)
+    deltas[0, 17] = 100
+    merged = breadcrumbs(deltas, np.ones(1), density=0.9, gamma=0.01)
+    assert merged[17] == 0
+    assert np.count_nonzero(merged) == 58
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1e-9])
+def test_breadcrumbs_without_outliers_is_not_an_empty_slice(gamma: float, rng: np.random.Generator) -> None:
+    """mergekit up to 0.1.4 gave zeros for gamma n < 1."""
+    deltas = rng.standard_normal((1, 64))
+    assert np.count_nonzero(breadcrumbs(deltas, np.ones(1), density=0.9, gamma=gamma)) == 58
+
+
+def test_breadcrumbs_does_not_rescale(rng: np.random.Generator) -> None:
+    deltas = rng.standard_normal((1, 640))
+    merged = breadcrumbs(deltas, np.ones(1), density=0.5, gamma=0.1)
+    assert np.all((merged == deltas[0]) | (merged == 0))
+
+
+# --- Model stock -----------------------------------------------------------------------------------------------------
+
+
+def test_model_stock_of_opposing_models_is_the_base_where_others_go_3_times_backwards() -> None:
+    x, y = np.eye(2)
+    deltas = np.stack([x, -x, y])
+    cos = -1 / 3
+    assert 3 * cos / (1 + 2 * cos) == pytest.approx(-3)
+    assert not model_stock(deltas, np.ones(3)).any()
+
+
+@pytest.mark.parametrize("norm", [8e-4, 1e-6, 1e-12, 1.0, 1e6])
+def test_model_stock_of_identical_deltas_is_the_delta_however_small(
+    norm: float, dtype: np.dtype, rng: np.random.Generator
+) -> None:
+    """mergekit holds |d_i| |d_j| above 1e-6: t = 0.87 for a norm of 8e-4."""
+    x = rng.standard_normal(64)
+    x = (norm * x / np.linalg.norm(x)).astype(dtype)
+    deltas = np.stack([x, x, x])
+    assert interpolation_ratio(gram(deltas)) == pytest.approx(1, abs=1e-14)
+    np.testing.assert_allclose(model_stock(deltas, np.ones(3)), x, rtol=1e-6 if dtype == np.float32 else 1e-12)
+
+
+def test_model_stock_takes_all_pairs_and_not_neighbours_so_that_no_order_matters(rng: np.random.Generator) -> None:
+    """sd-mecha takes neighbours only: t = 0.65 for two similar and two unrelated models, -0.02 re-ordered."""
+    common = rng.standard_normal(20_000)
+    alike = [common + 0.1 * rng.standard_normal(20_000) for _ in range(2)]
+    deltas = np.stack([*alike, *rng.standard_normal((2, 20_000))])
+    ratios = [interpolation_ratio(gram(deltas[list(order)])) for order in permutations(range(4))]
+    assert max(ratios) - min(ratios) < 1e-14
+    assert ratios[0] == pytest.approx(4 / 6 / (1 + 3 / 6), abs=0.02)
+
+
+def test_model_stock_takes_the_mean_of_cosines_and_not_the_cosine_of_the_mean_angle() -> None:
+    deltas = np.array([[1.0, 0.0], [1.0, 0.0], [0.5, 0.75**0.5]])
+    cos = (1 + 0.5 + 0.5) / 3
+    of_the_mean_angle = math.cos((0 + math.pi / 3 + math.pi / 3) / 3)
+    t = interpolation_ratio(gram(deltas))
+    assert t == pytest.approx(3 * cos / (1 + 2 * cos), rel=1e-14)
+    assert t != pytest.approx(3 * of_the_mean_angle / (1 + 2 * of_the_mean_angle), rel=1e-3)
+
+
+# --- Slerp -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("angle", [1.0, 0.05, 0.02, 1e-3, 1e-4])
+def test_slerp_follows_the_arc_at_small_angles_where_mergekit_takes_the_line(angle: float) -> None:
+    """Its threshold is a cosine of 0.9995, an angle of 0.0316; two fine-tunes of 2 % lie closer than that."""
+    models = np.array([[1.0, 0.0], [math.cos(angle), math.sin(angle)]])
+    half = coefficients(np.ones(2), t=0.5, gram=gram(models))
+    assert half == pytest.approx(1 / (2 * math.cos(angle / 2)), rel=1e-13)
+    assert half[0] > 0.5
+    t = 0.25
+    assert slerp(models, np.ones(2), t=t) == pytest.approx([math.cos(t * angle), math.sin(t * angle)], rel=1e-7)
+
+
+def test_slerp_of_two_fine_tunes_is_their_average_but_for_an_eighth_of_the_angle_squared(
+    rng: np.random.Generator,
+) -> None:
+    base = rng.standard_normal(10_000)
+    models = base + 0.02 * rng.standard_normal((2, 10_000))
+    arc, line = slerp(models, np.ones(2)), linear(models, np.ones(2))
+    angle = 0.02 * 2**0.5
+    assert np.linalg.norm(arc - line) / np.linalg.norm(line) == pytest.approx(angle**2 / 8, rel=0.05)
+
+
+# --- Other defects met -----------------------------------------------------------------------------------------------
+
+
+def test_weights_that_sum_to_0_are_refused_where_mergekit_gives_minus_infinity() -> None:
+    with pytest.raises(RecipeError, match="sum to 0"):
+        linear(np.ones((2, 3)), np.array([1.0, -1.0]))
+
+
+def test_normalising_1_and_minus_1_is_refused_where_mergekit_skips_it() -> None:
+    with pytest.raises(RecipeError, match="sum to 0"):
+        task_arithmetic(np.ones((2, 3)), np.array([1.0, -1.0]), normalize=True)

@@ -1,0 +1,185 @@
+"""A slice from stored bits to stored bits."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from taskvec.ops import kernels as k
+from taskvec.ops.chance import words
+from taskvec.ops.combine import add_scaled, weighted_sum
+from taskvec.ops.floats import narrow, widen
+from taskvec.ops.slices import Stored, finish, gather, mix
+
+from .samples import SIZES, bf16, floats32
+
+Twins = Callable[[str, Callable[[], Any]], tuple[Any, Any]]
+F4 = np.dtype("f4")
+CODES = [("BF16", "BF16", "BF16"), ("F32", "F32", "F32"), ("BF16", "F32", "BF16"), ("F32", "BF16", "F32")]
+BASES = [None, "BF16", "F32"]
+WEIGHTS = [0.7, -1.3, 0.1]
+
+
+def stored(rng: np.random.Generator, n: int, code: str, delta: bool = False) -> Stored:
+    """Random bits of a type."""
+    x = floats32(rng, n)
+    return Stored(
+        bf16(x) if code == "BF16" else narrow(np.clip(x, -6e4, 6e4) if code == "F16" else x, code), code, delta
+    )
+
+
+def some(
+    rng: np.random.Generator, n: int, codes: tuple[str, ...], base: str | None, deltas: tuple[bool, ...] = (False,) * 3
+) -> tuple[list[Stored], Stored | None]:
+    """Inputs of these types, and a base or none."""
+    inputs = [stored(rng, n, code, delta) for code, delta in zip(codes, deltas, strict=True)]
+    return inputs, stored(rng, n, base) if base else None
+
+
+def gathered(inputs: list[Stored], base: Stored | None, dtype: np.dtype = F4) -> tuple[bytes, bytes, bool]:
+    """What `gather` fills and returns."""
+    n = inputs[0].raw.size
+    rows, reference = np.full((len(inputs), n), np.nan, dtype), np.full(n, np.nan, dtype)
+    finite = gather(inputs, base, rows, reference)
+    return rows.tobytes(), reference.tobytes(), finite
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_gather_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
+    for codes, base, deltas in product(CODES, BASES, [(False,) * 3, (True, False, True), (True,) * 3]):
+        inputs, origin = some(rng, n, codes, base, deltas)
+        fused, plain = twins("gather", lambda inputs=inputs, origin=origin: gathered(inputs, origin))
+        assert fused == plain, (codes, base, deltas)
+        assert fused[2]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_mix_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
+    for codes, base, out in product(CODES, BASES, ["BF16", "F32"]):
+        inputs, origin = some(rng, n, codes, base, (False, base is not None, False))
+        scale = None if origin is None else 0.3
+        fused, plain = twins(
+            "mix",
+            lambda inputs=inputs, origin=origin, scale=scale, out=out: mix(inputs, origin, WEIGHTS, scale, out, F4),
+        )
+        assert fused.raw.dtype == plain.raw.dtype
+        assert fused.raw.tobytes() == plain.raw.tobytes(), (codes, base, out)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_finish_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
+    merged, reference = floats32(rng, n), floats32(rng, n)
+    for scale, out in product([None, 0.0, 1.0, -0.3], ["BF16", "F32"]):
+        fused, plain = twins("finish", lambda scale=scale, out=out: finish(merged, reference, scale, out))
+        assert fused.raw.dtype == plain.raw.dtype
+        assert fused.raw.tobytes() == plain.raw.tobytes(), (scale, out)
+
+
+@pytest.mark.parametrize("base", [True, False], ids=["base", "no base"])
+@pytest.mark.parametrize("scale", [None, 0.3], ids=["no scale", "scale"])
+def test_mix_is_gather_weighted_sum_and_finish(
+    kernels: str, rng: np.random.Generator, base: bool, scale: float | None
+) -> None:
+    inputs, origin = some(rng, 3000, ("BF16", "F32", "BF16"), "BF16" if base else None)
+    done = mix(inputs, origin, WEIGHTS, scale, "BF16", F4)
+    rows, reference = np.empty((3, 3000), F4), np.empty(3000, F4)
+    gather(inputs, origin, rows, reference)
+    by_hand = finish(weighted_sum(rows, np.array(WEIGHTS)), reference, scale, "BF16")
+    assert done.raw.tobytes() == by_hand.raw.tobytes()
+
+
+@pytest.mark.parametrize("code", ["BF16", "F32", "F16", "F64"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_type_is_widened_less_the_base_added_and_rounded(
+    kernels: str, rng: np.random.Generator, code: str, dtype: type
+) -> None:
+    if code == "F64" and dtype is np.float32:
+        code = "F32"  # float64 is never merged in float32
+    inputs, origin = some(rng, 500, (code, code, code), code, (False, True, False))
+    assert origin is not None
+    base = widen(origin.raw, code, dtype)
+    rows = [widen(s.raw, code, dtype) - (0 if s.delta else base) for s in inputs]
+    with np.errstate(over="ignore"):
+        expected = add_scaled(base, weighted_sum(np.stack(rows), np.array(WEIGHTS)), 0.5)
+        done = mix(inputs, origin, WEIGHTS, 0.5, code, np.dtype(dtype))
+        assert done.raw.tobytes() == narrow(expected, code).tobytes()
+
+
+def test_a_scale_of_zero_gives_back_the_bits_of_the_base(kernels: str, rng: np.random.Generator) -> None:
+    for code in ("BF16", "F32"):
+        inputs, origin = some(rng, 3000, (code, code, code), code)
+        assert origin is not None
+        assert mix(inputs, origin, WEIGHTS, 0.0, code, F4).raw.tobytes() == origin.raw.tobytes()
+
+
+@pytest.mark.parametrize("place", [0, 2047, 2048, 2999])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("code", ["BF16", "F32"])
+@pytest.mark.parametrize("base", BASES)
+def test_gather_tells_of_nan_and_inf_in_any_input(
+    kernels: str, rng: np.random.Generator, place: int, bad: float, code: str, base: str | None
+) -> None:
+    inputs, origin = some(rng, 3000, (code, code, code), base)
+    spoilt = np.zeros(3000, np.float32)
+    spoilt[place] = bad
+    inputs[1] = Stored(bf16(spoilt) if code == "BF16" else spoilt, code)
+    assert not gathered(inputs, origin)[2]
+
+
+def test_gather_tells_of_a_difference_that_overflows(kernels: str) -> None:
+    top = np.full(5, 3e38, np.float32)
+    with np.errstate(over="ignore"):
+        assert not gathered([Stored(-top, "F32")], Stored(top, "F32"))[2]
+
+
+def test_without_a_base_the_first_input_is_the_reference(kernels: str, rng: np.random.Generator) -> None:
+    inputs, _ = some(rng, 3000, ("BF16", "F32", "BF16"), None)
+    _, reference, _ = gathered(inputs, None)
+    assert reference == widen(inputs[0].raw, "BF16").tobytes()
+
+
+@pytest.mark.parametrize("code", ["BF16", "F32"])
+def test_the_result_may_be_put_in_a_buffer(kernels: str, rng: np.random.Generator, code: str) -> None:
+    inputs, origin = some(rng, 3000, ("BF16", "F32", "BF16"), "BF16")
+    room = np.empty(8 * 4000, np.uint8)
+    kept = mix(inputs, origin, WEIGHTS, 1.0, code, F4, out=room).raw.tobytes()
+    assert kept == mix(inputs, origin, WEIGHTS, 1.0, code, F4).raw.tobytes()
+    assert len(kept) == 3000 * (2 if code == "BF16" else 4)
+
+
+@pytest.mark.parametrize("code", ["BF16", "F32"])
+def test_bits_may_begin_at_any_byte(kernels: str, rng: np.random.Generator, code: str) -> None:
+    """A safetensors header may have any length, so a mapped tensor need not be aligned."""
+    inputs, origin = some(rng, 3000, (code,) * 3, code)
+    assert origin is not None
+
+    def shifted(s: Stored) -> Stored:
+        return Stored(np.frombuffer(b"\0" + s.raw.tobytes(), s.raw.dtype, offset=1), s.code, s.delta)
+
+    aligned = mix(inputs, origin, WEIGHTS, 1.0, code, F4).raw.tobytes()
+    assert mix([shifted(s) for s in inputs], shifted(origin), WEIGHTS, 1.0, code, F4).raw.tobytes() == aligned
+    assert gathered([shifted(s) for s in inputs], shifted(origin)) == gathered(inputs, origin)
+
+
+@pytest.mark.parametrize("code", ["BF16", "F32"])
+def test_the_report_sums_are_right(kernels: str, rng: np.random.Generator, code: str) -> None:
+    merged, reference = rng.standard_normal((2, 5000)).astype(np.float32)
+    done = finish(merged, reference, 0.5, code)
+    exact = (reference + np.float32(0.5) * merged).astype(np.float64)
+    kept = widen(done.raw, code, np.float64)
+    assert done.lost == pytest.approx(((kept - exact) ** 2).sum(), rel=1e-4, abs=1e-12)
+    assert done.moved == pytest.approx(((exact - reference) ** 2).sum(), rel=1e-4)
+
+
+def test_rounding_by_chance_is_the_same_with_either_kernel(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    inputs, origin = some(rng, 3000, ("BF16", "F32", "BF16"), "BF16")
+    drawn, results = words("rounding", 0, 3000), []
+    for choice in ("fused", "plain"):
+        monkeypatch.setattr(k, "choice", choice)
+        results.append(mix(inputs, origin, WEIGHTS, 0.5, "BF16", F4, drawn).raw.tobytes())
+    monkeypatch.setattr(k, "choice", "fused")
+    assert results[0] == results[1] != mix(inputs, origin, WEIGHTS, 0.5, "BF16", F4).raw.tobytes()

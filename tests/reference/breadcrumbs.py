@@ -1,0 +1,38 @@
+"""Model Breadcrumbs: Davari & Belilovsky 2024, arXiv:2312.06795, §3."""
+
+import math
+from collections.abc import Sequence
+
+
+def nearest(share: float, n: int) -> int:
+    """The nearest number of entries to a share of n."""
+    return min(n, math.floor(share * n + 0.5))
+
+
+def mask(tau: Sequence[float], density: float, gamma: float) -> list[float]:
+    """m^{β,γ}: zero for the γ largest and the β smallest of a layer, one for the density = 1 - β - γ between.
+
+    At least one entry stays. Entries as large as the first or the last that stays, stay too.
+    """
+    n = len(tau)
+    if n == 0:
+        return []
+    by_size = sorted((abs(x) for x in tau), reverse=True)
+    outliers = min(nearest(gamma, n), n - 1)
+    kept = max(1, min(nearest(density, n), n - outliers))
+    largest, smallest = by_size[outliers], by_size[outliers + kept - 1]
+    return [x if smallest <= abs(x) <= largest else 0.0 for x in tau]
+
+
+def breadcrumbs(
+    deltas: Sequence[Sequence[float]], weights: Sequence[float], *, density: Sequence[float], gamma: Sequence[float]
+) -> list[float]:
+    """θ* = θ + Σ w_t m_t τ_t, without θ."""
+    masked = [mask(tau, d, g) for tau, d, g in zip(deltas, density, gamma, strict=True)]
+    merged = []
+    for entries in zip(*masked, strict=True):
+        tau = 0.0
+        for weight, entry in zip(weights, entries, strict=True):
+            tau += weight * entry
+        merged.append(tau)
+    return merged
