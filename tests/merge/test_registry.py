@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 
+from taskvec.errors import RecipeError
 from taskvec.merge import METHODS, Needs, find, merge_method
 from taskvec.merge.registry import Interval, Setting, Share, Shares, each, shares, suggest
 
@@ -112,6 +113,16 @@ def test_each_task_has_its_value() -> None:
 def test_shares_sum_to_one_and_may_be_negative() -> None:
     assert shares(np.array([1.0, 3.0])).tolist() == [0.25, 0.75]
     assert shares(np.array([3.0, -1.0])).tolist() == [1.5, -0.5]
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [0.1, 0.2, -0.3], [1e-9, -1e-9]], ids=str)
+def test_weights_that_sum_to_zero_but_for_a_rounding_have_no_shares(weights: list[float]) -> None:
+    with pytest.raises(RecipeError, match=r"sum to 0\. Type 'normalize: false'"):
+        shares(np.array(weights))
+
+
+def test_small_weights_have_shares() -> None:
+    assert shares(np.array([1e-300, 3e-300])).tolist() == [0.25, 0.75]
 
 
 @pytest.mark.parametrize(("word", "said"), [("tise", " Did you mean 'ties'?"), ("qqqq", ""), (7, "")])

@@ -26,9 +26,9 @@ def finished(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def test_what_was_added_is_there_again(tmp_path: Path) -> None:
-    assert not Journal(tmp_path, "plan").resumed
     written(tmp_path)
     journal = Journal(tmp_path, "plan")
+    journal.close()
     assert journal.resumed
     assert journal.finished == {line["unit"]: line for line in LINES}
 
@@ -36,6 +36,20 @@ def test_what_was_added_is_there_again(tmp_path: Path) -> None:
 def test_numbers_come_back_to_the_bit(tmp_path: Path) -> None:
     written(tmp_path, [{"unit": "a", "lost": 0.1 + 0.2, "moved": 1e-300}])
     assert finished(tmp_path)["a"] == {"unit": "a", "lost": 0.1 + 0.2, "moved": 1e-300}
+
+
+def test_a_second_run_into_the_same_output_is_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "plan")
+    before = journal.path.read_bytes()
+    for plan in ("plan", "other"):
+        with pytest.raises(
+            OutputError, match=r"is being written by another run\. Wait for it, or choose another output"
+        ):
+            Journal(tmp_path, plan)
+    assert journal.path.read_bytes() == before
+    journal.add(LINES)
+    journal.close()
+    assert list(finished(tmp_path)) == ["a", "b"]
 
 
 @pytest.mark.parametrize("cut", range(1, 40))

@@ -15,6 +15,8 @@ app = App(
     Example: `taskvec merge recipe.yaml -o merged`
     """,
     help_format="markdown",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 Out = Annotated[Path, Parameter(name=["--out", "-o"], help="The folder to write.")]

@@ -41,12 +41,13 @@ def _set(data: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     if not equals:
         raise RecipeError(f"--set {change!r} is not of the form key=value, e.g. --set settings.density=0.3.")
+    value = parse(text, f"--set {path}").data
     *parents, last = path.split(".")
     place: Any = data
     try:
         for key in parents:
             place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-        place[int(last) if isinstance(place, list) else last] = parse(text, f"--set {path}").data
+        place[int(last) if isinstance(place, list) else last] = value
     except (LookupError, ValueError, TypeError, AttributeError) as exc:
         raise RecipeError(f"--set {change!r}: the recipe has no place '{path}'.") from exc
 

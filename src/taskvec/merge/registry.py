@@ -188,11 +188,11 @@ def shares(weights: Float[Array, " task"]) -> npt.NDArray[np.float64]:
     """Return the weights divided by their sum.
 
     Raises:
-        RecipeError: they sum to 0.
+        RecipeError: they sum to 0, but for a rounding (0.1 + 0.2 - 0.3 is not 0 in binary).
     """
     w = np.asarray(weights, dtype=np.float64)
     total = float(w.sum())
-    if total == 0:
+    if abs(total) <= 1e-9 * float(np.abs(w).sum()):
         raise RecipeError(f"the weights {w.tolist()} sum to 0. Type 'normalize: false', or other weights.")
     return w / total
 

@@ -17,6 +17,9 @@ from .plan import Plan, Unit
 
 Rows = npt.NDArray[np.floating]
 
+FORGOTTEN = 1 << 25
+"""Bytes of an input that are let go of together."""
+
 
 class Scratch:
     """A thread's buffers, made once and used again for every slice."""
@@ -53,9 +56,12 @@ class Arithmetic:
         return Stored(model.checkpoint.files.raw(info, start, stop), info.dtype, model.kind == "delta")
 
     def forget(self, unit: Unit, start: int, stop: int) -> None:
-        """Let go of the pages of a slice."""
+        """Let go of the pages behind a slice, many at a time: the system maps files in pieces of megabytes."""
         for model in self.plan.inputs:
-            model.checkpoint.files.forget(model.checkpoint.info(unit.name), start, stop)
+            info = model.checkpoint.info(unit.name)
+            step = FORGOTTEN // info.itemsize
+            end = stop if stop == unit.count else stop // step * step
+            model.checkpoint.files.forget(info, start // step * step, end)
 
     def _inputs(self, unit: Unit, start: int, stop: int) -> tuple[list[Stored], Stored | None]:
         base = self.stored(self.base, unit, start, stop) if self.base else None

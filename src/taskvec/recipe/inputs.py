@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import MismatchError, RecipeError
+from ..errors import FormatError, MismatchError, RecipeError
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
 from ..store.sample import fingerprint
@@ -36,6 +36,8 @@ class Input:
 def open_input(path: str, role: Literal["base", "model"]) -> Input:
     """Open a model, or a saved task vector."""
     checkpoint = Checkpoint(path)
+    if not checkpoint.tensors:
+        raise FormatError(f"{path} holds no tensor.")
     kind: Literal["weights", "delta"] = "delta" if is_task_vector(checkpoint) else "weights"
     if kind == "delta":
         TaskVector.load(path)  # refuses a format or a space that this version does not know
@@ -120,7 +122,7 @@ def check_tokenizers(reference: Input, models: Sequence[Input], recipe: Recipe) 
     """Compare token → row of each model with the reference's; return notes on what could not be compared.
 
     Raises:
-        MismatchError: a token that both know stands in different rows.
+        MismatchError: a token that both know stands in different rows, or rows hold other tokens.
     """
     notes = []
     ours = token_ids(reference.checkpoint.folder)
@@ -131,17 +133,37 @@ def check_tokenizers(reference: Input, models: Sequence[Input], recipe: Recipe) 
                 which = reference if ours is None else model
                 notes.append(f"{which.name} has no readable tokenizer; it was not compared.")
             continue
-        moved = [t for t, row in theirs.items() if t in ours and ours[t] != row]
-        if not moved:
+        text, harmless = _tokens_differ(reference.name, ours, model.name, theirs)
+        if harmless:
+            notes += [f"{text}."] if text else []
             continue
-        text = (
-            f"{model.name} puts {len(moved)} of {len(theirs)} tokens in other rows than {reference.name}: "
-            f"{moved[0]!r} is row {theirs[moved[0]]} there, {ours[moved[0]]} here"
-        )
         if "tokenizers" not in recipe.allow:
             raise MismatchError(f"{text}. Use models of one tokenizer, or type 'allow: [tokenizers]'.")
         notes.append(f"{text} (allowed).")
     return notes
+
+
+RENAMED = 0.01
+"""Share of rows whose token may have another name: fine-tunes give reserved rows names of their own."""
+
+
+def _tokens_differ(our_name: str, ours: dict[str, int], their_name: str, theirs: dict[str, int]) -> tuple[str, bool]:
+    """Return in what two vocabularies differ, if they do, and whether that is harmless."""
+    moved = [t for t, row in theirs.items() if ours.get(t, row) != row]
+    if moved:
+        return (
+            f"{their_name} puts {len(moved)} of {len(theirs)} tokens in other rows than {our_name}: "
+            f"{moved[0]!r} is row {theirs[moved[0]]} there, {ours[moved[0]]} here"
+        ), False
+    in_row = {row: t for t, row in ours.items()}
+    renamed = [t for t, row in theirs.items() if t not in ours and row in in_row]
+    if not renamed:
+        return "", True
+    row = theirs[renamed[0]]
+    return (
+        f"{their_name} has other tokens than {our_name} in {len(renamed)} of {len(ours)} rows: "
+        f"row {row} is {renamed[0]!r} there, {in_row[row]!r} here"
+    ), len(renamed) <= RENAMED * len(ours)
 
 
 def check_tokenizer_source(recipe: Recipe) -> None:

@@ -1,5 +1,6 @@
 """What is done, written down after it is safe, so that an interrupted run continues where it was."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -20,16 +21,32 @@ class Journal:
         """Open the journal in a folder, or begin one.
 
         Raises:
-            OutputError: the folder holds the unfinished work of another plan.
+            OutputError: the folder holds the unfinished work of another plan, or is being written at this moment.
         """
         self.path = folder / NAME
         self.finished: dict[str, dict[str, Any]] = {}
         self.resumed = self.path.exists()
-        if self.resumed:
-            self._read(digest)
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        if not self.resumed:
-            self._append([{"plan": digest}])
+        try:
+            self._lock()
+            if self.resumed:
+                self._read(digest)
+            if not self.resumed:
+                self._append([{"plan": digest}])
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self) -> None:
+        """Hold the journal against a second run into the same output; the system lets go when this process ends."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise OutputError(
+                f"{self.path.parent} is being written by another run. Wait for it, or choose another output folder."
+            ) from exc
+        except OSError:
+            return  # a file system without locks
 
     def _read(self, digest: str) -> None:
         lines: list[dict[str, Any]] = []

@@ -9,6 +9,7 @@ from ..errors import MismatchError
 from ..ops.floats import widen
 from ..store.dtypes import is_float
 from ..store.sample import CHUNKS, sample
+from .depth import matches
 from .inputs import Input
 
 LEAST_COSINE = 0.5
@@ -24,17 +25,18 @@ class Kinship:
     relative_norm: float
 
 
-def kinship(reference: Input, model: Input) -> Kinship:
+def kinship(reference: Input, model: Input, ignore: Sequence[str] = ()) -> Kinship:
     """Return cos(θ, θ_ref) and |θ - θ_ref| / |θ_ref| over a sample of every tensor with two or more axes.
 
     Vectors (norms, biases) are left out: gains near 1 look alike in unrelated models. A model without a matrix is
-    compared by all it has.
+    compared by all it has. Ignored tensors are no part of the merge, nor of this.
     """
     inner = own = other = apart = 0.0
-    infos = [i for i in reference.checkpoint.tensors.values() if is_float(i.dtype)]
+    tensors = reference.checkpoint.tensors.values()
+    infos = [i for i in tensors if is_float(i.dtype) and not any(matches(i.name, p) for p in ignore)]
     for info in [i for i in infos if len(i.shape) > 1] or infos:
         there = model.checkpoint.resolve(info.name)
-        if there is None or there.shape != info.shape:
+        if there is None or there.shape != info.shape or not is_float(there.dtype):
             continue
         x = widen(sample(reference.checkpoint, info, CHUNKS), info.dtype, np.float64)
         y = widen(sample(model.checkpoint, there, CHUNKS), there.dtype, np.float64)
@@ -48,13 +50,15 @@ def kinship(reference: Input, model: Input) -> Kinship:
     return Kinship(model.name, float(inner / (own * other) ** 0.5), float((apart / own) ** 0.5))
 
 
-def check_kinship(reference: Input, models: Sequence[Input], allowed: bool) -> list[Kinship]:
+def check_kinship(
+    reference: Input, models: Sequence[Input], allowed: bool, ignore: Sequence[str] = ()
+) -> list[Kinship]:
     """Return the kinship of every model with the reference.
 
     Raises:
         MismatchError: a model that is no relative, unless `allowed`.
     """
-    found = [kinship(reference, model) for model in models]
+    found = [kinship(reference, model, ignore) for model in models]
     for k in found:
         if k.cosine < LEAST_COSINE and not allowed and (k.relative_norm > 0):
             raise MismatchError(

@@ -159,12 +159,14 @@ def make_plan(
     notes += check_tokenizers(reference, others, recipe)
     check_tokenizer_source(recipe)
     check_copied(reference, others, recipe)
-    kinship = check_kinship(reference, others, "unrelated" in recipe.allow)
+    kinship = check_kinship(reference, others, "unrelated" in recipe.allow, recipe.ignore)
     units = _units(recipe, method, reference, models)
     added, units = _in_one_order(method, models, units)
     tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
     layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"})
     budget = make_budget(method.needs, len(models), units, memory, threads, slice_)
+    for model in [reference, *models]:
+        model.checkpoint.files.forget_all()
     return Plan(recipe, method, base, tuple(models), added, tuple(units), layout, budget, kinship, notes)
 
 
@@ -214,9 +216,21 @@ def _unit(recipe: Recipe, method: Method, depth: Depth, reference: Input, models
     if not merged:
         return Unit(name, info.shape, code, work, merged=False)
     weights, settings, scale = _numbers(recipe, method, depth, name)
+    _check_weights(method, weights, settings, name)
     tensor_wide = "scope" not in method.settings or settings["scope"] == "tensor"
     group = name if tensor_wide else WHOLE_MODEL
     return Unit(name, info.shape, code, work, True, group, weights, settings, scale)
+
+
+def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[str, Any], name: str) -> None:
+    """Refuse weights that a method cannot use, before work starts."""
+    if method.needs.coefficients is None or method.needs.statistics:
+        return
+    try:
+        method.needs.coefficients(np.array(weights), **settings)
+    except RecipeError as exc:
+        exc.add_note(f"at '{name}'")
+        raise
 
 
 def _numbers(

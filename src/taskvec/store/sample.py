@@ -42,6 +42,7 @@ def fingerprint(checkpoint: Checkpoint) -> str:
         info = checkpoint.tensors[name]
         digest.update(f"{name}\0{info.dtype}\0{info.shape}\0".encode())
         digest.update(sample(checkpoint, info).tobytes())
+    checkpoint.files.forget_all()
     return f"tv1:{digest.hexdigest()[:32]}"
 
 

@@ -70,7 +70,7 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> TensorInfo:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as exc:
         raise FormatError(f"{path} has a damaged header: '{name}' lacks dtype, shape or data_offsets.") from exc
-    if dtype not in BITS:
+    if not isinstance(dtype, str) or dtype not in BITS:
         raise FormatError(f"{path}: '{name}' has dtype {dtype!r}, which is not known. Known: {', '.join(BITS)}.")
     if not all(_is_count(n) for n in (*shape, begin, end)):
         raise FormatError(f"{path} has a damaged header: '{name}' has shape {shape} and offsets {[begin, end]}.")

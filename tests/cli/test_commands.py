@@ -1,0 +1,299 @@
+"""Every command does what the library does, and prints it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import taskvec as tv
+from taskvec.cli.app import command_table
+
+from .conftest import Command
+
+
+def tensors(folder: Path) -> dict[str, list[float]]:
+    return {n: x.double().flatten().tolist() for n, x in tv.Checkpoint(folder).items()}
+
+
+class TestMerge:
+    def test_a_recipe(self, family: Path, command: Command) -> None:
+        done = command("merge", "recipe.yaml", "-o", "merged")
+        assert (done.status, done.err) == (0, "")
+        expected = tv.run(tv.make_plan(tv.load_recipe("recipe.yaml")[0]), family / "expected").folder
+        assert (family / "merged" / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
+        assert "12 tensors merged by ties, 1 copied; read " in done.out
+        assert "Storing as bfloat16 (rounded to nearest) lost " in done.out
+
+    def test_the_command_line_instead_of_a_recipe(self, family: Path, command: Command) -> None:
+        words = ["--method", "ties", "--base", "base", "math", "code", "-o"]
+        assert command("merge", *words, "a", "--set", "settings.density=0.3", "-s", "models.1.weight=2").status == 0
+        recipe = {
+            "method": "ties",
+            "base": "base",
+            "models": [{"model": "math"}, {"model": "code", "weight": 2}],
+            "settings": {"density": 0.3},
+        }
+        facts = json.loads((family / "a" / "receipt.json").read_text())
+        assert tv.Recipe.model_validate(facts["recipe"]) == tv.Recipe.model_validate(recipe)
+
+    @pytest.mark.parametrize(
+        ("change", "key", "value"),
+        [
+            ("settings.density=1e-1", "settings", {"density": 0.1}),
+            ("settings.scope=tensor", "settings", {"scope": "tensor"}),
+            ("scale=[0, 1]", "scale", [0, 1]),
+            ("dtype=float32", "dtype", "float32"),
+            ("ignore=[lm_head.*]", "ignore", ["lm_head.*"]),
+            ("output.shard_size=2kB", "output", {"shard_size": 2000}),
+            ("models.0.weight=-0.5", "models", None),
+            ("seed=7", "seed", 7),
+        ],
+    )
+    def test_set_changes_a_recipe(self, family: Path, command: Command, change: str, key: str, value: object) -> None:
+        done = command("merge", "recipe.yaml", "-o", "merged", "--set", change, "--json")
+        assert done.status == 0, done.err
+        recipe = json.loads(done.out)["recipe"]
+        if value is None:
+            assert recipe["models"][0]["weight"] == -0.5
+        else:
+            assert recipe[key] == value
+
+    def test_mergekits_recipe_runs_unchanged_and_says_where_it_differs(self, family: Path, command: Command) -> None:
+        (family / "mk.yml").write_text(
+            "merge_method: ties\nbase_model: base\nmodels:\n- model: math\n  parameters: {weight: 0.5, density: 0.5}\n"
+            "- model: code\n  parameters: {weight: 0.5, density: 0.5}\nparameters: {int8_mask: true}\ndtype: bfloat16\n"
+        )
+        done = command("merge", "mk.yml", "-o", "merged")
+        assert done.status == 0
+        assert "note: 'int8_mask' has no effect here" in done.err
+        assert "note: ties: entries that tie exactly" in done.err
+        facts = json.loads((family / "merged" / "receipt.json").read_text())
+        assert facts["recipe"]["settings"]["scope"] == "tensor"
+
+    def test_threads_slices_and_memory_do_not_change_it(self, family: Path, command: Command) -> None:
+        for i, words in enumerate(([], ["--threads", "1"], ["--slice", "16384"], ["--memory", "200MB"])):
+            assert command("merge", "recipe.yaml", "-o", str(i), *words).status == 0
+        first, *others = (Path(str(i), "model.safetensors").read_bytes() for i in range(4))
+        assert all(other == first for other in others)
+
+    def test_force_and_restart(self, family: Path, command: Command) -> None:
+        assert command("merge", "recipe.yaml", "-o", "merged").status == 0
+        assert command("merge", "recipe.yaml", "-o", "merged").status == 3
+        assert command("merge", "recipe.yaml", "-o", "merged", "--force", "--restart").status == 0
+
+
+class TestPlan:
+    def test_everything_about_it_is_printed(self, family: Path, command: Command) -> None:
+        done = command("plan", "recipe.yaml", "-o", "merged")
+        assert (done.status, done.err) == (0, "")
+        assert not (family / "merged").exists()
+        for text in (
+            "ties: 2 models",
+            tv.fingerprint(tv.Checkpoint("base")),
+            "how near to",
+            "12 merged, 1 copied, stored as I64, bfloat16",
+            "in 2 passes over the inputs",
+            "in 1 file",
+            "at most (limit 512 MB), ",
+            "time     about ",
+        ):
+            assert text in done.out
+
+    def test_it_takes_what_merge_takes(self, family: Path, command: Command) -> None:
+        words = ["--method", "linear", "math", "code", "--set", "dtype=float16", "--threads", "1", "--memory", "200MB"]
+        facts = json.loads(command("plan", *words, "--json").out)
+        assert (facts["method"], facts["threads"], facts["memory"]["limit"]) == ("linear", 1, 200_000_000)
+        assert facts["dtypes"] == ["I64", "float16"]
+        assert facts["time"]["seconds"] > 0
+
+    def test_it_refuses_what_merge_refuses(self, family: Path, command: Command) -> None:
+        words = ["recipe.yaml", "--set", "settings.densty=1"]
+        one, two = command("plan", *words), command("merge", *words, "-o", "merged")
+        assert (one.status, one.err) == (two.status, two.err)
+        assert "has no setting 'densty'. Did you mean 'density'?" in one.err
+
+
+class TestMethods:
+    def test_the_table(self, command: Command) -> None:
+        done = command("methods")
+        assert done.status == 0
+        for name, method in tv.METHODS.items():
+            assert name in done.out
+            assert method.summary.split(".")[0][:40] in done.out
+
+    def test_as_data(self, command: Command) -> None:
+        rows = {row["name"]: row for row in json.loads(command("methods", "--json").out)}
+        assert set(rows) == set(tv.METHODS)
+        assert rows["slerp"]["models"] == "2"
+        assert rows["model_stock"]["models"] == "2+"
+        assert rows["ties"]["settings"]["density"] == {"default": 0.2, "expected": "a number in (0, 1]"}
+
+    @pytest.mark.parametrize("name", list(tv.METHODS))
+    def test_show_explains_one(self, command: Command, name: str) -> None:
+        done = command("show", name)
+        assert done.status == 0
+        assert f"{name}: {tv.METHODS[name].summary[:30]}" in done.out
+        assert tv.METHODS[name].paper in done.out
+        for setting in tv.METHODS[name].settings:
+            assert setting in done.out
+        assert json.loads(command("show", name, "--json").out)["name"] == name
+
+    def test_one_that_does_not_exist(self, command: Command) -> None:
+        done = command("show", "tise")
+        assert done.status == 2
+        assert "unknown merge method 'tise'. Did you mean 'ties'?" in done.err
+
+    def test_the_schema(self, command: Command) -> None:
+        assert json.loads(command("schema").out)["properties"]["method"]["enum"] == sorted(tv.METHODS)
+
+
+class TestVectors:
+    def test_diff_is_the_librarys(self, family: Path, command: Command) -> None:
+        done = command("diff", "base", "math", "-o", "math.tv")
+        assert done.status == 0
+        expected = tv.diff("base", "math").save("expected.tv")
+        assert (family / "math.tv").read_bytes() == expected.read_bytes()
+        assert "math.tv: 12 tensors, " in done.out
+
+    def test_diff_stores_as_asked(self, family: Path, command: Command) -> None:
+        facts = json.loads(command("diff", "base", "math", "-o", "math.tv", "--dtype", "bfloat16", "--json").out)
+        assert facts["bytes"] == Path("math.tv").stat().st_size
+        assert facts["history"] == ["math - base"]
+        checkpoint = tv.Checkpoint("math.tv")
+        assert {checkpoint.info(n).dtype for n in checkpoint} == {"BF16"}
+
+    def test_apply_is_the_librarys(self, family: Path, command: Command) -> None:
+        for name in ("math", "code"):
+            command("diff", "base", name, "-o", f"{name}.tv")
+        done = command("apply", "base", "+0.4", "math.tv", "-1", "code.tv", "-o", "edited")
+        assert (done.status, done.err) == (0, "")
+        loaded = [tv.TaskVector.load(f"{name}.tv") for name in ("math", "code")]
+        total = 0.4 * loaded[0] - loaded[1]
+        expected = tv.apply(total, "base", "expected").folder
+        assert (family / "edited" / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
+        lazily = {n: x.double().flatten().tolist() for n, x in total.apply("base").items()}
+        assert tensors(family / "edited") == lazily
+
+    @pytest.mark.parametrize(
+        ("terms", "weights"),
+        [
+            (["a.tv"], [1.0]),
+            (["a.tv", "b.tv"], [1.0, 1.0]),
+            (["0.5", "a.tv", "b.tv"], [0.5, 1.0]),
+            (["-1", "a.tv"], [-1.0]),
+            (["+.5", "a.tv", "-1e-3", "b.tv"], [0.5, -1e-3]),
+            (["2", "a.tv", "2", "a.tv"], [2.0, 2.0]),
+        ],
+    )
+    def test_weights_and_vectors(self, family: Path, command: Command, terms: list[str], weights: list[float]) -> None:
+        tv.diff("base", "math").save("a.tv")
+        tv.diff("base", "code").save("b.tv")
+        done = command("apply", "base", *terms, "-o", "edited", "--json")
+        assert done.status == 0, done.err
+        models = tv.Recipe.model_validate(json.loads(done.out)["recipe"]).models
+        assert [m.weight for m in models] == weights
+        assert [m.model for m in models] == [t for t in terms if t.endswith(".tv")]
+
+    def test_diff_and_apply_give_the_fine_tune_back(self, family: Path, command: Command) -> None:
+        command("diff", "base", "math", "-o", "math.tv")
+        command("apply", "base", "math.tv", "-o", "again")
+        assert tensors(family / "again") == tensors(family / "math")
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["0.4"], "weights and vectors alternate, e.g. +0.4 math.tv -1 toxic.tv; got '0.4'."),
+            (["math.tv", "-1"], "weights and vectors alternate"),
+            (["1", "2", "math.tv"], "2 does not exist."),
+        ],
+    )
+    def test_terms_that_make_no_sense(self, family: Path, command: Command, words: list[str], message: str) -> None:
+        tv.diff("base", "math").save("math.tv")
+        done = command("apply", "base", *words, "-o", "edited")
+        assert done.status in (2, 3)
+        assert message in done.err
+        assert not (family / "edited").exists()
+
+    def test_outputs_stay_unless_forced(self, family: Path, command: Command) -> None:
+        (family / "math.tv").write_text("mine")
+        done = command("diff", "base", "math", "-o", "math.tv")
+        assert (done.status, done.out) == (3, "")
+        assert "math.tv exists. Choose another name, or type --force to replace it." in done.err
+        assert (family / "math.tv").read_text() == "mine"
+        assert command("diff", "base", "math", "-o", "math.tv", "--force").status == 0
+        assert len(tv.TaskVector.load("math.tv")) == 12
+
+    def test_force_does_not_overwrite_an_input(self, family: Path, command: Command) -> None:
+        before = (family / "math" / "model.safetensors").read_bytes()
+        done = command("diff", "base", "math", "-o", "math/model.safetensors", "--force")
+        assert done.status == 3
+        assert "is read by this vector and is not overwritten" in done.err
+        assert (family / "math" / "model.safetensors").read_bytes() == before
+
+
+class TestVerify:
+    @pytest.fixture
+    def merged(self, family: Path) -> Path:
+        """A merge without a config.json, which would be one of a model that is larger than its tensors."""
+        for name in ("base", "math", "code"):
+            (family / name / "config.json").unlink()
+        return tv.run(tv.make_plan(tv.load_recipe("recipe.yaml")[0]), family / "merged").folder
+
+    def test_one_that_is_in_order(self, merged: Path, command: Command) -> None:
+        done = command("verify", "merged")
+        assert (done.status, done.err) == (0, "")
+        assert "merged: 13 tensors, " in done.out
+        assert "all finite." in done.out
+        facts = json.loads(command("verify", "merged", "--json").out)
+        assert facts["tensors"] == 13
+        assert facts["hashes"].startswith("2 files")
+        assert facts["loads"] == "not tried (no config.json)"
+
+    def test_one_with_a_flipped_bit(self, merged: Path, command: Command) -> None:
+        raw = bytearray((merged / "model.safetensors").read_bytes())
+        raw[-1] ^= 1
+        (merged / "model.safetensors").write_bytes(raw)
+        done = command("verify", "merged")
+        assert (done.status, done.out) == (3, "")
+        assert "model.safetensors has changed: its SHA-256 is" in done.err
+
+    def test_one_without_a_receipt(self, family: Path, command: Command) -> None:
+        (family / "math" / "config.json").unlink()
+        assert "hashes: none known." in command("verify", "math").out
+
+    def test_nothing(self, family: Path, command: Command) -> None:
+        assert command("verify", "nowhere").status == 3
+
+
+class TestHelp:
+    @pytest.mark.parametrize("name", list(command_table()))
+    def test_every_command_shows_an_example_that_begins_with_its_name(self, command: Command, name: str) -> None:
+        done = command(name, "--help")
+        assert done.status == 0
+        assert f"Example: taskvec {name}" in done.out.replace("`", "")
+
+    @pytest.mark.parametrize("name", list(command_table()))
+    def test_every_option_is_explained(self, command: Command, name: str) -> None:
+        app = command_table()[name]
+        for argument in app.assemble_argument_collection():
+            text = argument.parameter.help
+            assert text or argument.names == () or not argument.names[0].startswith("--"), argument.names
+
+    def test_the_front_page_names_every_command(self, command: Command) -> None:
+        done = command("--help")
+        assert done.status == 0
+        for name in command_table():
+            assert f" {name} " in done.out
+        assert "Example: taskvec merge recipe.yaml -o merged" in done.out.replace("`", "")
+
+    def test_version(self, command: Command) -> None:
+        assert command("--version").out.strip() == tv.__version__
+
+    def test_the_card_of_a_command_line_merge_holds_a_recipe_that_runs(self, family: Path, command: Command) -> None:
+        command("merge", "--method", "linear", "math", "code", "-o", "merged")
+        text = (family / "merged" / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
+        (family / "again.yaml").write_text(text)
+        assert yaml.safe_load(text)["method"] == "linear"
+        assert command("merge", "again.yaml", "-o", "again").status == 0
+        assert tensors(family / "again") == tensors(family / "merged")
