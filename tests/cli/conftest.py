@@ -49,3 +49,9 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return Done(status, printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def no_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine that compiles kernels for seconds would print a line of progress; these tests ask for words."""
+    monkeypatch.setattr("taskvec.cli.show.Lines.EVERY", 3600.0)

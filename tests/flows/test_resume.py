@@ -67,7 +67,7 @@ class Slow:
         patch.setattr(ShardWriter, "write", slow)
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 7, 10, 14])
+@pytest.mark.parametrize("stop_at", [1, 7, 14])
 def test_a_thread_that_is_stopped_at_any_write(
     made: tv.Recipe, out: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
@@ -259,9 +259,9 @@ class TestAnotherRecipe:
         self, recipe: Callable[..., tv.Recipe], out: Path, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[None]:
         with monkeypatch.context() as patch:
-            Slow(patch, stop_at=8)
+            Slow(patch, stop_at=10)
             with pytest.raises(KeyboardInterrupt):
-                again(recipe("task_arithmetic", **SHARDS), out)
+                tv.run(tv.make_plan(recipe("task_arithmetic", **SHARDS), threads=1, slice_=16384), out)
         yield
 
     def unfinished(self, out: Path) -> dict[str, str]:
@@ -355,10 +355,8 @@ POINTS = [
     ("ShardWriter.write", 1),
     ("ShardWriter.write", 9),
     ("ShardWriter.finish", 1),
-    ("os.replace", 1),
     ("os.replace", 2),
     ("merge.write_folder", 1),
-    ("finish.copy_sidecars", 1),
     ("finish.receipt", 1),
     ("finish.sync_folder", 1),
     ("merge._put_in_place", 1),

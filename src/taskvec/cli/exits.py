@@ -1,5 +1,6 @@
 """From what went wrong to a sentence on the error stream and an exit status."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,6 +13,10 @@ INTERRUPTED = 130
 
 def run(app: Callable[..., Any], arguments: Sequence[str], *, debug: bool = False) -> int:
     """Run the application and return the exit status; messages go to the error stream, without a traceback."""
+    if os.environ.get("TASKVEC_KERNELS") == "plain":
+        from ..ops import kernels
+
+        kernels.choice = "plain"
     try:
         status = app(arguments, exit_on_error=False, print_error=False)
     except TaskVecError as exc:

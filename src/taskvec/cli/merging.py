@@ -1,6 +1,5 @@
 """`taskvec merge` and `taskvec plan`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,8 +52,6 @@ def _set(data: dict[str, Any], change: str) -> None:
 
 
 def _plan(recipe: Recipe, out: Path | None, memory: str, threads: int | None, slice_: int) -> Plan:
-    if os.environ.get("TASKVEC_KERNELS") == "plain":
-        kernels.choice = "plain"
     return make_plan(recipe, out, memory=parse_size(memory), threads=threads, slice_=slice_)
 
 

@@ -45,6 +45,8 @@ def kinship(reference: Input, model: Input, ignore: Sequence[str] = ()) -> Kinsh
         finite = np.isfinite(x) & np.isfinite(y)
         x, y = x[finite], y[finite]
         inner, own, other, apart = inner + x @ y, own + x @ x, other + y @ y, apart + (y - x) @ (y - x)
+    for owner in (reference, model):
+        owner.checkpoint.files.forget_all()
     if own == 0 or other == 0:
         return Kinship(model.name, 1.0 if own == other else 0.0, 0.0 if own == other else float("inf"))
     return Kinship(model.name, float(inner / (own * other) ** 0.5), float((apart / own) ** 0.5))
