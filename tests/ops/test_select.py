@@ -1,6 +1,7 @@
 """Masks by magnitude, ranks, and the streaming k-th largest."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,13 @@ def test_a_good_sample_needs_one_pass(kernels: str, rng: np.random.Generator) ->
     search.end_pass()
     assert search.settled
     assert search.value == by_partition(x, 40_000)
+
+
+@pytest.mark.parametrize("max_bins", [4, 1 << 20])
+def test_a_first_bracket_of_any_one_pattern_leads_to_its_neighbours(kernels: str, max_bins: int) -> None:
+    x = (np.uint32(0x3F800000) + np.arange(10, dtype=np.uint32)).view(np.float32)
+    for k, misleading in product(range(1, 11), x):
+        assert find(x, k, sample=np.full(10, misleading), max_bins=max_bins) == by_partition(x, k)
 
 
 @pytest.mark.parametrize(("k", "value"), [(0, np.inf), (-3, np.inf), (6, 0.0)])
