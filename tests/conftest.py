@@ -62,9 +62,9 @@ def twins(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], Any]],
         fused = taskvec.ops.fused
         real, runs = getattr(fused, name), []
 
-        def spy(*args: Any) -> Any:
+        def spy(*args: Any, **more: Any) -> Any:
             runs.append(taskvec_kernels.choice)
-            return real(*args)
+            return real(*args, **more)
 
         results = []
         for choice in ("fused", "plain"):

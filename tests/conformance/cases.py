@@ -16,6 +16,7 @@ from taskvec.merge import METHODS, Method
 from taskvec.merge.registry import Setting
 from taskvec.merge.statistics import Rows
 from taskvec.ops.chance import Chance
+from taskvec.ops.slices import Slice
 
 Floats = npt.NDArray[np.floating]
 NAMES = ("math", "code", "law", "chat", "bio")
@@ -122,13 +123,13 @@ def searched(
     blocks = list(pairwise(edges))
     found = {}
     for name, statistic in case.method.needs.statistics.items():
-        hint = statistic.prepare(sample, case.filled, case.chance)
-        search = statistic.search(len(rows), rows.shape[1], rows.dtype, case.filled, hint, max_bins)
+        search = statistic.search(len(rows), rows.shape[1], rows.dtype, case.filled, lambda: sample, max_bins)
         passes = 0
         while not search.settled:
             for start, stop in (blocks[i] for i in order):
                 chance = replace(case.chance, start=start) if case.chance else None
-                seen = search.look(statistic.prepare(np.ascontiguousarray(rows[:, start:stop]), case.filled, chance))
+                finite, seen = search.look(Slice.of(np.ascontiguousarray(rows[:, start:stop]), chance))
+                assert finite
                 search.add(start, seen)
             search.end_pass()
             passes += 1

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
 from taskvec.merge import METHODS
-from taskvec.ops.combine import weighted_sum
+from taskvec.ops.blend import blend
+from taskvec.ops.slices import Slice
 
 from .cases import Case, every
 
@@ -75,26 +76,28 @@ def test_merging_a_model_with_itself_gives_it_back(kernels: str, case: Case, rng
     np.testing.assert_allclose(merged, one, rtol=1e-6)
 
 
-COMBINATIONS = [case for case in every().args[1] if case.method.needs.coefficients]
+BLENDS = [case for case in every().args[1] if case.method.needs.blend]
 
 
-@pytest.mark.parametrize("case", COMBINATIONS, ids=str)
+@pytest.mark.parametrize("case", BLENDS, ids=str)
 @settings(max_examples=10)
 @given(shape=st.one_of(st.just(()), array_shapes(max_dims=3, max_side=40)), seed=st.integers(0, 99))
-def test_coefficients_say_what_the_method_does(kernels: str, case: Case, shape: tuple[int, ...], seed: int) -> None:
+def test_the_blend_is_what_the_method_does(kernels: str, case: Case, shape: tuple[int, ...], seed: int) -> None:
     stack = case.stack(np.random.default_rng(seed), *shape, dtype=np.float32)
     statistics = {name: _whole(case, stack, name) for name in case.method.needs.statistics}
-    factors = case.method.needs.coefficients(case.weights, **case.filled, **statistics)  # type: ignore[misc]
-    assert factors.shape == (case.tasks,)
-    assert factors.dtype == np.float64
-    assert weighted_sum(stack, factors).tobytes() == case.merge(stack).tobytes()
+    how = case.method.needs.blend(case.weights, **case.filled, **statistics)  # type: ignore[misc]
+    assert how.weights.shape == (case.tasks,)
+    assert how.weights.dtype == np.float64
+    assert blend(stack, how, case.chance).tobytes() == case.merge(stack).tobytes()
 
 
 def _whole(case: Case, stack: np.ndarray, name: str) -> np.ndarray:
     statistic = case.method.needs.statistics[name]
     rows = stack.reshape(len(stack), -1)
-    search = statistic.search(len(rows), rows.shape[1], rows.dtype, case.filled, rows[:, :0])
+    search = statistic.search(len(rows), rows.shape[1], rows.dtype, case.filled, lambda: rows[:, :0])
     while not search.settled:
-        search.add(0, search.look(statistic.prepare(rows, case.filled, case.chance)))
+        finite, seen = search.look(Slice.of(rows, case.chance))
+        assert finite
+        search.add(0, seen)
         search.end_pass()
     return search.value

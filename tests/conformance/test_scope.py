@@ -71,9 +71,10 @@ def in_memory(case: Case, statistic: object, stack: Floats) -> Floats:
     """A statistic of whole tensors."""
     rows = stack.reshape(len(stack), -1)
     if isinstance(statistic, Magnitudes):
-        return statistic.whole(statistic.prepare(rows, case.filled, case.chance), case.filled)
+        left = statistic.drop(case.filled)(rows, case.chance) if statistic.drop else rows
+        return statistic.whole(left, case.filled)
     assert isinstance(statistic, Gram), "say here how a new kind of statistic is found in memory"
-    return gram(statistic.prepare(rows, case.filled, case.chance))
+    return gram(rows)
 
 
 @pytest.mark.parametrize("case", SEARCHING, ids=str)

@@ -1,11 +1,23 @@
 """What a first pass finds."""
 
+from typing import Any
+
 import numpy as np
 
 from taskvec.merge.statistics import Gram, Magnitudes
+from taskvec.ops.blend import Drop
+from taskvec.ops.chance import Chance
 from taskvec.ops.gram import BLOCK, gram
+from taskvec.ops.slices import Slice
 
 KEPT = Magnitudes(lambda settings, task, total: (settings["first"], total // (2 + task)))
+
+
+def look(search: Any, rows: np.ndarray, chance: Chance | None = None) -> Any:
+    """Show a search some rows."""
+    finite, seen = search.look(Slice.of(np.ascontiguousarray(rows), chance))
+    assert finite
+    return seen
 
 
 def test_magnitudes_are_found_in_one_pass_though_every_task_has_its_own_scale(
@@ -13,9 +25,9 @@ def test_magnitudes_are_found_in_one_pass_though_every_task_has_its_own_scale(
 ) -> None:
     rows = (rng.standard_normal((3, 50_000)) * np.array([[1.0], [1e-6], [1e4]])).astype(np.float32)
     settings = {"first": 10_000}
-    search = KEPT.search(3, 50_000, rows.dtype, settings, rows[:, ::10].copy())
+    search = KEPT.search(3, 50_000, rows.dtype, settings, lambda: rows[:, ::10].copy())
     assert not search.settled
-    search.add(0, search.look(rows))
+    search.add(0, look(search, rows))
     search.end_pass()
     assert search.settled
     assert search.value.shape == (3, 2)
@@ -27,23 +39,28 @@ def test_magnitudes_are_found_in_one_pass_though_every_task_has_its_own_scale(
 
 def test_ranks_outside_need_no_pass() -> None:
     nothing = Magnitudes(lambda settings, task, total: (0, total + 1))
-    search = nothing.search(2, 10, np.dtype("f4"), {}, np.zeros((2, 0), np.float32))
+    search = nothing.search(2, 10, np.dtype("f4"), {}, lambda: np.zeros((2, 0), np.float32))
     assert search.settled
     assert search.value.tolist() == [[np.inf, 0.0]] * 2
 
 
-def test_what_is_ranked_may_be_made_of_the_rows(rng: np.random.Generator) -> None:
-    doubled = Magnitudes(lambda settings, task, total: (1,), of=lambda rows, settings, chance: rows * settings["by"])
-    rows = rng.standard_normal((2, 5))
-    assert np.array_equal(doubled.prepare(rows, {"by": 2.0}, None), 2 * rows)
-    assert KEPT.prepare(rows, {}, None) is rows
+def test_what_is_ranked_may_be_what_is_left_after_dropping(kernels: str, rng: np.random.Generator) -> None:
+    drop, rows = Drop(0.5), rng.standard_normal((2, 1000)).astype(np.float32)
+    search = Magnitudes(lambda settings, task, total: (100,), drop=lambda settings: drop).search(
+        2, 1000, rows.dtype, {}, lambda: rows
+    )
+    chance = Chance(seed=9)
+    while not search.settled:
+        search.add(0, look(search, rows, chance))
+        search.end_pass()
+    assert np.array_equal(search.value, KEPT.whole(drop(rows, chance), {"first": 100})[:, :1])
 
 
 def test_a_gram_search_is_settled_after_one_pass_in_any_order(kernels: str, rng: np.random.Generator) -> None:
     rows = rng.standard_normal((2, 3 * BLOCK)).astype(np.float32)
-    search = Gram().search(2, 3 * BLOCK, rows.dtype, {}, rows[:, :0])
+    search = Gram().search(2, 3 * BLOCK, rows.dtype, {}, lambda: rows[:, :0])
     for at in (BLOCK, 0, 2 * BLOCK):
-        search.add(at, search.look(rows[:, at : at + BLOCK]))
+        search.add(at, look(search, rows[:, at : at + BLOCK]))
     assert not search.settled
     search.end_pass()
     assert search.settled

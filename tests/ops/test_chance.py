@@ -23,7 +23,7 @@ def test_drop_gives_the_same_bytes_fused_and_plain(
 ) -> None:
     stack, chance = floats32(rng, 3, n), Chance(seed=5, keys=("a", "b", "c"), tensor="w", start=7)
     for density in (0.1, (0.5, 1.0, 1e-9), 1.0):
-        fused, plain = twins("drop", lambda density=density: drop(stack, density, chance, rescale=rescale))
+        fused, plain = twins("draw", lambda density=density: drop(stack, density, chance, rescale=rescale))
         assert fused.tobytes() == plain.tobytes()
 
 

@@ -30,7 +30,7 @@ BANDS = [
 def test_weighted_sum_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
     stack = floats32(rng, 4, n)
     for band in BANDS:
-        fused, plain = twins("weighted_sum", lambda band=band: weighted_sum(stack, WEIGHTS, band))
+        fused, plain = twins("blend_rows", lambda band=band: weighted_sum(stack, WEIGHTS, band))
         assert fused.tobytes() == plain.tobytes()
         assert fused.shape == (n,)
 
@@ -40,7 +40,7 @@ def test_election_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.ran
     stack = floats32(rng, 4, n)
     for (elect, combine, tied), band in product(WAYS, BANDS):
         how = {"elect": elect, "combine": combine, "tied": tied, "band": band}
-        fused, plain = twins("elect_and_average", lambda how=how: elect_and_average(stack, WEIGHTS, **how))
+        fused, plain = twins("blend_rows", lambda how=how: elect_and_average(stack, WEIGHTS, **how))
         assert fused.tobytes() == plain.tobytes(), how
 
 
@@ -52,7 +52,7 @@ def test_election_treats_nan_and_inf_alike_fused_and_plain(twins: Twins, way: tu
     for band in (None, (np.ones(3), np.full(3, np.inf))):
         with np.errstate(invalid="ignore"):
             fused, plain = twins(
-                "elect_and_average",
+                "blend_rows",
                 lambda band=band: elect_and_average(stack, np.array([1.0, -0.5, 2.0]), band=band, **how),
             )
         np.testing.assert_array_equal(fused, plain)

@@ -11,9 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from taskvec.ops.select import KthLargest, count_of, keep_between, kth_largest, magnitude_bits
+from taskvec.ops.select import Bins, KthLargest, count_of, keep_between, kth_largest, magnitude_bits, sift
+from taskvec.ops.slices import Slice, survey
 
-from .samples import SIZES, bf16, float_of, floats32
+from .samples import bf16, float_of, floats32
 
 Twins = Callable[[str, Callable[[], Any]], tuple[Any, Any]]
 Floats = npt.NDArray[np.floating]
@@ -37,26 +38,38 @@ def by_partition(x: Floats, k: int) -> float:
     return float(np.partition(np.abs(x), x.size - k)[x.size - k])
 
 
-@pytest.mark.parametrize("n", SIZES)
-def test_keep_between_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
-    stack = floats32(rng, 3, n)
-    low, high = np.array([0.5, 0.0, 1e-45]), np.array([2.5, np.inf, 1.0])
-    for ends in ((low, high), (low, None), (np.full(3, np.inf), None)):
-        fused, plain = twins("keep_between", lambda ends=ends: keep_between(stack, *ends))
-        assert fused.tobytes() == plain.tobytes()
-
-
-@pytest.mark.parametrize("n", [1, 31, 32, 33, 2049, 5001])
-def test_look_sees_the_same_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 1025, 5001])
+def test_a_sift_sees_the_same_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
     block = floats32(rng, n)
     top = 0x7FFFFFFF
     for low, high in ((0, top), (0, 0), (1, 0x3F800000), (0x3F800000, 0x3F800000), (0x40000000, top), (top, top)):
-        search = KthLargest(1, n, np.dtype("f4"))
-        search.low, search.high = low, high
-        (above, inside), (plain_above, plain_inside) = twins("look", lambda search=search: search.look(block))
-        assert above == plain_above
-        assert inside.dtype == plain_inside.dtype
-        assert inside.tolist() == plain_inside.tolist()
+        (_, fused), (_, plain) = twins(
+            "survey", lambda low=low, high=high: survey(Slice.of(block[None]), None, [(0, low, high)])
+        )
+        above, inside = sift(block, low, high)
+        for seen in (fused[0], plain[0]):
+            assert seen[0] == above
+            assert seen[1].dtype == inside.dtype
+            assert seen[1].tolist() == inside.tolist()
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+def test_bins_count_the_same_fused_and_plain(twins: Twins, rng: np.random.Generator, shift: int) -> None:
+    patterns = rng.integers(1000, 1100, 5000).astype(np.uint32)
+
+    def counted() -> Bins:
+        bins = Bins(1000, 1099, shift, np.uint32)
+        bins.add(patterns[:2000])
+        bins.add(patterns[2000:])
+        return bins
+
+    by_size = np.sort(patterns)[::-1]
+    for bins in twins("tally", counted):
+        assert bins.counts.sum() == 5000
+        for rank in (1, 2, 700, 5000):
+            least, greatest = bins.holding(rank)
+            same_bin = patterns[(patterns - 1000) >> shift == (by_size[rank - 1] - 1000) >> shift]
+            assert (least, greatest) == (same_bin.min(), same_bin.max())
 
 
 def test_both_ends_are_kept(kernels: str) -> None:

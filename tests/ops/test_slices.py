@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from taskvec.ops import kernels as k
-from taskvec.ops.chance import words
+from taskvec.ops.blend import Blend, Drop, Vote, blend
+from taskvec.ops.chance import Chance, words
 from taskvec.ops.combine import add_scaled, weighted_sum
 from taskvec.ops.floats import narrow, widen
-from taskvec.ops.slices import Stored, finish, gather, mix
+from taskvec.ops.gram import BLOCK, gram_parts
+from taskvec.ops.slices import Finished, Slice, Stored, blend_stored, finish, gather, inner_products, survey
 
 from .samples import SIZES, bf16, floats32
 
@@ -46,6 +48,20 @@ def gathered(inputs: list[Stored], base: Stored | None, dtype: np.dtype = F4) ->
     return rows.tobytes(), reference.tobytes(), finite
 
 
+def mix(
+    inputs: list[Stored],
+    base: Stored | None,
+    weights: list[float],
+    scale: float | None,
+    code: str,
+    dtype: np.dtype,
+    *rest: Any,
+    **more: Any,
+) -> Finished:
+    """A weighted sum."""
+    return blend_stored(Slice(inputs, base, dtype), Blend(np.array(weights)), scale, code, *rest, **more)
+
+
 @pytest.mark.parametrize("n", SIZES)
 def test_gather_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
     for codes, base, deltas in product(CODES, BASES, [(False,) * 3, (True, False, True), (True,) * 3]):
@@ -61,7 +77,7 @@ def test_mix_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.G
         inputs, origin = some(rng, n, codes, base, (False, base is not None, False))
         scale = None if origin is None else 0.3
         fused, plain = twins(
-            "mix",
+            "blend",
             lambda inputs=inputs, origin=origin, scale=scale, out=out: mix(inputs, origin, WEIGHTS, scale, out, F4),
         )
         assert fused.raw.dtype == plain.raw.dtype
@@ -183,3 +199,82 @@ def test_rounding_by_chance_is_the_same_with_either_kernel(
         results.append(mix(inputs, origin, WEIGHTS, 0.5, "BF16", F4, drawn).raw.tobytes())
     monkeypatch.setattr(k, "choice", "fused")
     assert results[0] == results[1] != mix(inputs, origin, WEIGHTS, 0.5, "BF16", F4).raw.tobytes()
+
+
+STEPS = [
+    (drop, band, vote)
+    for drop in (None, Drop((0.5, 0.9, 1.0)), Drop(0.3, rescale=False))
+    for band in (None, (np.array([0.5, 0.0, 0.1]), np.array([np.inf, 2.0, 1.0])))
+    for vote in (None, Vote(), Vote("weighted", "sum", "positive"), Vote("count", "count"))
+]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_a_blend_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
+    for (drop, band, vote), (codes, base) in product(STEPS, [(CODES[0], "BF16"), (CODES[2], "F32"), (CODES[3], None)]):
+        inputs, origin = some(rng, n, codes, base, (False, base is not None, False))
+        scale = None if origin is None else 0.3
+        part = Slice(inputs, origin, F4, Chance(3, ("a", "b", "c"), "w", start=5 * n + 3))
+        how = Blend(np.array(WEIGHTS), drop, band, vote)
+        fused, plain = twins("blend", lambda part=part, how=how, scale=scale: blend_stored(part, how, scale, "BF16"))
+        assert fused.raw.tobytes() == plain.raw.tobytes(), (drop, band, vote, codes, base)
+        assert fused.finite
+        assert plain.finite
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_rows_in_memory_blend_to_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
+    stack = np.stack([floats32(rng, n) for _ in WEIGHTS])
+    for drop, band, vote in STEPS:
+        how = Blend(np.array(WEIGHTS), drop, band, vote)
+        fused, plain = twins("blend_rows", lambda how=how: blend(stack, how, Chance(1, start=7)))
+        assert fused.tobytes() == plain.tobytes(), (drop, band, vote)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_inf_are_told_though_a_step_drops_them(kernels: str, rng: np.random.Generator, bad: float) -> None:
+    for drop, band, vote in STEPS:
+        inputs, origin = some(rng, 3000, ("BF16", "F32", "BF16"), "BF16")
+        spoilt = floats32(rng, 3000)
+        spoilt[2999] = bad
+        inputs[1] = Stored(spoilt, "F32")
+        with np.errstate(all="ignore"):
+            done = blend_stored(Slice(inputs, origin, F4), Blend(np.array(WEIGHTS), drop, band, vote), 1.0, "F32")
+        assert not (done.finite and np.isfinite(done.moved)), (drop, band, vote)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_a_survey_gives_the_same_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
+    brackets = [
+        (0, 0, 0x7FFFFFFF),
+        (2, 0x3F000000, 0x3F800000),
+        (2, 0x3DCCCCCD, 0x3DCCCCCD),
+        (1, 0x40000000, 0x40000001),
+    ]
+    for drop, codes, base in product([None, Drop(0.5)], CODES, BASES):
+        inputs, origin = some(rng, n, codes, base)
+        part = Slice(inputs, origin, F4, Chance(2, start=n + 1))
+        fused, plain = twins("survey", lambda part=part, drop=drop: survey(part, drop, brackets))
+        assert fused[0] == plain[0]
+        for (above, inside), (plain_above, plain_inside) in zip(fused[1], plain[1], strict=True):
+            assert above == plain_above
+            assert inside.tobytes() == plain_inside.tobytes(), (drop, codes, base)
+
+
+def test_a_survey_tells_of_nan(kernels: str, rng: np.random.Generator) -> None:
+    spoilt = floats32(rng, 100)
+    spoilt[50] = np.nan
+    assert not survey(Slice([Stored(spoilt, "F32")], None, F4), None, [(0, 0, 1)])[0]
+
+
+@pytest.mark.parametrize("n", [1, 1000, BLOCK, BLOCK + 1, 2 * BLOCK + 777])
+def test_inner_products_are_those_of_the_gathered_rows(twins: Twins, rng: np.random.Generator, n: int) -> None:
+    for codes, base in product(CODES, BASES):
+        inputs, origin = some(rng, n, codes, base)
+        rows = np.empty((3, n), F4)
+        gather(inputs, origin, rows, np.empty(n, F4))
+        by_rows = [part.tobytes() for part in gram_parts(rows)]
+        part = Slice(inputs, origin, F4)
+        for finite, parts in twins("grams", lambda part=part: inner_products(part)):
+            assert finite
+            assert [p.tobytes() for p in parts] == by_rows

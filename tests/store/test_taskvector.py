@@ -183,12 +183,11 @@ class TestLazy:
         _ = (vectors[0] + vectors[1])["model.norm.weight"]
         assert asked == ["model.norm.weight"] * 4
 
-    def test_applying_reads_a_sample_of_the_base_and_then_what_is_asked_for(
+    def test_applying_reads_no_more_than_is_asked_for(
         self, asked: list[str], models: Models, vectors: list[tv.TaskVector]
     ) -> None:
         applied = vectors[0].apply(models["base"])
-        assert sorted(asked) == sorted(tv.Checkpoint(models["base"]))
-        asked.clear()
+        assert asked == []
         _ = applied["lm_head.weight"]
         assert set(asked) == {"lm_head.weight"}
 

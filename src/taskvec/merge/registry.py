@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from ..errors import RecipeError
 from ..ops.arrays import Array
+from ..ops.blend import Blend
 from .statistics import Statistic
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,8 +65,8 @@ class Needs:
     weighted: whether each model may carry a weight.
     chance: it draws random words, and takes them as `chance`.
     statistics: numbers about whole tensors that a first pass finds, by the name of the argument that takes them.
-    coefficients: for methods whose result is a weighted sum Σ c_t x_t: (weights, settings and statistics) → c. The
-        stream then goes from stored inputs to the stored result in one pass.
+    blend: for methods that are a blend (drop, keep a band, add with weights or by vote): (weights, settings and
+        statistics) → `Blend`. The stream then goes from stored inputs to the stored result in one pass.
     """
 
     space: Literal["weight", "delta"]
@@ -73,7 +74,7 @@ class Needs:
     tasks: range = range(1, 100_000)
     weighted: bool = True
     chance: bool = False
-    coefficients: Callable[..., npt.NDArray[np.float64]] | None = None
+    blend: Callable[..., Blend] | None = None
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
 
 

@@ -13,10 +13,13 @@ import numpy.typing as npt
 
 from ..ops import gram
 from ..ops.arrays import Array
+from ..ops.blend import Drop
 from ..ops.select import MAX_BINS, KthLargest, kth_largest
+from ..ops.slices import Seen, Slice, inner_products, survey
 
 Rows = npt.NDArray[np.floating]
 Settings = Mapping[str, Any]
+Sample = Callable[[], Rows]
 
 
 class Search(Protocol):
@@ -24,8 +27,8 @@ class Search(Protocol):
 
     settled: bool
 
-    def look(self, rows: Rows) -> Any:
-        """Return what a block contributes. Called by many threads at once."""
+    def look(self, part: Slice) -> tuple[bool, Any]:
+        """Return whether a slice is finite, and what it contributes. Called by many threads at once."""
 
     def add(self, at: int, seen: Any) -> None:
         """Add what `look` returned for the block at entry `at`. Called by one thread at a time."""
@@ -42,12 +45,9 @@ class Statistic(Protocol):
     """What a method may ask for."""
 
     def search(
-        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Rows, max_bins: int = MAX_BINS
+        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
     ) -> Any:
-        """Begin. `sample` holds some entries of each task: a hint, without effect on the value."""
-
-    def prepare(self, rows: Rows, settings: Settings, chance: Any) -> Rows:
-        """Return what the statistic is taken of, from a block of the method's input."""
+        """Begin. `sample` gives some entries of each task if asked: a hint, without effect on the value."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,25 @@ class Magnitudes:
     """The k-th largest magnitudes of each task, for the ranks k that the settings ask for.
 
     ranks: (settings, task, number of entries) → ranks, counted from 1.
-    of: what is ranked, from (rows, settings, chance); the rows themselves by default.
+    drop: settings → what is dropped before; nothing by default.
+    count: how many ranks.
     """
 
     ranks: Callable[[Settings, int, int], tuple[int, ...]]
-    of: Callable[[Rows, Settings, Any], Array] | None = None
+    drop: Callable[[Settings], Drop] | None = None
+    count: int = 1
 
     def search(
-        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Rows, max_bins: int = MAX_BINS
+        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
     ) -> "MagnitudeSearch":
         """See `Statistic`."""
-        return MagnitudeSearch(
-            [
-                [KthLargest(k, total, dtype, sample[t], max_bins) for k in self.ranks(settings, t, total)]
-                for t in range(tasks)
-            ]
-        )
+        drop = self.drop(settings) if self.drop else None
+        ranks = [self.ranks(settings, task, total) for task in range(tasks)]
+        hint = np.zeros((tasks, 0), dtype)
+        if any(1 <= k <= total for row in ranks for k in row):
+            hint = drop(sample(), None) if drop else sample()
+        searches = [[KthLargest(k, total, dtype, hint[t], max_bins) for k in row] for t, row in enumerate(ranks)]
+        return MagnitudeSearch(searches, drop)
 
     def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.floating]:
         """Return the magnitudes (task, rank) of whole tensors in memory."""
@@ -82,40 +85,37 @@ class Magnitudes:
             ]
         )
 
-    def prepare(self, rows: Rows, settings: Settings, chance: Any) -> Rows:
-        """See `Statistic`."""
-        return rows if self.of is None else np.ascontiguousarray(self.of(rows, settings, chance))
-
 
 @dataclass
 class MagnitudeSearch:
     """A search a task and rank."""
 
     searches: list[list[KthLargest]]
+    drop: Drop | None = None
 
     @property
     def settled(self) -> bool:
         """Whether all searches are."""
         return all(s.settled for row in self.searches for s in row)
 
-    def look(self, rows: Rows) -> list[Any]:
-        """See `Search`."""
-        return [[None if s.settled else s.look(x) for s in row] for x, row in zip(rows, self.searches, strict=True)]
+    @property
+    def _open(self) -> list[tuple[int, KthLargest]]:
+        return [(task, s) for task, row in enumerate(self.searches) for s in row if not s.settled]
 
-    def add(self, at: int, seen: Any) -> None:
+    def look(self, part: Slice) -> tuple[bool, list[Seen]]:
+        """See `Search`."""
+        return survey(part, self.drop, [(task, s.low, s.high) for task, s in self._open])
+
+    def add(self, at: int, seen: list[Seen]) -> None:
         """See `Search`."""
         del at
-        for row, parts in zip(self.searches, seen, strict=True):
-            for search, part in zip(row, parts, strict=True):
-                if part is not None:
-                    search.add(*part)
+        for (_, search), part in zip(self._open, seen, strict=True):
+            search.add(*part)
 
     def end_pass(self) -> None:
         """See `Search`."""
-        for row in self.searches:
-            for search in row:
-                if not search.settled:
-                    search.end_pass()
+        for _, search in self._open:
+            search.end_pass()
 
     @property
     def value(self) -> npt.NDArray[np.floating]:
@@ -128,16 +128,11 @@ class Gram:
     """All inner products of the inputs, in float64, the same bits however they were sliced."""
 
     def search(
-        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Rows, max_bins: int = MAX_BINS
+        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
     ) -> "GramSearch":
         """See `Statistic`."""
         del total, dtype, settings, sample, max_bins
         return GramSearch(tasks)
-
-    def prepare(self, rows: Rows, settings: Settings, chance: Any) -> Rows:
-        """See `Statistic`."""
-        del settings, chance
-        return rows
 
 
 class GramSearch:
@@ -148,9 +143,9 @@ class GramSearch:
         self.settled = False
         self.parts: list[npt.NDArray[np.float64]] = [np.zeros((tasks, tasks))]
 
-    def look(self, rows: Rows) -> list[npt.NDArray[np.float64]]:
+    def look(self, part: Slice) -> tuple[bool, list[npt.NDArray[np.float64]]]:
         """See `Search`."""
-        return gram.gram_parts(rows)
+        return inner_products(part)
 
     def add(self, at: int, seen: list[npt.NDArray[np.float64]]) -> None:
         """See `Search`."""

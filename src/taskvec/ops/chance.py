@@ -38,16 +38,30 @@ class Chance:
         >>> bool((Chance(seed=7, start=32).words(0, 32) == whole[32:]).all())
         True
         """
-        key = self.keys[task] if self.keys else str(task)
-        return words(f"{self.seed}\0{key}\0{self.tensor}", self.start, count)
+        return _words(self.key(task), self.start, count)
+
+    def key(self, task: int) -> npt.NDArray[np.uint64]:
+        """Return the two numbers that choose a task's stream."""
+        return _key(f"{self.seed}\0{self.keys[task] if self.keys else task}\0{self.tensor}")
 
 
 def words(stream: str, start: int, count: int) -> UInt16[np.ndarray, " count"]:
     """Return the words `start` … `start + count` of the stream of that name."""
-    key = np.frombuffer(hashlib.sha256(stream.encode()).digest()[:16], dtype="<u8")
+    return _words(_key(stream), start, count)
+
+
+def _key(stream: str) -> npt.NDArray[np.uint64]:
+    return np.frombuffer(hashlib.sha256(stream.encode()).digest()[:16], dtype="<u8")
+
+
+def _words(key: npt.NDArray[np.uint64], start: int, count: int) -> UInt16[np.ndarray, " count"]:
     first, skip = divmod(start, WORDS_A_STEP)
-    generator = np.random.Philox(key=key, counter=first)
-    draws: npt.NDArray[np.uint64] = generator.random_raw((skip + count + 3) // 4)
+    steps = -(-(skip + count) // WORDS_A_STEP)
+    draws: npt.NDArray[np.uint64]
+    if fused := fused_for():
+        draws = fused.draw(key, first, 4 * steps)
+    else:
+        draws = np.random.Philox(key=key, counter=first).random_raw(4 * steps)
     return draws.astype("<u8", copy=False).view("<u2")[skip : skip + count]
 
 
@@ -82,8 +96,6 @@ def drop(
     drawn = np.empty((tasks, count), np.uint16)
     for t in range(tasks):
         drawn[t] = chance.words(t, count)
-    if fused := fused_for(stack):
-        return fused.drop(stack, drawn, kept_of, p)
     xp = namespace(stack)
     kept = xp.asarray(drawn.astype(np.int32) < kept_of[:, None]).reshape(stack.shape)
     return xp.where(kept, stack / per_task(p, stack), xp.zeros_like(stack))

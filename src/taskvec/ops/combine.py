@@ -30,7 +30,7 @@ def weighted_sum(
     """
     w = np.asarray(weights, dtype=np.float64).tolist()
     if fused := fused_for(stack):
-        return fused.weighted_sum(stack, w, band)
+        return fused.blend_rows(stack, w, band=band)
     xp = namespace(stack)
     stack = keep_between(stack, *band) if band else stack
     w = [xp.asarray(x, dtype=stack.dtype) for x in w]
@@ -63,9 +63,9 @@ def elect_and_average(
     array([ 2., -4.])
     """
     w = np.asarray(weights, dtype=np.float64)
-    size, side = np.abs(w).tolist(), np.where(w < 0, -1.0, 1.0).tolist()
     if fused := fused_for(stack):
-        return fused.elect_and_average(stack, size, side, elect, combine, tied, band)
+        return fused.blend_rows(stack, w, band=band, vote=(elect, combine, tied))
+    size, side = np.abs(w).tolist(), np.where(w < 0, -1.0, 1.0).tolist()
     xp = namespace(stack)
     stack = keep_between(stack, *band) if band else stack
     size = [xp.asarray(x, dtype=stack.dtype) for x in size]

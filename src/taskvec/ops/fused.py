@@ -14,9 +14,11 @@ from typing import Any
 import numba as nb
 import numpy as np
 import numpy.typing as npt
+from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic as _numba_intrinsic
 
 F32 = npt.NDArray[np.float32]
+Bits = npt.NDArray[np.uint32]
 
 _exact: Callable[..., Any] = nb.njit(nogil=True, cache=True, error_model="numpy")
 _reordered: Callable[..., Any] = nb.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})
@@ -24,20 +26,34 @@ _reordered: Callable[..., Any] = nb.njit(nogil=True, cache=True, error_model="nu
 # numba's functions are typed by numba, not by Python; here they may take and return what they like.
 _intrinsic: Callable[..., Any] = _numba_intrinsic
 _carray: Any = nb.carray
+_emit: Any = _cgutils
 
-STRIP = 2048
-"""Entries worked on at a time, so that running sums stay in the innermost cache."""
+STRIP = 1024
+"""Entries worked on at a time, so that what happens to them happens in the innermost cache."""
+
+STANDING = 6
+"""Strips that are worked in, besides one a task: zeros, the reference, the sum, votes, shares, random words."""
+
+LANES = 16
+"""Entries that one vector instruction sifts."""
+
+DRAWN = 16
+"""16-bit words that one step of the Philox counter yields."""
+
+ELECTIONS, WEIGHTED, BY_COUNT = ("sum", "weighted", "count"), 1, 2
+COMBINATIONS, SUM, COUNT = ("mean", "sum", "count"), 1, 2
+"""What a vote may be, in the order of the numbers that stand for it here."""
 
 
 @_intrinsic
 def _pointer(typing_context: Any, address: Any) -> Any:
     """Turn an address into a pointer, so that a loop over inputs needs no loop over Python objects."""
     del typing_context
-    from numba.core import cgutils, types
+    from numba.core import types
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         del context, signature
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+        return builder.inttoptr(arguments[0], _emit.voidptr_t)
 
     return types.voidptr(address), generate
 
@@ -70,6 +86,113 @@ def _as_bits(typing_context: Any, number: Any) -> Any:
     return types.uint32(number), generate
 
 
+@_intrinsic
+def _high_product(typing_context: Any, x: Any, y: Any) -> Any:
+    """Return the upper 64 bits of the product of two 64-bit numbers."""
+    del typing_context
+    from llvmlite import ir
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        wide = [builder.zext(number, ir.IntType(128)) for number in arguments]
+        upper = builder.lshr(builder.mul(*wide), ir.Constant(ir.IntType(128), 64))
+        return builder.trunc(upper, ir.IntType(64))
+
+    return types.uint64(x, y), generate
+
+
+def _lanes(builder: Any, address: Any) -> Any:
+    """Emit the load of `LANES` floats' magnitudes, as bits."""
+    from llvmlite import ir
+
+    many = ir.VectorType(ir.IntType(32), LANES)
+    bits = builder.load(builder.inttoptr(address, many.as_pointer()), align=4)
+    return builder.and_(bits, ir.Constant(many, [0x7FFFFFFF] * LANES))
+
+
+def _in_all_lanes(builder: Any, number: Any) -> Any:
+    """Emit a vector that holds one number in every lane."""
+    from llvmlite import ir
+
+    many = ir.VectorType(ir.IntType(32), LANES)
+    nothing = ir.Constant(many, ir.Undefined)
+    first = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(many, [0] * LANES))
+
+
+def _count(builder: Any, chosen: Any) -> Any:
+    """Emit the number of lanes that are chosen."""
+    from llvmlite import ir
+
+    return builder.zext(builder.ctpop(builder.bitcast(chosen, ir.IntType(LANES))), ir.IntType(64))
+
+
+@_intrinsic
+def _count_above(typing_context: Any, address: Any, high: Any) -> Any:
+    """Return how many of `LANES` magnitudes are above a pattern."""
+    del typing_context
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        over = _in_all_lanes(builder, arguments[1])
+        return _count(builder, builder.icmp_unsigned(">", _lanes(builder, arguments[0]), over))
+
+    return types.int64(types.uint64, types.uint32), generate
+
+
+@_intrinsic
+def _pick(typing_context: Any, address: Any, low: Any, width: Any, to: Any) -> Any:
+    """Store those of `LANES` magnitudes that are within low … low + width side by side; return how many."""
+    del typing_context
+    from llvmlite import ir
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        address, low, width, to = arguments
+        bits = _lanes(builder, address)
+        beyond = builder.sub(bits, _in_all_lanes(builder, low))
+        chosen = builder.icmp_unsigned("<=", beyond, _in_all_lanes(builder, width))
+        place = ir.IntType(32).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [bits.type, place, chosen.type])
+        store = _emit.get_or_insert_function(builder.module, kind, f"llvm.masked.compressstore.v{LANES}i32")
+        builder.call(store, [bits, builder.inttoptr(to, place), chosen])
+        return _count(builder, chosen)
+
+    return types.int64(types.uint64, types.uint32, types.uint32, types.uint64), generate
+
+
+@_intrinsic
+def _multiply_add(typing_context: Any, x: Any, y: Any, count: Any, sums: Any) -> Any:
+    """Add the products of two rows of float32, in float64, to `LANES` running sums (count: a multiple of `LANES`)."""
+    del typing_context
+    from llvmlite import ir
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del signature
+        x, y, count, sums = arguments
+        singles, doubles = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.DoubleType(), LANES)
+
+        def entries(start: Any, offset: Any) -> Any:
+            at = builder.inttoptr(builder.add(start, offset), singles.as_pointer())
+            return builder.fpext(builder.load(at, align=4), doubles)
+
+        place = builder.inttoptr(sums, doubles.as_pointer())
+        running = _emit.alloca_once_value(builder, builder.load(place, align=8))
+        steps = builder.udiv(count, ir.Constant(ir.IntType(64), LANES))
+        with _emit.for_range(builder, steps) as loop:
+            offset = builder.mul(loop.index, ir.Constant(ir.IntType(64), 4 * LANES))
+            product = builder.fmul(entries(x, offset), entries(y, offset))
+            builder.store(builder.fadd(builder.load(running), product), running)
+        builder.store(builder.load(running), place, align=8)
+        return context.get_dummy_value()
+
+    return types.none(types.uint64, types.uint64, types.int64, types.uint64), generate
+
+
 @_exact
 def _wide(raw: np.uint16) -> np.float32:
     return _as_float(np.uint32(np.uint32(raw) << np.uint32(16)))
@@ -82,6 +205,21 @@ def _round_bits(b: np.uint32) -> np.uint32:
     bumped = np.uint32(np.uint32(b + np.uint32(0x7FFF)) + odd)
     near, quiet = np.uint32(bumped >> np.uint32(16)), np.uint32((b >> np.uint32(16)) | np.uint32(0x40))
     return quiet if np.uint32(b & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else near
+
+
+# Entries in one array, changed in place.
+
+
+@_exact
+def _fill(value: np.float32, out: F32) -> None:
+    for i in range(out.size):
+        out[i] = value
+
+
+@_exact
+def _copy(x: F32, out: F32) -> None:
+    for i in range(out.size):
+        out[i] = x[i]
 
 
 @_exact
@@ -97,353 +235,62 @@ def _add(w: np.float32, x: F32, out: F32) -> None:
 
 
 @_exact
-def _keep_row(x: F32, low: np.float32, high: np.float32, out: F32) -> None:
-    for i in range(out.size):
-        size = abs(x[i])
-        out[i] = x[i] if (size >= low) & (size <= high) else np.float32(0)
-
-
-@_exact
-def _weighted_sum(rows: F32, weights: F32, low: F32, high: F32, banded: bool, out: F32) -> None:
-    strip = np.empty(STRIP, np.float32)
-    for begin in range(0, out.size, STRIP):
-        end = min(begin + STRIP, out.size)
-        for t in range(rows.shape[0]):
-            x = rows[t, begin:end]
-            if banded:
-                _keep_row(x, low[t], high[t], strip[: end - begin])
-                x = strip[: end - begin]
-            if t == 0:
-                _scale(weights[0], x, out[begin:end])
-            else:
-                _add(weights[t], x, out[begin:end])
-
-
-def _edges(band: Any, tasks: int) -> tuple[F32, F32, bool]:
-    if band is None:
-        return np.zeros(tasks, np.float32), np.zeros(tasks, np.float32), False
-    return band[0].astype(np.float32), band[1].astype(np.float32), True
-
-
-def weighted_sum(stack: F32, weights: list[float], band: Any) -> F32:
-    """See `combine.weighted_sum`."""
-    rows = stack.reshape(stack.shape[0], -1)
-    out = np.empty(rows.shape[1], np.float32)
-    _weighted_sum(rows, np.array(weights, np.float32), *_edges(band, len(rows)), out)
-    return out.reshape(stack.shape[1:])
-
-
-@_exact
-def _fill(value: np.float32, out: F32) -> None:
-    for i in range(out.size):
-        out[i] = value
-
-
-@_exact
-def _vote_by_sum(flip: np.float32, w: np.float32, x: F32, vote: F32) -> None:
-    for i in range(vote.size):
-        vote[i] += w * (flip * x[i])
-
-
-@_exact
-def _vote_by_count(flip: np.float32, x: F32, vote: F32) -> None:
-    for i in range(vote.size):
-        turned = flip * x[i]
-        vote[i] += np.float32(np.int32(turned > np.float32(0)) - np.int32(turned < np.float32(0)))
-
-
-@_exact
-def _settle_ties(vote: F32) -> None:
-    for i in range(vote.size):
-        vote[i] = np.float32(1) if vote[i] == np.float32(0) else vote[i]
-
-
-@_exact
-def _add_agreeing(flip: np.float32, w: np.float32, c: np.float32, x: F32, vote: F32, out: F32, share: F32) -> None:
-    zero = np.float32(0)
-    for i in range(vote.size):
-        turned = flip * x[i]
-        agrees = ((turned > zero) & (vote[i] > zero)) | ((turned < zero) & (vote[i] < zero))
-        out[i] += w * turned if agrees else zero
-        share[i] += c if agrees else zero
-
-
-@_exact
-def _divide(share: F32, out: F32) -> None:
-    for i in range(out.size):
-        s = share[i]
-        quotient = out[i] / (s if s != np.float32(0) else np.float32(1))
-        out[i] = quotient if s != np.float32(0) else np.float32(0)
-
-
-@_exact
-def _elect_and_average(
-    rows: F32,
-    size: F32,
-    side: F32,
-    elect: int,
-    combine: int,
-    positive: bool,
-    low: F32,
-    high: F32,
-    banded: bool,
-    out: F32,
-) -> None:
-    zero, one = np.float32(0), np.float32(1)
-    votes, shares = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
-    strips = np.empty((rows.shape[0], STRIP), np.float32)
-    for begin in range(0, out.size, STRIP):
-        end = min(begin + STRIP, out.size)
-        vote, share, mean = votes[: end - begin], shares[: end - begin], out[begin:end]
-        _fill(zero, vote)
-        _fill(zero, share)
-        _fill(zero, mean)
-        for t in range(rows.shape[0]):
-            x = strips[t, : end - begin]
-            if banded:
-                _keep_row(rows[t, begin:end], low[t], high[t], x)
-            else:
-                _scale(one, rows[t, begin:end], x)
-            if elect == 2:
-                _vote_by_count(side[t], x, vote)
-            else:
-                _vote_by_sum(side[t], size[t] if elect == 1 else one, x, vote)
-        if positive:
-            _settle_ties(vote)
-        for t in range(rows.shape[0]):
-            c = one if combine == 2 else size[t]
-            _add_agreeing(side[t], size[t], c, strips[t, : end - begin], vote, mean, share)
-        if combine != 1:
-            _divide(share, mean)
-
-
-def elect_and_average(
-    stack: F32, size: list[float], side: list[float], elect: str, combine: str, tied: str, band: Any
-) -> F32:
-    """See `combine.elect_and_average`."""
-    rows = stack.reshape(stack.shape[0], -1)
-    out = np.empty(rows.shape[1], np.float32)
-    how = ("sum", "weighted", "count").index(elect), ("mean", "sum", "count").index(combine), tied == "positive"
-    _elect_and_average(
-        rows, np.array(size, np.float32), np.array(side, np.float32), *how, *_edges(band, len(rows)), out
-    )
-    return out.reshape(stack.shape[1:])
-
-
-@_exact
-def _add_scaled(base: F32, delta: F32, scale: np.float32, out: F32) -> None:
-    for i in range(out.size):
-        step = scale * delta[i]
-        out[i] = base[i] if step == np.float32(0) else base[i] + step
-
-
-def add_scaled(base: F32, delta: F32, scale: float) -> F32:
-    """See `combine.add_scaled`."""
-    out = np.empty_like(base)
-    _add_scaled(base.reshape(-1), delta.reshape(-1), np.float32(scale), out.reshape(-1))
-    return out
-
-
-@_exact
-def _keep_between(rows: F32, low: F32, high: F32, out: F32) -> None:
-    for t in range(rows.shape[0]):
-        _keep_row(rows[t], low[t], high[t], out[t])
-
-
-def keep_between(stack: F32, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> F32:
-    """See `select.keep_between`."""
-    out = np.empty_like(stack)
-    shape = (stack.shape[0], -1)
-    _keep_between(stack.reshape(shape), low.astype(np.float32), high.astype(np.float32), out.reshape(shape))
-    return out
-
-
-@_exact
-def _above(bits: npt.NDArray[np.uint32], high: np.uint32) -> int:
-    count = np.uint32(0)
-    for i in range(bits.size):
-        count += np.uint32((bits[i] & np.uint32(0x7FFFFFFF)) > high)
-    return count
-
-
-@_exact
-def _any_within(bits: npt.NDArray[np.uint32], low: np.uint32, width: np.uint32) -> np.uint32:
-    found = np.uint32(0)
-    for i in range(bits.size):
-        found |= np.uint32(((bits[i] & np.uint32(0x7FFFFFFF)) - low) <= width)
-    return found
-
-
-@_exact
-def _pick(bits: npt.NDArray[np.uint32], low: np.uint32, width: np.uint32, inside: npt.NDArray[np.uint32]) -> int:
-    found = 0
-    for begin in range(0, bits.size, 32):
-        block = bits[begin : min(begin + 32, bits.size)]
-        if _any_within(block, low, width):
-            for i in range(block.size):
-                b = np.uint32(block[i] & np.uint32(0x7FFFFFFF))
-                inside[found] = b
-                found += np.int64(np.uint32(b - low) <= width)
-    return found
-
-
-@_exact
-def _look(
-    bits: npt.NDArray[np.uint32], low: np.uint32, high: np.uint32, inside: npt.NDArray[np.uint32]
-) -> tuple[int, int]:
-    above, found = 0, 0
-    for begin in range(0, bits.size, STRIP):
-        strip = bits[begin : min(begin + STRIP, bits.size)]
-        above += _above(strip, high)
-        found += _pick(strip, low, np.uint32(high - low), inside[found:])
-    return above, found
-
-
-def look(block: F32, low: int, high: int) -> tuple[int, npt.NDArray[np.uint32]]:
-    """See `select.KthLargest.look`."""
-    inside = np.empty(block.size + 1, np.uint32)
-    above, found = _look(block.view(np.uint32), np.uint32(low), np.uint32(high), inside)
-    return int(above), inside[:found].copy()
-
-
-@_exact
-def _drop_row(x: F32, words: npt.NDArray[np.uint16], kept_of: np.int32, p: np.float32, out: F32) -> None:
-    for i in range(out.size):
-        quotient = x[i] / p
-        out[i] = quotient if np.int32(words[i]) < kept_of else np.float32(0)
-
-
-@_exact
-def _drop(rows: F32, words: npt.NDArray[np.uint16], kept_of: npt.NDArray[np.int32], p: F32, out: F32) -> None:
-    for t in range(rows.shape[0]):
-        _drop_row(rows[t], words[t], kept_of[t], p[t], out[t])
-
-
-def drop(stack: F32, words: npt.NDArray[np.uint16], kept_of: npt.NDArray[np.int32], p: npt.NDArray[np.float64]) -> F32:
-    """See `chance.drop`."""
-    out = np.empty_like(stack)
-    shape = (stack.shape[0], -1)
-    _drop(stack.reshape(shape), words, kept_of, p.astype(np.float32), out.reshape(shape))
-    return out
-
-
-@_exact
-def _widen(raw: npt.NDArray[np.uint16], bits: npt.NDArray[np.uint32]) -> None:
-    for i in range(bits.size):
-        bits[i] = np.uint32(raw[i]) << np.uint32(16)
-
-
-def widen(raw: npt.NDArray[np.uint16], out: F32) -> F32:
-    """See `floats.widen`, for bf16."""
-    _widen(raw, out.view(np.uint32))
-    return out
-
-
-@_exact
-def _take_off(base: F32, out: F32) -> None:
-    for i in range(out.size):
-        out[i] -= base[i]
-
-
-@_exact
-def _subtract_bf16(raw: npt.NDArray[np.uint16], base: F32, bits: npt.NDArray[np.uint32], out: F32) -> None:
-    for begin in range(0, raw.size, STRIP):
-        end = min(begin + STRIP, raw.size)
-        _widen(raw[begin:end], bits[begin:end])
-        _take_off(base[begin:end], out[begin:end])
-
-
-def subtract_bf16(raw: npt.NDArray[np.uint16], base: F32, out: F32) -> F32:
-    """See `floats.subtract`, for bf16."""
-    _subtract_bf16(raw, base, out.view(np.uint32), out)
-    return out
-
-
-@_exact
-def _narrow_bf16(bits: npt.NDArray[np.uint32], out: npt.NDArray[np.uint16]) -> None:
-    for i in range(out.size):
-        out[i] = np.uint16(_round_bits(bits[i]))
-
-
-def narrow_bf16(x: F32) -> npt.NDArray[np.uint16]:
-    """See `floats.narrow`, for bf16 and to the nearest."""
-    out = np.empty(x.size, np.uint16)
-    _narrow_bf16(x.view(np.uint32), out)
-    return out
-
-
-@_reordered
-def _squared_distance(x: F32, y: F32) -> np.float32:
-    total = np.float32(0)
+def _keep(low: np.float32, high: np.float32, x: F32) -> None:
     for i in range(x.size):
-        step = x[i] - y[i]
-        total += step * step
-    return total
+        size = abs(x[i])
+        x[i] = x[i] if (size >= low) & (size <= high) else np.float32(0)
 
 
 @_exact
-def _lost_bf16(x: F32, raw: npt.NDArray[np.uint16], bits: npt.NDArray[np.uint32], wide: F32) -> np.float32:
-    total = np.float32(0)
-    for begin in range(0, raw.size, STRIP):
-        end = min(begin + STRIP, raw.size)
-        _widen(raw[begin:end], bits[: end - begin])
-        total += _squared_distance(wide[: end - begin], x[begin:end])
-    return total
-
-
-def lost_bf16(x: F32, raw: npt.NDArray[np.uint16]) -> float:
-    """See `floats.lost`, for bf16."""
-    bits = np.empty(STRIP, np.uint32)
-    return float(_lost_bf16(x, raw, bits, bits.view(np.float32)))
-
-
-def moved(x: F32, reference: F32) -> float:
-    """See `floats.moved`."""
-    return float(_squared_distance(x.reshape(-1), reference.reshape(-1)))
+def _drop(words: npt.NDArray[np.uint16], kept_of: np.int32, p: np.float32, x: F32) -> None:
+    for i in range(x.size):
+        quotient = x[i] / p
+        x[i] = quotient if np.int32(words[i]) < kept_of else np.float32(0)
 
 
 @_exact
-def _nonfinite(bits: npt.NDArray[np.uint32]) -> int:
-    count = np.uint32(0)
-    for i in range(bits.size):
-        count += np.uint32((bits[i] & np.uint32(0x7F800000)) == np.uint32(0x7F800000))
-    return count
+def _add_base(base: F32, scale: np.float32, x: F32) -> None:
+    for i in range(x.size):
+        step = scale * x[i]
+        x[i] = base[i] if step == np.float32(0) else base[i] + step
 
 
-def nonfinite(x: F32) -> int:
-    """See `floats.nonfinite`."""
-    return int(_nonfinite(x.view(np.uint32)))
+# Random words.
 
 
 @_exact
-def _inner(x: F32, y: F32, lanes: npt.NDArray[np.float64]) -> np.float64:
-    for k in range(lanes.size):
-        lanes[k] = 0.0
-    for begin in range(0, x.size, 16):
-        end = min(begin + 16, x.size)
-        a, b = x[begin:end], y[begin:end]
-        for k in range(a.size):
-            lanes[k] += np.float64(a[k]) * np.float64(b[k])
-    total = lanes[0]
-    for k in range(1, 16):
-        total += lanes[k]
-    return total
+def _round(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, k0: np.uint64, k1: np.uint64) -> Any:
+    m, n = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+    return _high_product(n, c) ^ b ^ k0, n * c, _high_product(m, a) ^ d ^ k1, m * a
 
 
 @_exact
-def _gram_block(rows: F32, out: npt.NDArray[np.float64]) -> None:
-    lanes = np.empty(16, np.float64)
-    for i in range(rows.shape[0]):
-        for j in range(i + 1):
-            out[i, j] = _inner(rows[i], rows[j], lanes)
-            out[j, i] = out[i, j]
+def _draw(k0: np.uint64, k1: np.uint64, step: np.uint64, out: npt.NDArray[np.uint64]) -> None:
+    """Philox-4x64 with ten rounds, as numpy has it: the counter moves before the first draw."""
+    u, v, zero = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B), np.uint64(0)
+    for i in range(0, out.size, 4):
+        # Written out: as a loop the rounds take half as long again.
+        a, b, c, d = _round(np.uint64(step + np.uint64(i // 4 + 1)), zero, zero, zero, k0, k1)
+        a, b, c, d = _round(a, b, c, d, k0 + u, k1 + v)
+        a, b, c, d = _round(a, b, c, d, k0 + np.uint64(2) * u, k1 + np.uint64(2) * v)
+        a, b, c, d = _round(a, b, c, d, k0 + np.uint64(3) * u, k1 + np.uint64(3) * v)
+        a, b, c, d = _round(a, b, c, d, k0 + np.uint64(4) * u, k1 + np.uint64(4) * v)
+        a, b, c, d = _round(a, b, c, d, k0 + np.uint64(5) * u, k1 + np.uint64(5) * v)
+        a, b, c, d = _round(a, b, c, d, k0 + np.uint64(6) * u, k1 + np.uint64(6) * v)
+        a, b, c, d = _round(a, b, c, d, k0 + np.uint64(7) * u, k1 + np.uint64(7) * v)
+        a, b, c, d = _round(a, b, c, d, k0 + np.uint64(8) * u, k1 + np.uint64(8) * v)
+        a, b, c, d = _round(a, b, c, d, k0 + np.uint64(9) * u, k1 + np.uint64(9) * v)
+        out[i], out[i + 1], out[i + 2], out[i + 3] = a, b, c, d
 
 
-def gram_block(rows: F32) -> npt.NDArray[np.float64]:
-    """See `gram._block`."""
-    out = np.empty((rows.shape[0], rows.shape[0]))
-    _gram_block(rows, out)
+def draw(key: npt.NDArray[np.uint64], step: int, count: int) -> npt.NDArray[np.uint64]:
+    """Return `count` draws (a multiple of 4) of the Philox stream of that key from that step on."""
+    out = np.empty(count, np.uint64)
+    _draw(key[0], key[1], np.uint64(step), out)
     return out
+
+
+# Stored floats by their address: kind 0 is bf16, 1 is float32.
 
 
 @_exact
@@ -478,7 +325,7 @@ def _take_f32(raw: F32, origin: F32, out: F32) -> np.float32:
 
 @_exact
 def _take(address: np.uint64, kind: int, begin: int, origin: F32, out: F32) -> np.float32:
-    """Widen a strip of stored floats (kind 0 is bf16, 1 float32) less an origin; NaN tells of a NaN or Inf."""
+    """Widen a strip of stored floats less an origin; NaN tells of a NaN or Inf."""
     if kind == 0:
         return _take_bf16(_bf16(address, begin, out.size), origin, out)
     return _take_f32(_f32(address, begin, out.size), origin, out)
@@ -509,10 +356,16 @@ def _more_f32(w: np.float32, raw: F32, origin: F32, out: F32) -> None:
 
 
 @_exact
-def _add_base(base: F32, scale: np.float32, x: F32) -> None:
-    for i in range(x.size):
-        step = scale * x[i]
-        x[i] = base[i] if step == np.float32(0) else base[i] + step
+def _weigh(w: np.float32, address: np.uint64, kind: int, begin: int, origin: F32, out: F32, first: bool) -> None:
+    """Add a strip of stored floats, less an origin and times a weight, to a sum; or begin the sum with it."""
+    if kind == 0 and first:
+        _first_bf16(w, _bf16(address, begin, out.size), origin, out)
+    elif kind == 0:
+        _more_bf16(w, _bf16(address, begin, out.size), origin, out)
+    elif first:
+        _first_f32(w, _f32(address, begin, out.size), origin, out)
+    else:
+        _more_f32(w, _f32(address, begin, out.size), origin, out)
 
 
 @_reordered
@@ -531,76 +384,266 @@ def _store_bf16(x: F32, out: npt.NDArray[np.uint16]) -> np.float32:
 def _store(x: F32, address: np.uint64, kind: int, begin: int) -> np.float32:
     if kind == 0:
         return _store_bf16(x, _bf16(address, begin, x.size))
-    _scale(np.float32(1), x, _f32(address, begin, x.size))
+    _copy(x, _f32(address, begin, x.size))
     return np.float32(0)
 
 
+@_reordered
+def _squared_distance(x: F32, y: F32) -> np.float32:
+    total = np.float32(0)
+    for i in range(x.size):
+        step = x[i] - y[i]
+        total += step * step
+    return total
+
+
+# Signs.
+
+
 @_exact
-def _mix(
-    addresses: npt.NDArray[np.uint64],
-    kinds: npt.NDArray[np.int64],
-    subtract: npt.NDArray[np.bool_],
-    base_address: np.uint64,
-    base_kind: int,
+def _vote_by_sum(flip: np.float32, w: np.float32, x: F32, vote: F32) -> None:
+    for i in range(vote.size):
+        vote[i] += w * (flip * x[i])
+
+
+@_exact
+def _vote_by_count(flip: np.float32, x: F32, vote: F32) -> None:
+    for i in range(vote.size):
+        turned = flip * x[i]
+        vote[i] += np.float32(np.int32(turned > np.float32(0)) - np.int32(turned < np.float32(0)))
+
+
+@_exact
+def _decide(tied: np.float32, vote: F32) -> None:
+    """Replace votes by their signs, and a vote of zero by what ties give. NaN decides nothing."""
+    zero, one = np.float32(0), np.float32(1)
+    for i in range(vote.size):
+        v = vote[i]
+        side = one if v > zero else (-one if v < zero else zero)
+        vote[i] = tied if v == zero else side
+
+
+@_exact
+def _add_agreeing(flip: np.float32, w: np.float32, x: F32, sign: F32, out: F32) -> None:
+    for i in range(out.size):
+        turned = flip * x[i]
+        out[i] += w * turned if turned * sign[i] > np.float32(0) else np.float32(0)
+
+
+@_exact
+def _share_agreeing(flip: np.float32, w: np.float32, c: np.float32, x: F32, sign: F32, out: F32, share: F32) -> None:
+    for i in range(out.size):
+        turned = flip * x[i]
+        agrees = turned * sign[i] > np.float32(0)
+        out[i] += w * turned if agrees else np.float32(0)
+        share[i] += c if agrees else np.float32(0)
+
+
+@_exact
+def _divide(share: F32, out: F32) -> None:
+    for i in range(out.size):
+        s = share[i]
+        quotient = out[i] / (s if s != np.float32(0) else np.float32(1))
+        out[i] = quotient if s != np.float32(0) else np.float32(0)
+
+
+@_exact
+def _elect(
+    rows: np.uint64, weights: F32, elect: int, combine: int, positive: bool, vote: F32, share: F32, out: F32
+) -> None:
+    """Elect signs in a strip of every task (they lie at `rows`), and average what has them."""
+    zero, one, m = np.float32(0), np.float32(1), out.size
+    _fill(zero, vote)
+    _fill(zero, share)
+    _fill(zero, out)
+    for t in range(weights.size):
+        side = -one if weights[t] < zero else one
+        x = _f32(rows, t * STRIP, m)
+        if elect == BY_COUNT:
+            _vote_by_count(side, x, vote)
+        else:
+            _vote_by_sum(side, abs(weights[t]) if elect == WEIGHTED else one, x, vote)
+    _decide(one if positive else zero, vote)
+    for t in range(weights.size):
+        side, size = -one if weights[t] < zero else one, abs(weights[t])
+        x = _f32(rows, t * STRIP, m)
+        if combine == SUM:
+            _add_agreeing(side, size, x, vote, out)
+        else:
+            _share_agreeing(side, size, one if combine == COUNT else size, x, vote, out, share)
+    if combine != SUM:
+        _divide(share, out)
+
+
+# From the stored bits of every input to the stored bits of the result, or to what a search wants to know.
+
+Inputs = tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.bool_], np.uint64, int]
+"""Where each input lies, its kind, whether the base is to be subtracted; the base's address and kind (-1: none)."""
+
+Chances = tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], F32, int]
+"""Each task's key, in how many of 65,536 cases it is kept, what it is divided by; the first entry's offset."""
+
+
+Space = npt.NDArray[np.float32]
+"""Strips to work in. Arrays are made of their addresses: those cost nothing to make, while a slice of an array counts
+references, atomically, twice for each strip and step."""
+
+
+@_exact
+def _drop_strip(task: int, begin: int, chances: Chances, draws: np.uint64, x: F32) -> None:
+    keys, kept_of, p, start = chances
+    at = start + begin
+    skip = at % DRAWN
+    steps = (skip + x.size + DRAWN - 1) // DRAWN
+    _draw(keys[task, 0], keys[task, 1], np.uint64(at // DRAWN), _carray(_pointer(draws), 4 * steps, np.uint64))
+    _drop(_bf16(draws, skip, x.size), kept_of[task], p[task], x)
+
+
+@_exact
+def _blend(
+    inputs: Inputs,
     weights: F32,
+    dropping: bool,
+    chances: Chances,
+    banded: bool,
+    low: F32,
+    high: F32,
+    elect: int,
+    combine: int,
+    positive: bool,
     scale: np.float32,
     out_address: np.uint64,
     out_kind: int,
     n: int,
-) -> tuple[float, float]:
-    """One strip at a time through everything. There is no base if `base_kind` is negative."""
-    nothing = np.zeros(STRIP, np.float32)
-    references, totals = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
-    lost, moved = np.float64(0), np.float64(0)
+    space: Space,
+) -> tuple[float, float, float]:
+    """One strip at a time through everything."""
+    addresses, kinds, subtract, base_address, base_kind = inputs
+    tasks, straight = weights.size, not (dropping or banded or elect >= 0)
+    lent = np.uint64(space.ctypes.data)
+    rows = lent + np.uint64(4 * STRIP * STANDING)
+    odd, lost, moved = np.float32(0), np.float64(0), np.float64(0)
+    _fill(np.float32(0), _f32(lent, 0, STRIP))
     for begin in range(0, n, STRIP):
         m = min(STRIP, n - begin)
-        reference, total = references[:m], totals[:m]
+        nothing, reference, total = _f32(lent, 0, m), _f32(lent, STRIP, m), _f32(lent, 2 * STRIP, m)
         if base_kind >= 0:
             _take(base_address, base_kind, begin, nothing, reference)
         else:
             _take(addresses[0], kinds[0], begin, nothing, reference)
-        for t in range(weights.size):
-            origin = reference if subtract[t] else nothing[:m]
-            if kinds[t] == 0:
-                raw = _bf16(addresses[t], begin, m)
-                if t == 0:
-                    _first_bf16(weights[t], raw, origin, total)
-                else:
-                    _more_bf16(weights[t], raw, origin, total)
-            else:
-                wide = _f32(addresses[t], begin, m)
-                if t == 0:
-                    _first_f32(weights[t], wide, origin, total)
-                else:
-                    _more_f32(weights[t], wide, origin, total)
+        for t in range(tasks):
+            origin = reference if subtract[t] else nothing
+            if straight:
+                _weigh(weights[t], addresses[t], kinds[t], begin, origin, total, t == 0)
+                continue
+            x = _f32(rows, t * STRIP if elect >= 0 else 0, m)
+            odd += _take(addresses[t], kinds[t], begin, origin, x)
+            if dropping:
+                _drop_strip(t, begin, chances, lent + np.uint64(4 * 5 * STRIP), x)
+            if banded:
+                _keep(low[t], high[t], x)
+            if elect < 0 and t == 0:
+                _scale(weights[t], x, total)
+            elif elect < 0:
+                _add(weights[t], x, total)
+        if elect >= 0:
+            vote, share = _f32(lent, 3 * STRIP, m), _f32(lent, 4 * STRIP, m)
+            _elect(rows, weights, elect, combine, positive, vote, share, total)
         if base_kind >= 0:
             _add_base(reference, scale, total)
         moved += _squared_distance(total, reference)
         lost += _store(total, out_address, out_kind, begin)
-    return lost, moved
+    return odd, lost, moved
 
 
 @_exact
-def _gather(
-    addresses: npt.NDArray[np.uint64],
-    kinds: npt.NDArray[np.int64],
-    subtract: npt.NDArray[np.bool_],
-    base_address: np.uint64,
-    base_kind: int,
-    rows: F32,
-    reference: F32,
-) -> bool:
-    nothing = np.zeros(STRIP, np.float32)
+def _survey(
+    inputs: Inputs,
+    dropping: bool,
+    chances: Chances,
+    task: npt.NDArray[np.int64],
+    low: Bits,
+    high: Bits,
+    inside: npt.NDArray[np.uint64],
+    above: npt.NDArray[np.int64],
+    found: npt.NDArray[np.int64],
+    n: int,
+    space: Space,
+) -> np.float32:
+    addresses, kinds, subtract, base_address, base_kind = inputs
+    lent = np.uint64(space.ctypes.data)
     odd = np.float32(0)
-    for begin in range(0, reference.size, STRIP):
-        end = min(begin + STRIP, reference.size)
+    _fill(np.float32(0), _f32(lent, 0, STRIP))
+    for begin in range(0, n, STRIP):
+        m = min(STRIP, n - begin)
+        nothing, reference, x = _f32(lent, 0, m), _f32(lent, STRIP, m), _f32(lent, 2 * STRIP, m)
         if base_kind >= 0:
-            _take(base_address, base_kind, begin, nothing, reference[begin:end])
-        for t in range(rows.shape[0]):
-            origin = reference[begin:end] if subtract[t] else nothing[: end - begin]
-            odd += _take(addresses[t], kinds[t], begin, origin, rows[t, begin:end])
+            odd += _take(base_address, base_kind, begin, nothing, reference)
+        for t in range(addresses.size):
+            odd += _take(addresses[t], kinds[t], begin, reference if subtract[t] else nothing, x)
+            if dropping:
+                _drop_strip(t, begin, chances, lent + np.uint64(4 * 5 * STRIP), x)
+            for s in range(task.size):
+                if task[s] == t:
+                    at = lent + np.uint64(4 * 2 * STRIP)
+                    above[s], found[s] = _sift(at, m, low[s], high[s], inside[s], above[s], found[s])
+    return odd
+
+
+@_exact
+def _sift(
+    at: np.uint64, m: int, low: np.uint32, high: np.uint32, to: np.uint64, above: int, found: int
+) -> tuple[int, int]:
+    """Count the magnitudes of a strip above a bracket, and store the patterns of those inside it at `to`."""
+    width, whole = np.uint32(high - low), m // LANES * LANES
+    for i in range(0, whole, LANES):
+        here = at + np.uint64(4 * i)
+        above += _count_above(here, high)
+        found += _pick(here, low, width, to + np.uint64(4 * found))
+    rest = _f32(at, whole, m - whole)
+    for i in range(rest.size):
+        bits = np.uint32(_as_bits(rest[i]) & np.uint32(0x7FFFFFFF))
+        if bits > high:
+            above += 1
+        elif bits >= low:
+            _carray(_pointer(to + np.uint64(4 * found)), 1, np.uint32)[0] = bits
+            found += 1
+    return above, found
+
+
+@_exact
+def _tally(
+    patterns: Bits, low: np.uint32, shift: np.uint32, counts: npt.NDArray[np.int64], least: Bits, greatest: Bits
+) -> None:
+    for i in range(patterns.size):
+        place = np.uint32(patterns[i] - low) >> shift
+        counts[place] += 1
+        if shift:
+            least[place] = min(least[place], patterns[i])
+            greatest[place] = max(greatest[place], patterns[i])
+
+
+def tally(patterns: Bits, low: int, shift: int, counts: npt.NDArray[np.int64], least: Bits, greatest: Bits) -> None:
+    """See `select.Bins.add`."""
+    _tally(patterns, np.uint32(low), np.uint32(shift), counts, least, greatest)
+
+
+@_exact
+def _gather(inputs: Inputs, rows: np.uint64, reference: np.uint64, n: int, space: Space) -> bool:
+    addresses, kinds, subtract, base_address, base_kind = inputs
+    lent = np.uint64(space.ctypes.data)
+    odd = np.float32(0)
+    _fill(np.float32(0), _f32(lent, 0, STRIP))
+    for begin in range(0, n, STRIP):
+        m = min(STRIP, n - begin)
+        nothing, base = _f32(lent, 0, m), _f32(reference, begin, m)
+        if base_kind >= 0:
+            _take(base_address, base_kind, begin, nothing, base)
+        for t in range(addresses.size):
+            origin = base if subtract[t] else nothing
+            odd += _take(addresses[t], kinds[t], begin, origin, _f32(rows, t * n + begin, m))
         if base_kind < 0:
-            _scale(np.float32(1), rows[0, begin:end], reference[begin:end])
+            _copy(_f32(rows, begin, m), base)
     return odd == odd
 
 
@@ -613,7 +656,7 @@ def _finish(
     for begin in range(0, merged.size, STRIP):
         end = min(begin + STRIP, merged.size)
         total = totals[: end - begin]
-        _scale(np.float32(1), merged[begin:end], total)
+        _copy(merged[begin:end], total)
         if with_base:
             _add_base(reference[begin:end], scale, total)
         moved += _squared_distance(total, reference[begin:end])
@@ -621,31 +664,94 @@ def _finish(
     return lost, moved
 
 
-def _where(array: npt.NDArray[Any]) -> int:
-    return int(array.__array_interface__["data"][0])
+def _space(tasks: int) -> Space:
+    return np.empty((STANDING + tasks) * STRIP, np.float32)
 
 
-def _inputs(inputs: Any, base: Any) -> tuple[Any, ...]:
+def _where(array: npt.NDArray[Any]) -> np.uint64:
+    return np.uint64(array.__array_interface__["data"][0])
+
+
+def _inputs(inputs: Any, base: Any) -> Inputs:
     addresses = np.array([_where(s.raw) for s in inputs], np.uint64)
     kinds = np.array([s.code == "F32" for s in inputs], np.int64)
     subtract = np.array([base is not None and not s.delta for s in inputs])
     if base is None:
         return addresses, kinds, subtract, np.uint64(0), -1
-    return addresses, kinds, subtract, np.uint64(_where(base.raw)), int(base.code == "F32")
+    return addresses, kinds, subtract, _where(base.raw), int(base.code == "F32")
 
 
-def mix(inputs: Any, base: Any, weights: Any, scale: float | None, code: str, out: Any) -> tuple[float, float]:
-    """See `slices.mix`."""
-    n = inputs[0].raw.size
+def _rows(stack: F32) -> Inputs:
+    """Return the tasks of a stack in memory as inputs."""
+    rows = stack.reshape(stack.shape[0], -1)
+    addresses = _where(rows) + np.uint64(rows.strides[0]) * np.arange(len(rows), dtype=np.uint64)
+    return addresses, np.ones(len(rows), np.int64), np.zeros(len(rows), np.bool_), np.uint64(0), -1
+
+
+def _chances(drop: Any, tasks: int) -> tuple[bool, Chances]:
+    if drop is None:
+        return False, (np.zeros((tasks, 2), np.uint64), np.zeros(tasks, np.int32), np.ones(tasks, np.float32), 0)
+    keys, kept_of, p, start = drop
+    return True, (keys, kept_of, p.astype(np.float32), start)
+
+
+def _edges(band: Any, tasks: int) -> tuple[bool, F32, F32]:
+    if band is None:
+        return False, np.zeros(tasks, np.float32), np.zeros(tasks, np.float32)
+    return True, band[0].astype(np.float32), band[1].astype(np.float32)
+
+
+def _ballot(vote: Any) -> tuple[int, int, bool]:
+    if vote is None:
+        return -1, 0, False
+    elect, combine, tied = vote
+    return ELECTIONS.index(elect), COMBINATIONS.index(combine), tied == "positive"
+
+
+def blend(
+    inputs: Any, base: Any, weights: Any, drop: Any, band: Any, vote: Any, scale: float | None, code: str, out: Any
+) -> tuple[bool, float, float]:
+    """See `slices.merge`."""
     w = np.array(weights, np.float32)
-    factor = np.float32(1 if scale is None else scale)
-    sums = _mix(*_inputs(inputs, base), w, factor, np.uint64(_where(out)), int(code == "F32"), n)
-    return float(sums[0]), float(sums[1])
+    odd, lost, moved = _blend(
+        _inputs(inputs, base),
+        w,
+        *_chances(drop, w.size),
+        *_edges(band, w.size),
+        *_ballot(vote),
+        np.float32(1 if scale is None else scale),
+        _where(out),
+        int(code == "F32"),
+        inputs[0].raw.size,
+        _space(w.size),
+    )
+    return bool(odd == odd), float(lost), float(moved)
+
+
+def survey(inputs: Any, base: Any, drop: Any, brackets: Any, room: Bits) -> tuple[bool, list[tuple[int, Bits]]]:
+    """See `slices.survey`."""
+    n, searches = inputs[0].raw.size, len(brackets)
+    inside = room[: searches * n].reshape(searches, n)
+    to = _where(inside) + np.uint64(4 * n) * np.arange(searches, dtype=np.uint64)
+    above, found = np.zeros(searches, np.int64), np.zeros(searches, np.int64)
+    task, low, high = (
+        np.array(x, kind) for x, kind in zip(zip(*brackets, strict=True), (np.int64, np.uint32, np.uint32), strict=True)
+    )
+    odd = _survey(_inputs(inputs, base), *_chances(drop, len(inputs)), task, low, high, to, above, found, n, _space(0))
+    return bool(odd == odd), [(int(a), x[:f].copy()) for a, x, f in zip(above, inside, found, strict=True)]
+
+
+def blend_rows(stack: F32, weights: Any, drop: Any = None, band: Any = None, vote: Any = None) -> F32:
+    """See `blend.blend`."""
+    out, w = np.empty(stack.shape[1:], np.float32), np.array(weights, np.float32)
+    settings = (*_chances(drop, w.size), *_edges(band, w.size), *_ballot(vote))
+    _blend(_rows(stack), w, *settings, np.float32(1), _where(out), 1, out.size, _space(w.size))
+    return out
 
 
 def gather(inputs: Any, base: Any, rows: F32, reference: F32) -> bool:
     """See `slices.gather`."""
-    return bool(_gather(*_inputs(inputs, base), rows, reference))
+    return bool(_gather(_inputs(inputs, base), _where(rows), _where(reference), reference.size, _space(0)))
 
 
 def finish(merged: F32, reference: F32, scale: float | None, code: str, out: Any) -> tuple[float, float]:
@@ -654,3 +760,159 @@ def finish(merged: F32, reference: F32, scale: float | None, code: str, out: Any
     where, kind = np.uint64(_where(out)), int(code == "F32")
     sums = _finish(merged.reshape(-1), reference.reshape(-1), scale is not None, factor, where, kind)
     return float(sums[0]), float(sums[1])
+
+
+# Single steps, for those who take them one by one.
+
+
+@_exact
+def _add_scaled(base: F32, delta: F32, scale: np.float32, out: F32) -> None:
+    for i in range(out.size):
+        step = scale * delta[i]
+        out[i] = base[i] if step == np.float32(0) else base[i] + step
+
+
+def add_scaled(base: F32, delta: F32, scale: float) -> F32:
+    """See `combine.add_scaled`."""
+    out = np.empty_like(base)
+    _add_scaled(base.reshape(-1), delta.reshape(-1), np.float32(scale), out.reshape(-1))
+    return out
+
+
+@_exact
+def _widen(raw: npt.NDArray[np.uint16], bits: Bits) -> None:
+    for i in range(bits.size):
+        bits[i] = np.uint32(raw[i]) << np.uint32(16)
+
+
+def widen(raw: npt.NDArray[np.uint16], out: F32) -> F32:
+    """See `floats.widen`, for bf16."""
+    _widen(raw, out.view(np.uint32))
+    return out
+
+
+@_exact
+def _take_off(base: F32, out: F32) -> None:
+    for i in range(out.size):
+        out[i] -= base[i]
+
+
+@_exact
+def _subtract_bf16(raw: npt.NDArray[np.uint16], base: F32, bits: Bits, out: F32) -> None:
+    for begin in range(0, raw.size, STRIP):
+        end = min(begin + STRIP, raw.size)
+        _widen(raw[begin:end], bits[begin:end])
+        _take_off(base[begin:end], out[begin:end])
+
+
+def subtract_bf16(raw: npt.NDArray[np.uint16], base: F32, out: F32) -> F32:
+    """See `floats.subtract`, for bf16."""
+    _subtract_bf16(raw, base, out.view(np.uint32), out)
+    return out
+
+
+@_exact
+def _narrow_bf16(bits: Bits, out: npt.NDArray[np.uint16]) -> None:
+    for i in range(out.size):
+        out[i] = np.uint16(_round_bits(bits[i]))
+
+
+def narrow_bf16(x: F32) -> npt.NDArray[np.uint16]:
+    """See `floats.narrow`, for bf16 and to the nearest."""
+    out = np.empty(x.size, np.uint16)
+    _narrow_bf16(x.view(np.uint32), out)
+    return out
+
+
+@_exact
+def _lost_bf16(x: F32, raw: npt.NDArray[np.uint16], bits: Bits, wide: F32) -> np.float32:
+    total = np.float32(0)
+    for begin in range(0, raw.size, STRIP):
+        end = min(begin + STRIP, raw.size)
+        _widen(raw[begin:end], bits[: end - begin])
+        total += _squared_distance(wide[: end - begin], x[begin:end])
+    return total
+
+
+def lost_bf16(x: F32, raw: npt.NDArray[np.uint16]) -> float:
+    """See `floats.lost`, for bf16."""
+    bits = np.empty(STRIP, np.uint32)
+    return float(_lost_bf16(x, raw, bits, bits.view(np.float32)))
+
+
+def moved(x: F32, reference: F32) -> float:
+    """See `floats.moved`."""
+    return float(_squared_distance(x.reshape(-1), reference.reshape(-1)))
+
+
+@_exact
+def _nonfinite(bits: Bits) -> int:
+    count = np.uint32(0)
+    for i in range(bits.size):
+        count += np.uint32((bits[i] & np.uint32(0x7F800000)) == np.uint32(0x7F800000))
+    return count
+
+
+def nonfinite(x: F32) -> int:
+    """See `floats.nonfinite`."""
+    return int(_nonfinite(x.view(np.uint32)))
+
+
+@_exact
+def _inner(x: F32, y: F32, lanes: npt.NDArray[np.float64]) -> np.float64:
+    _fill_lanes(lanes)
+    whole = x.size // LANES * LANES
+    _multiply_add(np.uint64(x.ctypes.data), np.uint64(y.ctypes.data), whole, np.uint64(lanes.ctypes.data))
+    for i in range(whole, x.size):
+        lanes[i - whole] += np.float64(x[i]) * np.float64(y[i])
+    total = lanes[0]
+    for k in range(1, LANES):
+        total += lanes[k]
+    return total
+
+
+@_exact
+def _fill_lanes(lanes: npt.NDArray[np.float64]) -> None:
+    for k in range(lanes.size):
+        lanes[k] = 0.0
+
+
+@_exact
+def _gram_block(rows: F32, out: npt.NDArray[np.float64], lanes: npt.NDArray[np.float64]) -> None:
+    for i in range(rows.shape[0]):
+        for j in range(i + 1):
+            out[i, j] = _inner(rows[i], rows[j], lanes)
+            out[j, i] = out[i, j]
+
+
+@_exact
+def _grams(inputs: Inputs, n: int, block: int, rows: F32, out: npt.NDArray[np.float64], space: Space) -> bool:
+    """Gather a block at a time, so that it stays in the cache, and take its Gram matrix."""
+    addresses, kinds, subtract, base_address, base_kind = inputs
+    tasks, finite, lanes = addresses.size, True, np.empty(LANES, np.float64)
+    here = np.empty_like(addresses)
+    for begin in range(0, n, block):
+        m = min(block, n - begin)
+        for t in range(tasks):
+            here[t] = addresses[t] + np.uint64((2 if kinds[t] == 0 else 4) * begin)
+        base_here = base_address + np.uint64((2 if base_kind == 0 else 4) * begin)
+        at = np.uint64(rows.ctypes.data)
+        there = (here, kinds, subtract, base_here, base_kind)
+        finite &= _gather(there, at, at + np.uint64(4 * tasks * m), m, space)
+        _gram_block(_carray(_pointer(at), (tasks, m), np.float32), out[begin // block], lanes)
+    return finite
+
+
+def grams(inputs: Any, base: Any, block: int) -> tuple[bool, npt.NDArray[np.float64]]:
+    """See `slices.inner_products`."""
+    tasks, n = len(inputs), inputs[0].raw.size
+    out = np.zeros((max(1, -(-n // block)), tasks, tasks))
+    rows = np.empty((tasks + 1) * block, np.float32)
+    return bool(_grams(_inputs(inputs, base), n, block, rows, out, _space(0))), out
+
+
+def gram_block(rows: F32) -> npt.NDArray[np.float64]:
+    """See `gram._block`."""
+    out = np.empty((rows.shape[0], rows.shape[0]))
+    _gram_block(rows, out, np.empty(LANES))
+    return out

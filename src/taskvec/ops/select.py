@@ -9,7 +9,7 @@ from jaxtyping import Float
 from .arrays import Array, namespace, per_task
 from .kernels import fused_for
 
-MAX_BINS = 1 << 20
+MAX_BINS = 1 << 21
 
 
 def keep_between(
@@ -26,8 +26,6 @@ def keep_between(
     """
     low = np.asarray(low, dtype=np.float64)
     high = np.full_like(low, np.inf) if high is None else np.asarray(high, dtype=np.float64)
-    if fused := fused_for(stack):
-        return fused.keep_between(stack, low, high)
     xp = namespace(stack)
     size = xp.abs(stack)
     kept = (size >= per_task(low, stack)) & (size <= per_task(high, stack))
@@ -67,12 +65,53 @@ def magnitude_bits(x: Float[np.ndarray, "*shape"]) -> npt.NDArray[np.unsignedint
     return bits
 
 
+def sift(block: Float[np.ndarray, " n"], low: int, high: int) -> tuple[int, npt.NDArray[np.unsignedinteger]]:
+    """Return how many magnitudes lie above a bracket of bit patterns, and the patterns of those inside it."""
+    patterns = magnitude_bits(block)
+    kind = patterns.dtype.type
+    inside = (patterns >= kind(low)) & (patterns <= kind(high))
+    return int(np.count_nonzero(patterns > kind(high))), patterns[inside]
+
+
+class Bins:
+    """Counts of bit patterns from `low` on, 2^shift patterns a bin; and each bin's least and greatest pattern."""
+
+    def __init__(self, low: int, high: int, shift: int, kind: type[np.unsignedinteger]) -> None:
+        """Begin with nothing seen."""
+        size = ((high - low) >> shift) + 1
+        self.low, self.shift = low, shift
+        self.counts = np.zeros(size, np.int64)
+        # A bin of one pattern needs no bounds.
+        self.least = np.full(size if shift else 0, np.iinfo(kind).max, kind)
+        self.greatest = np.zeros(size if shift else 0, kind)
+
+    def add(self, patterns: npt.NDArray[np.unsignedinteger]) -> None:
+        """Count patterns, which must lie within the bins."""
+        if patterns.dtype == np.uint32 and (fused := fused_for()):
+            fused.tally(patterns, self.low, self.shift, self.counts, self.least, self.greatest)
+            return
+        kind = patterns.dtype.type
+        places = ((patterns - kind(self.low)) >> kind(self.shift)).astype(np.intp)
+        np.add.at(self.counts, places, 1)
+        if not self.shift:
+            return
+        np.minimum.at(self.least, places, patterns)
+        np.maximum.at(self.greatest, places, patterns)
+
+    def holding(self, rank: int) -> tuple[int, int]:
+        """Return the least and the greatest pattern of the bin that holds the rank-th largest, counted from 1."""
+        place = self.counts.size - 1 - int(np.searchsorted(np.cumsum(self.counts[::-1]), rank))
+        if not self.shift:
+            return self.low + place, self.low + place
+        return int(self.least[place]), int(self.greatest[place])
+
+
 @dataclass
 class KthLargest:
     """Find the k-th largest magnitude of numbers that arrive in blocks, exactly, in few passes and little memory.
 
     Magnitudes of floats are ordered as their bit patterns. A pass counts the blocks' entries above a bracket of
-    patterns and makes a histogram of those inside; when each bin is one pattern the answer is exact. A sample,
+    patterns and makes a histogram of those inside; where the answer's bin saw one pattern only it is exact. A sample,
     if given, places the first bracket so that one pass nearly always does; without one, or if it misleads,
     a further pass follows. Ties cost nothing: they share a bin.
 
@@ -95,7 +134,7 @@ class KthLargest:
     high: int = 0
     shift: int = 0
     above: int = 0
-    bins: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    bins: Bins | None = None
     misses: int = 0
     inside: list[npt.NDArray[np.unsignedinteger]] = field(default_factory=list)
     held: int = 0
@@ -132,18 +171,11 @@ class KthLargest:
     def _set(self, low: int, high: int) -> None:
         self.low, self.high, self.above = low, high, 0
         self.shift = max(0, (high - low).bit_length() - self.max_bins.bit_length() + 1)
-        self.bins, self.inside, self.held = self.bins[:0], [], 0
-        self.kinds: npt.NDArray[np.unsignedinteger] = np.zeros(0, self.kind)
-        self.counts = np.zeros(0, np.int64)
+        self.bins, self.inside, self.held = None, [], 0
 
     def look(self, block: Float[np.ndarray, " n"]) -> tuple[int, npt.NDArray[np.unsignedinteger]]:
         """Return how many entries of a block lie above the bracket, and the patterns of those inside."""
-        if fused := fused_for(block):
-            seen: tuple[int, npt.NDArray[np.unsignedinteger]] = fused.look(block, self.low, self.high)
-            return seen
-        patterns = magnitude_bits(block)
-        inside = (patterns >= self.kind(self.low)) & (patterns <= self.kind(self.high))
-        return int(np.count_nonzero(patterns > self.kind(self.high))), patterns[inside]
+        return sift(block, self.low, self.high)
 
     def add(self, above: int, inside: npt.NDArray[np.unsignedinteger]) -> None:
         """Add what `look` saw; the order of blocks does not matter. Not for several threads at once."""
@@ -152,51 +184,36 @@ class KthLargest:
             self.inside.append(inside)
             self.held += inside.size
         if self.held > self.max_bins:
-            self._compact()
+            self._tally()
 
-    def _compact(self) -> None:
-        """Keep a count for each pattern instead of the patterns themselves; too many kinds go to a histogram."""
-        kinds, counts = np.unique(np.concatenate(self.inside), return_counts=True)
+    def _tally(self) -> None:
+        """Keep counts instead of the patterns themselves."""
+        self.bins = self.bins or Bins(self.low, self.high, self.shift, self.kind)
+        for patterns in self.inside:
+            self.bins.add(patterns)
         self.inside, self.held = [], 0
-        if not self.bins.size:
-            together = np.concatenate([self.kinds, kinds])
-            self.kinds, where = np.unique(together, return_inverse=True)
-            counts = np.concatenate([self.counts, counts])
-            self.counts = np.bincount(where, weights=counts, minlength=self.kinds.size).astype(np.int64)
-            if self.kinds.size <= self.max_bins // 2:
-                return
-            kinds, counts = self.kinds, self.counts
-            self.kinds, self.counts = self.kinds[:0], self.counts[:0]
-            self.bins = np.zeros(((self.high - self.low) >> self.shift) + 1, np.int64)
-        np.add.at(self.bins, ((kinds - self.kind(self.low)) >> self.kind(self.shift)).astype(np.intp), counts)
 
     def end_pass(self) -> None:
         """Settle on the answer, or set the bracket for another pass over the same blocks."""
         wanted = self.k - self.above
-        if not 1 <= wanted <= self.held + int(self.counts.sum()) + int(self.bins.sum()):
+        counted = int(self.bins.counts.sum()) if self.bins else 0
+        if not 1 <= wanted <= self.held + counted:
             self.misses += 1
             low, high = self._known
             self._known = (self.high + 1, high) if wanted < 1 else (low, self.low - 1)
             self._set(*self._bracket())
-        elif not (self.counts.size or self.bins.size):
+        elif not self.bins:
             patterns = np.concatenate(self.inside)
             self._settle(int(np.partition(patterns, patterns.size - wanted)[patterns.size - wanted]))
         else:
-            if self.inside:
-                self._compact()
-            self._end_counted(wanted)
-
-    def _end_counted(self, wanted: int) -> None:
-        counts = self.bins if self.bins.size else self.counts
-        place = counts.size - 1 - int(np.searchsorted(np.cumsum(counts[::-1]), wanted))
-        low = self.low + (place << self.shift) if self.bins.size else int(self.kinds[place])
-        if self.shift == 0 or not self.bins.size:
-            self._settle(low)
-        else:
-            self._known = (low, min(self.high, low + (1 << self.shift) - 1))
-            self._set(*self._known)
+            self._tally()
+            low, high = self.bins.holding(wanted)
+            if low == high:
+                self._settle(low)
+            else:
+                self._known = (low, high)
+                self._set(low, high)
 
     def _settle(self, pattern: int) -> None:
         self.value, self.settled = float(np.array(pattern, self.kind).view(self.dtype)), True
-        self.bins, self.inside, self._patterns = self.bins[:0], [], self._patterns[:0]
-        self.kinds, self.counts = self.kinds[:0], self.counts[:0]
+        self.bins, self.inside, self._patterns = None, [], self._patterns[:0]

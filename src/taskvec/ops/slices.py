@@ -1,19 +1,25 @@
-"""A slice of a merge from stored bits to stored bits: gather the inputs, mix them, finish the result.
+"""A slice of a merge from stored bits to stored bits: gather the inputs, blend them, finish the result.
 
-`mix` is the whole way at once for methods that are a weighted sum; `gather` and `finish` are the two ends of the way
+`blend_stored` is the whole way at once for methods that are a blend; `gather` and `finish` are the two ends of the way
 for the others. Fused kernels do each in one pass when inputs and output are bf16 or float32.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from types import ModuleType
 
 import numpy as np
-from jaxtyping import Float, UInt16
+import numpy.typing as npt
+from jaxtyping import Float, Float64, UInt16
 
 from . import floats
-from .combine import add_scaled, weighted_sum
+from .blend import Blend, Drop, blend
+from .chance import Chance
+from .combine import add_scaled
 from .floats import Raw
+from .gram import BLOCK, gram_parts
 from .kernels import fused_for
+from .select import sift
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +33,55 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A result as stored, Σ (stored - merged)² and Σ (merged - reference)²."""
+    """A result as stored, Σ (stored - merged)² and Σ (merged - reference)².
+
+    `finite` is False when an input was seen to hold NaN or Inf; a weighted sum does not look, its `moved` tells.
+    """
 
     raw: Raw
     lost: float
     moved: float
+    finite: bool = True
 
+
+Bracket = tuple[int, int, int]
+"""A task, and the lowest and the highest bit pattern of magnitudes that are looked for in it."""
+
+Seen = tuple[int, npt.NDArray[np.unsignedinteger]]
+"""How many magnitudes of a slice are above a bracket, and the patterns of those inside it."""
 
 Rows = Float[np.ndarray, "task n"]
 FUSED_CODES = ("BF16", "F32")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The same entries of every input, as stored, and room to work in (made when it is needed and not given)."""
+
+    inputs: Sequence[Stored]
+    base: Stored | None
+    dtype: np.dtype
+    chance: Chance = field(default_factory=Chance)
+    rows: Rows | None = None
+    reference: Float[np.ndarray, " n"] | None = None
+    room: npt.NDArray[np.uint32] | None = None
+
+    @classmethod
+    def of(cls, stack: Rows, chance: Chance | None = None) -> "Slice":
+        """Return rows in memory as a slice."""
+        code = "F32" if stack.dtype == np.float32 else "F64"
+        return cls([Stored(row, code) for row in stack], None, stack.dtype, chance or Chance())
+
+    @property
+    def count(self) -> int:
+        """Entries of each input."""
+        return int(self.inputs[0].raw.size)
+
+    def gather(self) -> tuple[bool, Rows, Float[np.ndarray, " n"]]:
+        """Return whether all is finite, the rows and the reference; see `gather`."""
+        rows = np.empty((len(self.inputs), self.count), self.dtype) if self.rows is None else self.rows
+        reference = np.empty(self.count, self.dtype) if self.reference is None else self.reference
+        return gather(self.inputs, self.base, rows, reference), rows, reference
 
 
 def gather(inputs: Sequence[Stored], base: Stored | None, rows: Rows, reference: Float[np.ndarray, " n"]) -> bool:
@@ -77,31 +123,56 @@ def finish(
     return Finished(raw, floats.lost(result, raw, code), floats.moved(result, reference))
 
 
-def mix(
-    inputs: Sequence[Stored],
-    base: Stored | None,
-    weights: Sequence[float],
+def blend_stored(
+    part: Slice,
+    how: Blend,
     scale: float | None,
     code: str,
-    dtype: np.dtype,
     words: UInt16[np.ndarray, " n"] | None = None,
     out: Raw | None = None,
 ) -> Finished:
-    """Return what `gather`, `weighted_sum` and `finish` give together, without storing anything in between."""
-    usual = words is None and code in FUSED_CODES and dtype == np.float32 and (base is None) == (scale is None)
-    if usual and (fused := fused_for()) and _fusable([*inputs, *([base] if base else [])]):
-        out = _room(code, inputs[0].raw.size, out)
-        return Finished(out, *fused.mix(inputs, base, weights, scale, code, out))
-    rows = np.empty((len(inputs), inputs[0].raw.size), dtype)
-    reference = np.empty(inputs[0].raw.size, dtype)
-    gather(inputs, base, rows, reference)
-    return finish(weighted_sum(rows, np.asarray(weights)), reference, scale, code, words)
+    """Return what `gather`, `blend` and `finish` give together, without storing anything in between."""
+    usual = words is None and code in FUSED_CODES and (part.base is None) == (scale is None)
+    if usual and (fused := _fused_for(part)):
+        out = _room(code, part.count, out)
+        finite, lost, moved = fused.blend(part.inputs, part.base, *how.terms(part.chance), scale, code, out)
+        return Finished(out, lost, moved, finite)
+    finite, rows, reference = part.gather()
+    done = finish(blend(rows, how, part.chance), reference, scale, code, words)
+    return replace(done, finite=finite)
+
+
+def survey(part: Slice, drop: Drop | None, brackets: Sequence[Bracket]) -> tuple[bool, list[Seen]]:
+    """Return whether all is finite, and what `gather`, `drop` and `select.sift` give together for each bracket."""
+    if brackets and (fused := _fused_for(part)):
+        odds = drop.odds(part.chance, len(part.inputs)) if drop else None
+        wanted = len(brackets) * part.count
+        room = np.empty(wanted, np.uint32) if part.room is None else part.room[:wanted]
+        seen: tuple[bool, list[Seen]] = fused.survey(part.inputs, part.base, odds, brackets, room)
+        return seen
+    finite, rows, _ = part.gather()
+    rows = drop(rows, part.chance) if drop else rows
+    return finite, [sift(rows[task], low, high) for task, low, high in brackets]
+
+
+def inner_products(part: Slice) -> tuple[bool, list[Float64[np.ndarray, "task task"]]]:
+    """Return whether all is finite, and the Gram matrix of each block; see `gram.gram_parts`."""
+    if fused := _fused_for(part):
+        finite, parts = fused.grams(part.inputs, part.base, BLOCK)
+        return finite, list(parts)
+    finite, rows, _ = part.gather()
+    return finite, gram_parts(rows)
 
 
 def _room(code: str, count: int, out: Raw | None) -> Raw:
     """Return where to store `count` entries: the beginning of `out` if it is given, as bytes."""
     kind = np.dtype(np.float32 if code == "F32" else np.uint16)
     return np.empty(count, kind) if out is None else out[: count * kind.itemsize].view(kind)
+
+
+def _fused_for(part: Slice) -> ModuleType | None:
+    stored = [*part.inputs, *([part.base] if part.base else [])]
+    return fused_for() if part.dtype == np.float32 and _fusable(stored) else None
 
 
 def _fusable(stored: Sequence[Stored]) -> bool:

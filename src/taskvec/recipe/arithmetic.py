@@ -1,15 +1,17 @@
 """One slice: from the stored bits of every input to the stored bits of the result."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import NumbersError
+from ..merge.statistics import Search
 from ..ops import floats
 from ..ops.chance import Chance, words
-from ..ops.slices import Finished, Stored, finish, gather, mix
+from ..ops.slices import Finished, Slice, Stored, blend_stored, finish, gather
 from ..store.dtypes import LONG_NAMES
 from ..store.tensors import TensorInfo
 from .inputs import Input
@@ -22,20 +24,23 @@ FORGOTTEN = 1 << 25
 
 
 class Scratch:
-    """A thread's buffers, made once and used again for every slice."""
+    """A thread's buffers, made once and used again for every slice. What is not touched takes no memory."""
 
-    def __init__(self, tasks: int, size: int) -> None:
-        """Room for `tasks` rows and a reference of up to `size` entries, and for a result."""
-        self.tasks, self.size = tasks, size
+    def __init__(self, tasks: int, size: int, brackets: int) -> None:
+        """Room for `tasks` rows and a reference, or for the patterns of so many brackets; and for a result."""
+        self.tasks = tasks
         self.out = np.empty(8 * size, np.uint8)
-        self._buffers: dict[np.dtype, Rows] = {}
+        self._space = np.empty(size * max(8 * (tasks + 1), 4 * brackets), np.uint8)
+
+    @property
+    def room(self) -> npt.NDArray[np.uint32]:
+        """All of the space, for bit patterns."""
+        return self._space.view(np.uint32)
 
     def rows(self, unit: Unit, count: int) -> tuple[Rows, Rows]:
         """Return (task, count) rows and one more, as contiguous arrays in the unit's precision."""
-        buffer = self._buffers.get(unit.numpy)
-        if buffer is None:
-            buffer = self._buffers[unit.numpy] = np.empty((self.tasks + 1) * self.size, unit.numpy)
-        return buffer[: self.tasks * count].reshape(self.tasks, count), buffer[self.tasks * count :][:count]
+        entries = self._space.view(unit.numpy)
+        return entries[: self.tasks * count].reshape(self.tasks, count), entries[self.tasks * count :][:count]
 
 
 class Arithmetic:
@@ -49,7 +54,7 @@ class Arithmetic:
         # Models of equal content share their random words, so what names a model is its content.
         self.keys = tuple(m.fingerprint for m in plan.models)
 
-    def stored(self, model: Input, unit: Unit, start: int, stop: int) -> Stored:
+    def _stored(self, model: Input, unit: Unit, start: int, stop: int) -> Stored:
         """Return a slice of an input, read into memory; a view of the file."""
         info = model.checkpoint.info(unit.name)
         model.checkpoint.files.load(info, start, stop)
@@ -57,27 +62,29 @@ class Arithmetic:
 
     def forget(self, unit: Unit, start: int, stop: int) -> None:
         """Let go of the pages behind a slice, many at a time: the system maps files in pieces of megabytes."""
-        for model in self.plan.inputs:
+        for model in self.plan.inputs if unit.merged else [self.plan.reference]:
             info = model.checkpoint.info(unit.name)
             step = FORGOTTEN // info.itemsize
             end = stop if stop == unit.count else stop // step * step
             model.checkpoint.files.forget(info, start // step * step, end)
 
-    def _inputs(self, unit: Unit, start: int, stop: int) -> tuple[list[Stored], Stored | None]:
-        base = self.stored(self.base, unit, start, stop) if self.base else None
-        return [self.stored(model, unit, start, stop) for model in self.plan.models], base
+    def part(self, unit: Unit, start: int, stop: int, scratch: Scratch) -> Slice:
+        """Return a slice of every input, read into memory."""
+        inputs = [self._stored(model, unit, start, stop) for model in self.plan.models]
+        base = self._stored(self.base, unit, start, stop) if self.base else None
+        rows, reference = scratch.rows(unit, stop - start)
+        return Slice(inputs, base, unit.numpy, self.chance(unit, start), rows, reference, scratch.room)
 
-    def read(self, unit: Unit, start: int, stop: int, scratch: Scratch) -> tuple[Rows, Rows]:
-        """Return every input's slice as a row, and the reference's; task vectors where the method wants those.
+    def look(self, unit: Unit, start: int, stop: int, search: Search, scratch: Scratch) -> Any:
+        """Return what a slice contributes to a statistic.
 
         Raises:
             NumbersError: NaN or Inf in an input, unless they may pass.
         """
-        rows, reference = scratch.rows(unit, stop - start)
-        finite = gather(*self._inputs(unit, start, stop), rows, reference)
+        finite, seen = search.look(self.part(unit, start, stop, scratch))
         if not finite and self.careful:
             self.blame(unit)
-        return rows, reference
+        return seen
 
     def sample(self, unit: Unit, raws: list[floats.Raw], infos: list[TensorInfo], base: floats.Raw) -> Rows:
         """Return a few entries of every input, as `read` would give them."""
@@ -104,15 +111,17 @@ class Arithmetic:
         scale = unit.scale if self.base else None
         drawn = self._rounding_words(unit, start, stop)
         weights = np.array(unit.weights)
-        if needs.coefficients:
-            factors = needs.coefficients(weights, **unit.settings, **statistics)
-            inputs, base = self._inputs(unit, start, stop)
-            done = mix(inputs, base, factors.tolist(), scale, unit.dtype, unit.numpy, drawn, scratch.out)
+        part = self.part(unit, start, stop, scratch)
+        if needs.blend:
+            how = needs.blend(weights, **unit.settings, **statistics)
+            done = blend_stored(part, how, scale, unit.dtype, drawn, scratch.out)
         else:
-            rows, reference = self.read(unit, start, stop, scratch)
-            extra = {"chance": self.chance(unit, start)} if needs.chance else {}
+            finite, rows, reference = part.gather()
+            extra = {"chance": part.chance} if needs.chance else {}
             merged = self.plan.method.function(rows, weights, **unit.settings, **statistics, **extra)
-            done = finish(merged, reference, scale, unit.dtype, drawn, scratch.out)
+            done = replace(finish(merged, reference, scale, unit.dtype, drawn, scratch.out), finite=finite)
+        if self.careful and not done.finite:
+            self.blame(unit)
         if self.careful and not np.isfinite(done.lost + done.moved):
             self.overflow(unit, done.raw)
         return done

@@ -42,13 +42,12 @@ class Hasher:
 
     def _hash(self, file: OutFile) -> str:
         digest = hashlib.sha256(file.header)
-        with self._writer.path(file).open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as mapped:
+        with self._writer.path(file).open("rb") as opened:
             for tensor in file.tensors:
                 self._wait_for(tensor.name)
                 begin, end = file.begins[tensor.name], file.begins[tensor.name] + tensor.nbytes
-                for at in range(begin, end, CHUNK):
-                    with memoryview(mapped) as view, view[at : min(at + CHUNK, end)] as part:
-                        digest.update(part)
+                for at in range(begin // CHUNK * CHUNK, end, CHUNK):
+                    _update(digest, opened.fileno(), at, max(begin, at), min(at + CHUNK, end))
         return digest.hexdigest()
 
     def _wait_for(self, name: str) -> None:
@@ -57,3 +56,11 @@ class Hasher:
                 if self._stopped:
                     raise InterruptedError(f"stopped before '{name}' was written")
                 self._changed.wait(0.5)
+
+
+def _update(digest: "hashlib._Hash", number: int, at: int, begin: int, end: int) -> None:
+    """Hash bytes `begin` … `end` of a file through a map of them alone, from `at` on; nothing stays mapped."""
+    if end > begin:
+        mapped = mmap(number, end - at, access=ACCESS_READ, offset=at)
+        with mapped, memoryview(mapped) as view, view[begin - at :] as part:
+            digest.update(part)

@@ -38,15 +38,13 @@ def kinship(reference: Input, model: Input, ignore: Sequence[str] = ()) -> Kinsh
         there = model.checkpoint.resolve(info.name)
         if there is None or there.shape != info.shape or not is_float(there.dtype):
             continue
-        x = widen(sample(reference.checkpoint, info, CHUNKS), info.dtype, np.float64)
-        y = widen(sample(model.checkpoint, there, CHUNKS), there.dtype, np.float64)
+        x = widen(sample(info, CHUNKS), info.dtype, np.float64)
+        y = widen(sample(there, CHUNKS), there.dtype, np.float64)
         if model.kind == "delta":
             y = x + y
         finite = np.isfinite(x) & np.isfinite(y)
         x, y = x[finite], y[finite]
         inner, own, other, apart = inner + x @ y, own + x @ x, other + y @ y, apart + (y - x) @ (y - x)
-    for owner in (reference, model):
-        owner.checkpoint.files.forget_all()
     if own == 0 or other == 0:
         return Kinship(model.name, 1.0 if own == other else 0.0, 0.0 if own == other else float("inf"))
     return Kinship(model.name, float(inner / (own * other) ** 0.5), float((apart / own) ** 0.5))

@@ -165,8 +165,6 @@ def make_plan(
     tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
     layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"})
     budget = make_budget(method.needs, len(models), units, memory, threads, slice_)
-    for model in [reference, *models]:
-        model.checkpoint.files.forget_all()
     return Plan(recipe, method, base, tuple(models), added, tuple(units), layout, budget, kinship, notes)
 
 
@@ -224,10 +222,10 @@ def _unit(recipe: Recipe, method: Method, depth: Depth, reference: Input, models
 
 def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[str, Any], name: str) -> None:
     """Refuse weights that a method cannot use, before work starts."""
-    if method.needs.coefficients is None or method.needs.statistics:
+    if method.needs.blend is None or method.needs.statistics:
         return
     try:
-        method.needs.coefficients(np.array(weights), **settings)
+        method.needs.blend(np.array(weights), **settings)
     except RecipeError as exc:
         exc.add_note(f"at '{name}'")
         raise

@@ -24,7 +24,7 @@ from .progress import Progress
 from .schedule import Group, Schedule, Work
 
 SAMPLE = 1 << 16
-SAMPLE_CHUNK = 8
+SAMPLE_CHUNK = 32
 LOOK_AHEAD = 256_000_000
 JOURNAL_EVERY = 2.0
 
@@ -55,12 +55,9 @@ class Stream:
 
     def search(self, work: Work, scratch: Scratch) -> None:
         """Show a slice to a group's statistics."""
-        rows, _ = self.arithmetic.read(work.unit, work.start, work.stop, scratch)
-        settings, chance = work.unit.settings, self.arithmetic.chance(work.unit, work.start)
-        for name, statistic in self.plan.method.needs.statistics.items():
-            search = work.group.searches[name]
+        for search in work.group.searches.values():
             if not search.settled:
-                seen = search.look(statistic.prepare(rows, settings, chance))
+                seen = self.arithmetic.look(work.unit, work.start, work.stop, search, scratch)
                 with self.lock:
                     search.add(work.start, seen)
         self._read_more(work)
@@ -98,8 +95,7 @@ class Stream:
         return stored
 
     def _read_more(self, work: Work) -> None:
-        if work.unit.merged:
-            self.arithmetic.forget(work.unit, work.start, work.stop)
+        self.arithmetic.forget(work.unit, work.start, work.stop)
         got = self.plan.sources_bytes(work.unit) * (work.stop - work.start) // max(work.unit.count, 1)
         with self.lock:
             self.bytes_read += got
@@ -107,23 +103,27 @@ class Stream:
     def begin(self, group: Group) -> None:
         """Start the statistics of a group, with a sample to guide them."""
         for name, statistic in self.plan.method.needs.statistics.items():
-            if not group.units[0].merged:
-                continue
-            total = sum(u.count for u in group.units)
-            rows = self._sample(group, total)
-            settings = group.units[0].settings
-            rows = statistic.prepare(rows, settings, self.arithmetic.chance(group.units[0], 0))
-            group.searches[name] = statistic.search(len(rows), total, rows.dtype, settings, rows, self.plan.budget.bins)
+            first = group.units[0]
+            if first.merged:
+                group.searches[name] = statistic.search(
+                    len(self.plan.models),
+                    sum(u.count for u in group.units),
+                    first.numpy,
+                    first.settings,
+                    lambda: self._sample(group),
+                    self.plan.budget.bins,
+                )
 
-    def _sample(self, group: Group, total: int) -> np.ndarray[Any, Any]:
-        parts = []
-        wanted = min(SAMPLE * (4 if len(group.units) > 1 else 1), total)
+    def _sample(self, group: Group) -> np.ndarray[Any, Any]:
+        parts, total = [], sum(u.count for u in group.units)
+        wanted = min(SAMPLE * (2 if len(group.units) > 1 else 1), total)
         for unit in group.units:
             chunks = max(1, round(wanted * unit.count / total / SAMPLE_CHUNK)) if unit.count else 0
             infos = [m.checkpoint.info(unit.name) for m in self.plan.models]
             raws = [_spread(m.checkpoint.raw(unit.name), chunks) for m in self.plan.models]
             base = _spread(self.plan.reference.checkpoint.raw(unit.name), chunks)
             parts.append(self.arithmetic.sample(unit, raws, infos, base))
+            self.arithmetic.forget(unit, 0, unit.count)
         return np.concatenate(parts, axis=1)
 
     def flush(self) -> None:
@@ -195,7 +195,7 @@ def _stopping(schedule: Schedule, threads: list[threading.Thread]) -> Iterator[N
 
 def _work(schedule: Schedule, state: Stream) -> None:
     plan = state.plan
-    scratch = Scratch(len(plan.models), plan.budget.slice)
+    scratch = Scratch(len(plan.models), plan.budget.slice, plan.budget.brackets)
     while work := schedule.next():
         try:
             (state.search if work.search else state.merge)(work, scratch)

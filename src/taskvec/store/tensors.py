@@ -87,11 +87,6 @@ class Files:
         """Give a range's pages back; the system keeps them cached, this process no longer counts them."""
         self._advise(info, start, stop, advice.DONTNEED, inner=True)
 
-    def forget_all(self) -> None:
-        """Give back all pages of all files; a sample of a few entries may have mapped megabytes around each."""
-        for path, mapped in self._maps.items():
-            advice.advise(self._addresses[path], len(mapped), advice.DONTNEED)
-
     def _advise(self, info: TensorInfo, start: int, stop: int, what: int, inner: bool = False) -> int:
         """Advise about the pages of a range: all that it touches, or only those wholly inside."""
         begin, end = info.begin + start * info.itemsize, info.begin + stop * info.itemsize

@@ -1,10 +1,12 @@
 """Model Breadcrumbs: drop the largest and the smallest entries of each task vector, then add."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
 from ...ops.arrays import Array
-from ...ops.combine import weighted_sum
+from ...ops.blend import Blend, blend
 from ...ops.select import count_of
 from ..registry import Needs, Rests, Shares, each, merge_method
 from ..statistics import Magnitudes, Settings
@@ -17,11 +19,17 @@ def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
     return outliers + 1, outliers + kept
 
 
-KEPT = Magnitudes(ranks)
+KEPT = Magnitudes(ranks, count=2)
+
+
+def steps(weights: Float[np.ndarray, " task"], *, band: Float[np.ndarray, "task 2"], **settings: Any) -> Blend:
+    """Return a sum of what lies in each task's band."""
+    del settings  # they were needed for the band
+    return Blend(weights, band=(band[:, 1], band[:, 0]))
 
 
 @merge_method(
-    needs=Needs(space="delta", statistics={"band": KEPT}),
+    needs=Needs(space="delta", blend=steps, statistics={"band": KEPT}),
     laws=("any_order", "homogeneous"),
     paper="Davari & Belilovsky 2024, arXiv:2312.06795, §3",
 )
@@ -57,4 +65,4 @@ def breadcrumbs(
     """
     if band is None:
         band = KEPT.whole(deltas, {"density": density, "gamma": gamma})
-    return weighted_sum(deltas, weights, (band[:, 1], band[:, 0]))
+    return blend(deltas, steps(weights, band=band))

@@ -1,15 +1,23 @@
 """DARE: drop entries of the task vectors at random and rescale the rest, then add."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from jaxtyping import Float
 
 from ...ops.arrays import Array
-from ...ops.chance import Chance, drop
-from ...ops.combine import weighted_sum
+from ...ops.blend import Blend, Drop, blend
+from ...ops.chance import Chance
 from ..registry import Needs, Shares, merge_method
 
 
+def steps(weights: Float[np.ndarray, " task"], *, density: float | Sequence[float], rescale: bool) -> Blend:
+    """Return a sum of what is left after dropping."""
+    return Blend(weights, drop=Drop(density, rescale))
+
+
 @merge_method(
-    needs=Needs(space="delta", chance=True),
+    needs=Needs(space="delta", chance=True, blend=steps),
     laws=("any_order", "homogeneous"),
     paper="Yu et al. 2024, arXiv:2311.03099, §3 (DARE with task arithmetic)",
 )
@@ -45,4 +53,4 @@ def dare_linear(
     >>> np.unique(dare_linear(np.ones((1, 64)), np.ones(1), density=0.5)).tolist()
     [0.0, 2.0]
     """
-    return weighted_sum(drop(deltas, density, chance or Chance(), rescale=rescale), weights)
+    return blend(deltas, steps(weights, density=density, rescale=rescale), chance)

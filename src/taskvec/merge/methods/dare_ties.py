@@ -1,16 +1,18 @@
 """DARE with TIES: drop and rescale at random, then trim, elect signs and average."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from ...ops.arrays import Array
-from ...ops.chance import Chance, drop
-from ...ops.combine import Combine, Elect, Tied, elect_and_average
+from ...ops.blend import Blend, Drop, Vote, blend, vote_above
+from ...ops.chance import Chance
+from ...ops.combine import Combine, Elect, Tied
 from ...ops.select import count_of
 from ..registry import Needs, Shares, each, merge_method
-from ..statistics import Magnitudes, Rows, Settings
+from ..statistics import Magnitudes, Settings
 
 
 def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
@@ -19,16 +21,29 @@ def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
     return (total + 1,) if trim == 1 else (max(1, count_of(trim, total)),)
 
 
-def dropped(rows: Rows, settings: Settings, chance: Any) -> Array:
-    """Return what is ranked: the entries after dropping."""
-    return drop(rows, settings["density"], chance, rescale=settings["rescale"])
+def dropping(settings: Settings) -> Drop:
+    """Return the step before the ranking."""
+    return Drop(settings["density"], settings["rescale"])
 
 
-KEPT = Magnitudes(ranks, of=dropped)
+KEPT = Magnitudes(ranks, drop=dropping)
+
+
+def steps(
+    weights: Float[np.ndarray, " task"],
+    *,
+    elect: Elect,
+    combine: Combine,
+    tied: Tied,
+    threshold: Float[np.ndarray, "task 1"],
+    **settings: Any,
+) -> Blend:
+    """Return TIES' steps after dropping."""
+    return replace(vote_above(weights, threshold, Vote(elect, combine, tied)), drop=dropping(settings))
 
 
 @merge_method(
-    needs=Needs(space="delta", chance=True, statistics={"threshold": KEPT}),
+    needs=Needs(space="delta", chance=True, blend=steps, statistics={"threshold": KEPT}),
     laws=("any_order", "homogeneous"),
     paper="Yu et al. 2024, arXiv:2311.03099, §3 (DARE with TIES-Merging)",
 )
@@ -76,8 +91,7 @@ def dare_ties(
     array([ 2., -4.])
     """
     del scope  # the planner's: it decides which tensors share a threshold
-    rest = drop(deltas, density, chance or Chance(), rescale=rescale)
+    drop = Drop(density, rescale)
     if threshold is None:
-        threshold = KEPT.whole(rest, {"trim": trim})
-    band = (threshold[:, 0], np.full(len(threshold), np.inf))
-    return elect_and_average(rest, weights, band=band, elect=elect, combine=combine, tied=tied)
+        threshold = KEPT.whole(drop(deltas, chance), {"trim": trim})
+    return blend(deltas, replace(vote_above(weights, threshold, Vote(elect, combine, tied)), drop=drop), chance)

@@ -1,21 +1,20 @@
 """Linear: a weighted average of the models' weights."""
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float
 
 from ...ops.arrays import Array
-from ...ops.combine import weighted_sum
+from ...ops.blend import Blend, blend
 from ..registry import Needs, merge_method, shares
 
 
-def coefficients(weights: Float[Array, " task"], *, normalize: bool = True) -> npt.NDArray[np.float64]:
-    """Return each model's factor."""
-    return shares(weights) if normalize else np.asarray(weights, dtype=np.float64)
+def steps(weights: Float[np.ndarray, " task"], *, normalize: bool = True) -> Blend:
+    """Return a sum with each model's factor."""
+    return Blend(shares(weights) if normalize else np.asarray(weights, dtype=np.float64))
 
 
 @merge_method(
-    needs=Needs(space="weight", coefficients=coefficients),
+    needs=Needs(space="weight", blend=steps),
     laws=("any_order", "idempotent"),
     paper="Wortsman et al. 2022, arXiv:2203.05482, §2 (uniform soup)",
 )
@@ -40,4 +39,4 @@ def linear(
     >>> linear(np.array([[1.0, 2.0], [3.0, 6.0]]), np.array([1.0, 1.0]))
     array([2., 4.])
     """
-    return weighted_sum(models, coefficients(weights, normalize=normalize))
+    return blend(models, steps(weights, normalize=normalize))

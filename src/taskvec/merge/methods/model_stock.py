@@ -1,11 +1,10 @@
 """Model Stock: the average of fine-tuned models, pulled towards the base by as much as they disagree."""
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float, Float64
 
 from ...ops.arrays import Array
-from ...ops.combine import weighted_sum
+from ...ops.blend import Blend, blend
 from ...ops.gram import cosines
 from ...ops.gram import gram as gram_of
 from ..registry import Needs, merge_method
@@ -24,10 +23,10 @@ def interpolation_ratio(gram: Float64[np.ndarray, "task task"]) -> float:
     return float(np.clip(tasks * cos / (1 + (tasks - 1) * cos), 0.0, 1.0)) if cos > 0 else 0.0
 
 
-def coefficients(weights: Float[Array, " task"], *, gram: Float64[np.ndarray, "task task"]) -> npt.NDArray[np.float64]:
-    """Return the factor t / T of every task vector."""
+def steps(weights: Float[np.ndarray, " task"], *, gram: Float64[np.ndarray, "task task"]) -> Blend:
+    """Return a sum with the factor t / T for every task vector."""
     del weights
-    return np.full(len(gram), interpolation_ratio(gram) / len(gram))
+    return Blend(np.full(len(gram), interpolation_ratio(gram) / len(gram)))
 
 
 @merge_method(
@@ -35,7 +34,7 @@ def coefficients(weights: Float[Array, " task"], *, gram: Float64[np.ndarray, "t
         space="delta",
         tasks=range(2, 100_000),
         weighted=False,
-        coefficients=coefficients,
+        blend=steps,
         statistics={"gram": Gram()},
     ),
     laws=("any_order", "homogeneous"),
@@ -69,4 +68,4 @@ def model_stock(
     >>> model_stock(np.array([[1.0, 1.0], [1.0, 0.0]]), np.ones(2)).round(3)
     array([0.828, 0.414])
     """
-    return weighted_sum(deltas, coefficients(weights, gram=gram_of(deltas) if gram is None else gram))
+    return blend(deltas, steps(weights, gram=gram_of(deltas) if gram is None else gram))

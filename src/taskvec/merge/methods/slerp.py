@@ -8,7 +8,7 @@ import numpy.typing as npt
 from jaxtyping import Float, Float64
 
 from ...ops.arrays import Array
-from ...ops.combine import weighted_sum
+from ...ops.blend import Blend, blend
 from ...ops.gram import cosines
 from ...ops.gram import gram as gram_of
 from ..registry import Interval, Needs, merge_method
@@ -34,12 +34,17 @@ def coefficients(
     return np.array([math.sin((1 - t) * angle), math.sin(t * angle)]) / math.sin(angle)
 
 
+def steps(weights: Float[np.ndarray, " task"], *, t: float, gram: Float64[np.ndarray, "2 2"]) -> Blend:
+    """Return a sum with both models' factors."""
+    return Blend(coefficients(weights, t=t, gram=gram))
+
+
 @merge_method(
     needs=Needs(
         space="weight",
         tasks=range(2, 3),
         weighted=False,
-        coefficients=coefficients,
+        blend=steps,
         statistics={"gram": Gram()},
     ),
     laws=("idempotent",),
@@ -74,4 +79,4 @@ def slerp(
     >>> slerp(np.array([[1.0, 0.0], [0.0, 1.0]]), np.ones(2)).round(4)
     array([0.7071, 0.7071])
     """
-    return weighted_sum(models, coefficients(weights, t=t, gram=gram_of(models) if gram is None else gram))
+    return blend(models, steps(weights, t=t, gram=gram_of(models) if gram is None else gram))

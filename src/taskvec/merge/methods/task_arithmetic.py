@@ -1,21 +1,20 @@
 """Task arithmetic: the weighted sum of task vectors. A negative weight forgets a task."""
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float
 
 from ...ops.arrays import Array
-from ...ops.combine import weighted_sum
+from ...ops.blend import Blend, blend
 from ..registry import Needs, merge_method, shares
 
 
-def coefficients(weights: Float[Array, " task"], *, normalize: bool = False) -> npt.NDArray[np.float64]:
-    """Return each task vector's factor."""
-    return shares(weights) if normalize else np.asarray(weights, dtype=np.float64)
+def steps(weights: Float[np.ndarray, " task"], *, normalize: bool = False) -> Blend:
+    """Return a sum with each task vector's factor."""
+    return Blend(shares(weights) if normalize else np.asarray(weights, dtype=np.float64))
 
 
 @merge_method(
-    needs=Needs(space="delta", coefficients=coefficients),
+    needs=Needs(space="delta", blend=steps),
     laws=("any_order", "homogeneous", "linear"),
     paper="Ilharco et al. 2023, arXiv:2212.04089, §2",
 )
@@ -39,4 +38,4 @@ def task_arithmetic(
     >>> task_arithmetic(np.array([[1.0, 2.0], [3.0, 6.0]]), np.array([1.0, -1.0]))
     array([-2., -4.])
     """
-    return weighted_sum(deltas, coefficients(weights, normalize=normalize))
+    return blend(deltas, steps(weights, normalize=normalize))

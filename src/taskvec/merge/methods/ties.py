@@ -1,12 +1,13 @@
 """TIES-Merging: trim each task vector, elect a sign per entry, average the tasks that have it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from ...ops.arrays import Array
-from ...ops.combine import Combine, Elect, Tied, elect_and_average
+from ...ops.blend import Blend, Vote, blend, vote_above
+from ...ops.combine import Combine, Elect, Tied
 from ...ops.select import count_of
 from ..registry import Needs, Shares, each, merge_method
 from ..statistics import Magnitudes, Settings
@@ -20,8 +21,22 @@ def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
 KEPT = Magnitudes(ranks)
 
 
+def steps(
+    weights: Float[np.ndarray, " task"],
+    *,
+    elect: Elect,
+    combine: Combine,
+    tied: Tied,
+    threshold: Float[np.ndarray, "task 1"],
+    **settings: Any,
+) -> Blend:
+    """Return a vote among what reaches each task's threshold."""
+    del settings  # they were needed for the threshold
+    return vote_above(weights, threshold, Vote(elect, combine, tied))
+
+
 @merge_method(
-    needs=Needs(space="delta", statistics={"threshold": KEPT}),
+    needs=Needs(space="delta", blend=steps, statistics={"threshold": KEPT}),
     laws=("any_order", "homogeneous"),
     paper="Yadav et al. 2023, arXiv:2306.01708, Algorithm 1",
 )
@@ -70,5 +85,4 @@ def ties(
     del scope  # the planner's: it decides which tensors share a threshold
     if threshold is None:
         threshold = KEPT.whole(deltas, {"density": density})
-    band = (threshold[:, 0], np.full(len(threshold), np.inf))
-    return elect_and_average(deltas, weights, band=band, elect=elect, combine=combine, tied=tied)
+    return blend(deltas, steps(weights, elect=elect, combine=combine, tied=tied, threshold=threshold))
