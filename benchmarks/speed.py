@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--without-mergekit", action="store_true")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
     args = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # both tools run as installed: their bytecode is on disk
     args.data, args.mergekit_env = args.data.absolute(), args.mergekit_env.absolute()
     if not (args.data / "m4").exists():
         sizes = ["--hidden", args.hidden, "--layers", args.layers, "--intermediate", args.intermediate]

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float
 
 from ..errors import RecipeError
 from ..ops.arrays import Array
 from ..ops.blend import Blend
+from ..ops.shapes import Float
 from .statistics import Statistic
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float
 
 from .arrays import Array
 from .chance import RESOLUTION, Chance, drop, keep_chance
 from .combine import Band, Combine, Elect, Tied, elect_and_average, weighted_sum
 from .kernels import fused_for
+from .shapes import Float
 
 Odds = tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], npt.NDArray[np.float64], int]
 """Each task's key, in how many of 65,536 cases an entry is kept, what it is divided by; the first entry's offset."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, UInt16
 
 from .arrays import Array, namespace, per_task
 from .kernels import fused_for
+from .shapes import Float, UInt16
 
 WORDS_A_STEP = 16
 """16-bit words that one step of the Philox counter yields (four 64-bit draws)."""

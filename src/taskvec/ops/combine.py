@@ -3,11 +3,11 @@
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from .arrays import Array, namespace
 from .kernels import fused_for
 from .select import keep_between
+from .shapes import Float
 
 Band = tuple[Float[np.ndarray, " task"], Float[np.ndarray, " task"]]
 """Each task's smallest and largest magnitude that is kept."""

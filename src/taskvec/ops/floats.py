@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, UInt16
 
 from .kernels import fused_for
+from .shapes import Float, UInt16
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 Rounding = Literal["nearest", "stochastic"]

@@ -20,8 +20,10 @@ from numba.extending import intrinsic as _numba_intrinsic
 F32 = npt.NDArray[np.float32]
 Bits = npt.NDArray[np.uint32]
 
-_exact: Callable[..., Any] = nb.njit(nogil=True, cache=True, error_model="numpy")
-_reordered: Callable[..., Any] = nb.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})
+# What Python calls is kept on disk, compiled; the steps inside are compiled into it.
+_kernel: Callable[..., Any] = nb.njit(nogil=True, cache=True, error_model="numpy")
+_exact: Callable[..., Any] = nb.njit(nogil=True, error_model="numpy")
+_reordered: Callable[..., Any] = nb.njit(nogil=True, error_model="numpy", fastmath={"reassoc"})
 
 # numba's functions are typed by numba, not by Python; here they may take and return what they like.
 _intrinsic: Callable[..., Any] = _numba_intrinsic
@@ -264,7 +266,7 @@ def _round(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, k0: np.uint64
     return _high_product(n, c) ^ b ^ k0, n * c, _high_product(m, a) ^ d ^ k1, m * a
 
 
-@_exact
+@_kernel
 def _draw(k0: np.uint64, k1: np.uint64, step: np.uint64, out: npt.NDArray[np.uint64]) -> None:
     """Philox-4x64 with ten rounds, as numpy has it: the counter moves before the first draw."""
     u, v, zero = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B), np.uint64(0)
@@ -499,7 +501,7 @@ def _drop_strip(task: int, begin: int, chances: Chances, draws: np.uint64, x: F3
     _drop(_bf16(draws, skip, x.size), kept_of[task], p[task], x)
 
 
-@_exact
+@_kernel
 def _blend(
     inputs: Inputs,
     weights: F32,
@@ -556,7 +558,7 @@ def _blend(
     return odd, lost, moved
 
 
-@_exact
+@_kernel
 def _survey(
     inputs: Inputs,
     dropping: bool,
@@ -611,7 +613,7 @@ def _sift(
     return above, found
 
 
-@_exact
+@_kernel
 def _tally(
     patterns: Bits, low: np.uint32, shift: np.uint32, counts: npt.NDArray[np.int64], least: Bits, greatest: Bits
 ) -> None:
@@ -628,7 +630,7 @@ def tally(patterns: Bits, low: int, shift: int, counts: npt.NDArray[np.int64], l
     _tally(patterns, np.uint32(low), np.uint32(shift), counts, least, greatest)
 
 
-@_exact
+@_kernel
 def _gather(inputs: Inputs, rows: np.uint64, reference: np.uint64, n: int, space: Space) -> bool:
     addresses, kinds, subtract, base_address, base_kind = inputs
     lent = np.uint64(space.ctypes.data)
@@ -647,7 +649,7 @@ def _gather(inputs: Inputs, rows: np.uint64, reference: np.uint64, n: int, space
     return odd == odd
 
 
-@_exact
+@_kernel
 def _finish(
     merged: F32, reference: F32, with_base: bool, scale: np.float32, out_address: np.uint64, out_kind: int
 ) -> tuple[float, float]:
@@ -765,7 +767,7 @@ def finish(merged: F32, reference: F32, scale: float | None, code: str, out: Any
 # Single steps, for those who take them one by one.
 
 
-@_exact
+@_kernel
 def _add_scaled(base: F32, delta: F32, scale: np.float32, out: F32) -> None:
     for i in range(out.size):
         step = scale * delta[i]
@@ -779,7 +781,7 @@ def add_scaled(base: F32, delta: F32, scale: float) -> F32:
     return out
 
 
-@_exact
+@_kernel
 def _widen(raw: npt.NDArray[np.uint16], bits: Bits) -> None:
     for i in range(bits.size):
         bits[i] = np.uint32(raw[i]) << np.uint32(16)
@@ -797,7 +799,7 @@ def _take_off(base: F32, out: F32) -> None:
         out[i] -= base[i]
 
 
-@_exact
+@_kernel
 def _subtract_bf16(raw: npt.NDArray[np.uint16], base: F32, bits: Bits, out: F32) -> None:
     for begin in range(0, raw.size, STRIP):
         end = min(begin + STRIP, raw.size)
@@ -811,7 +813,7 @@ def subtract_bf16(raw: npt.NDArray[np.uint16], base: F32, out: F32) -> F32:
     return out
 
 
-@_exact
+@_kernel
 def _narrow_bf16(bits: Bits, out: npt.NDArray[np.uint16]) -> None:
     for i in range(out.size):
         out[i] = np.uint16(_round_bits(bits[i]))
@@ -824,7 +826,7 @@ def narrow_bf16(x: F32) -> npt.NDArray[np.uint16]:
     return out
 
 
-@_exact
+@_kernel
 def _lost_bf16(x: F32, raw: npt.NDArray[np.uint16], bits: Bits, wide: F32) -> np.float32:
     total = np.float32(0)
     for begin in range(0, raw.size, STRIP):
@@ -840,12 +842,17 @@ def lost_bf16(x: F32, raw: npt.NDArray[np.uint16]) -> float:
     return float(_lost_bf16(x, raw, bits, bits.view(np.float32)))
 
 
+@_kernel
+def _moved(x: F32, y: F32) -> np.float32:
+    return _squared_distance(x, y)
+
+
 def moved(x: F32, reference: F32) -> float:
     """See `floats.moved`."""
-    return float(_squared_distance(x.reshape(-1), reference.reshape(-1)))
+    return float(_moved(x.reshape(-1), reference.reshape(-1)))
 
 
-@_exact
+@_kernel
 def _nonfinite(bits: Bits) -> int:
     count = np.uint32(0)
     for i in range(bits.size):
@@ -877,7 +884,7 @@ def _fill_lanes(lanes: npt.NDArray[np.float64]) -> None:
         lanes[k] = 0.0
 
 
-@_exact
+@_kernel
 def _gram_block(rows: F32, out: npt.NDArray[np.float64], lanes: npt.NDArray[np.float64]) -> None:
     for i in range(rows.shape[0]):
         for j in range(i + 1):
@@ -885,7 +892,7 @@ def _gram_block(rows: F32, out: npt.NDArray[np.float64], lanes: npt.NDArray[np.f
             out[j, i] = out[i, j]
 
 
-@_exact
+@_kernel
 def _grams(inputs: Inputs, n: int, block: int, rows: F32, out: npt.NDArray[np.float64], space: Space) -> bool:
     """Gather a block at a time, so that it stays in the cache, and take its Gram matrix."""
     addresses, kinds, subtract, base_address, base_kind = inputs

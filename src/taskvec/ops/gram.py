@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Float, Float64
 
 from .arrays import Array
 from .kernels import fused_for
+from .shapes import Float, Float64
 
 BLOCK = 1 << 14
 """Entries a partial sum covers. Slices begin at multiples of it."""

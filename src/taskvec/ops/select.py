@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float
 
 from .arrays import Array, namespace, per_task
 from .kernels import fused_for
+from .shapes import Float
 
 MAX_BINS = 1 << 21
 

@@ -10,7 +10,6 @@ from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, Float64, UInt16
 
 from . import floats
 from .blend import Blend, Drop, blend
@@ -20,6 +19,7 @@ from .floats import Raw
 from .gram import BLOCK, gram_parts
 from .kernels import fused_for
 from .select import sift
+from .shapes import Float, Float64, UInt16
 
 
 @dataclass(frozen=True, slots=True)

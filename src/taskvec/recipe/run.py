@@ -26,7 +26,7 @@ from .schedule import Group, Schedule, Work
 SAMPLE = 1 << 16
 SAMPLE_CHUNK = 32
 LOOK_AHEAD = 256_000_000
-JOURNAL_EVERY = 2.0
+JOURNAL_EVERY = 0.25
 
 
 @dataclass
@@ -157,11 +157,13 @@ def stream(plan: Plan, writer: ShardWriter, journal: Journal, progress: Progress
     workers = [threading.Thread(target=_work, args=(schedule, state), daemon=True) for _ in range(plan.budget.threads)]
     ahead = threading.Thread(target=_look_ahead, args=(schedule, state, todo), daemon=True)
     try:
-        with _stopping(schedule, [*workers, ahead]):
-            _watch(workers, schedule, state, progress)
+        with _keeping_the_journal(schedule, state):
+            with _stopping(schedule, [*workers, ahead]):
+                _watch(workers, state, progress)
+            if not schedule.failure:
+                state.hasher.join()
         if schedule.failure:
             raise schedule.failure
-        state.hasher.join()
     finally:
         state.peak = max(state.peak, anonymous_bytes())
         state.hasher.stop()
@@ -191,6 +193,27 @@ def _stopping(schedule: Schedule, threads: list[threading.Thread]) -> Iterator[N
         schedule.stop()
         for thread in threads:
             thread.join()
+
+
+@contextmanager
+def _keeping_the_journal(schedule: Schedule, state: Stream) -> Iterator[None]:
+    """Have the disk write and the journal grow all along, so that little is left to wait for at the end."""
+    ended = threading.Event()
+
+    def keep() -> None:
+        try:
+            while not ended.wait(JOURNAL_EVERY):
+                state.flush()
+        except OSError as exc:
+            schedule.fail(exc)
+
+    thread = threading.Thread(target=keep, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _work(schedule: Schedule, state: Stream) -> None:
@@ -226,13 +249,9 @@ def _ranges(plan: Plan, unit: Unit) -> list[tuple[TensorInfo, Callable[[TensorIn
     return [(info, expect) for info, expect in found if info]
 
 
-def _watch(workers: list[threading.Thread], schedule: Schedule, state: Stream, progress: Progress) -> None:
-    """Show progress, keep the journal, and note the peak of memory while the threads work."""
-    written_down = time.monotonic()
+def _watch(workers: list[threading.Thread], state: Stream, progress: Progress) -> None:
+    """Show progress, and note the peak of memory, while the threads work."""
     while any(worker.is_alive() for worker in workers):
         workers[0].join(0.05) if workers[0].is_alive() else time.sleep(0.05)
         progress.advance(state.bytes_read)
         state.peak = max(state.peak, anonymous_bytes())
-        if time.monotonic() - written_down > JOURNAL_EVERY and not schedule.failure:
-            state.flush()
-            written_down = time.monotonic()

@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
 from ...ops.select import count_of
+from ...ops.shapes import Float
 from ..registry import Needs, Rests, Shares, each, merge_method
 from ..statistics import Magnitudes, Settings
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, Drop, blend
 from ...ops.chance import Chance
+from ...ops.shapes import Float
 from ..registry import Needs, Shares, merge_method
 
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, Drop, Vote, blend, vote_above
 from ...ops.chance import Chance
 from ...ops.combine import Combine, Elect, Tied
 from ...ops.select import count_of
+from ...ops.shapes import Float
 from ..registry import Needs, Shares, each, merge_method
 from ..statistics import Magnitudes, Settings
 

@@ -1,10 +1,10 @@
 """Linear: a weighted average of the models' weights."""
 
 import numpy as np
-from jaxtyping import Float
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
+from ...ops.shapes import Float
 from ..registry import Needs, merge_method, shares
 
 

@@ -1,12 +1,12 @@
 """Model Stock: the average of fine-tuned models, pulled towards the base by as much as they disagree."""
 
 import numpy as np
-from jaxtyping import Float, Float64
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
 from ...ops.gram import cosines
 from ...ops.gram import gram as gram_of
+from ...ops.shapes import Float, Float64
 from ..registry import Needs, merge_method
 from ..statistics import Gram
 

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, Float64
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
 from ...ops.gram import cosines
 from ...ops.gram import gram as gram_of
+from ...ops.shapes import Float, Float64
 from ..registry import Interval, Needs, merge_method
 from ..statistics import Gram
 

@@ -1,10 +1,10 @@
 """Task arithmetic: the weighted sum of task vectors. A negative weight forgets a task."""
 
 import numpy as np
-from jaxtyping import Float
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
+from ...ops.shapes import Float
 from ..registry import Needs, merge_method, shares
 
 
