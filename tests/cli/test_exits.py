@@ -197,8 +197,8 @@ HERE = {"cwd": "/", "capture_output": True, "text": True, "timeout": 60}
 
 
 def loaded_after(code: str, *words: str, env: dict[str, str] | None = None) -> set[str]:
-    """Return the top modules that are loaded after some code has run (in spite of `sys.exit`)."""
-    watch = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\n"
+    """Return the top modules that are loaded after some code has run, in spite of its exit."""
+    watch = f"import os, sys\nos._exit = sys.exit\ntry:\n    {code}\nexcept SystemExit:\n    pass\n"
     watch += "print('LOADED', *sorted({m.split('.')[0] for m in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", watch, *words], env=env, **HERE)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr

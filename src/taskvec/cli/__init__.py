@@ -6,6 +6,7 @@ Exit statuses: 0 done; 1 a bug of ours; 2 the recipe or the command; 3 a file; 4
 import gc
 import os
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -14,7 +15,11 @@ def main() -> None:
     from .app import app
     from .exits import run
 
-    sys.exit(run(app, sys.argv[1:], debug=bool(os.environ.get("TASKVEC_DEBUG"))))
+    status = run(app, sys.argv[1:], debug=bool(os.environ.get("TASKVEC_DEBUG")))
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # all is written and synced; taking the interpreter down would be another half second
 
 
 __all__ = ["main"]

@@ -74,12 +74,24 @@ def merge(
             print(f"note: {note}", file=sys.stderr)
         if kernels.in_use() == "plain":
             print("note: several times faster with numba: pip install 'taskvec[fast]'", file=sys.stderr)
+        elif _first_use():
+            print("note: compiling the kernels, once after an install; this takes about ten seconds", file=sys.stderr)
     receipt = run(made, out, force=force, restart=restart, progress=progress(quiet or json))
     if json:
         as_json(receipt.facts)
     elif not quiet:
         _say_receipt(receipt.folder, receipt.facts)
     return 0
+
+
+def _first_use() -> bool:
+    """Tell whether the kernels have to be compiled before they run."""
+    fused = kernels.fused_for()
+    if fused is None:
+        return False
+    installed = Path(str(fused.__file__)).stat().st_mtime
+    compiled = Path(fused.compiled_in()).glob("fused._blend-*.nbi")
+    return not any(file.stat().st_mtime >= installed for file in compiled)
 
 
 def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:

@@ -95,11 +95,11 @@ class Lines:
     def advance(self, done: int) -> None:
         """See `recipe.progress.Progress`."""
         now = time.monotonic()
-        if now - self._said < self.EVERY:
+        if now - self._said < self.EVERY or not done:
             return
         self._said = now
         rate = done / (now - self._began)
-        left = (self._total - done) / rate if rate else 0.0
+        left = (self._total - done) / rate
         share = min(done / self._total, 1.0)
         line = f"{self._what}: {share:.0%} of {size(self._total)}, {size(rate)}/s, {duration(max(left, 0))} left"
         print(line, file=sys.stderr, flush=True)

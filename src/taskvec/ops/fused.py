@@ -923,3 +923,8 @@ def gram_block(rows: F32) -> npt.NDArray[np.float64]:
     out = np.empty((rows.shape[0], rows.shape[0]))
     _gram_block(rows, out, np.empty(LANES))
     return out
+
+
+def compiled_in() -> str:
+    """Return the folder where numba keeps what it compiled."""
+    return str(_blend.stats.cache_path)
