@@ -320,3 +320,11 @@ def test_a_pipe_that_closes_early_is_no_error() -> None:
 def test_python_m_taskvec() -> None:
     done = subprocess.run([sys.executable, "-m", "taskvec", "--version"], **HERE)  # type: ignore[call-overload]
     assert (done.returncode, done.stdout.strip()) == (0, tv.__version__)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_merge_that_nobody_listens_to_still_exits_with_0(family: Path, closed: str) -> None:
+    command = f"exec {sys.executable} -m taskvec merge recipe.yaml -o merged --quiet {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=family, env=PLAIN, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (family / "merged" / "receipt.json").exists()

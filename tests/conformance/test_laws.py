@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
 from taskvec.merge import METHODS
-from taskvec.ops.blend import blend
-from taskvec.ops.slices import Slice
+from taskvec.ops.slices import Slice, blend_stored
 
 from .cases import Case, every
 
@@ -82,13 +81,16 @@ BLENDS = [case for case in every().args[1] if case.method.needs.blend]
 @pytest.mark.parametrize("case", BLENDS, ids=str)
 @settings(max_examples=10)
 @given(shape=st.one_of(st.just(()), array_shapes(max_dims=3, max_side=40)), seed=st.integers(0, 99))
-def test_the_blend_is_what_the_method_does(kernels: str, case: Case, shape: tuple[int, ...], seed: int) -> None:
+def test_the_stream_does_what_the_method_does(kernels: str, case: Case, shape: tuple[int, ...], seed: int) -> None:
     stack = case.stack(np.random.default_rng(seed), *shape, dtype=np.float32)
     statistics = {name: _whole(case, stack, name) for name in case.method.needs.statistics}
     how = case.method.needs.blend(case.weights, **case.filled, **statistics)  # type: ignore[misc]
     assert how.weights.shape == (case.tasks,)
     assert how.weights.dtype == np.float64
-    assert blend(stack, how, case.chance).tobytes() == case.merge(stack).tobytes()
+    part = Slice.of(stack.reshape(len(stack), -1), case.chance)
+    done = blend_stored(part, how, None, "F32")
+    assert done.finite
+    assert done.raw.tobytes() == case.merge(stack).tobytes()
 
 
 def _whole(case: Case, stack: np.ndarray, name: str) -> np.ndarray:

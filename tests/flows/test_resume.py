@@ -14,6 +14,7 @@ import pytest
 
 import taskvec as tv
 from taskvec.recipe import run as run_module
+from taskvec.recipe.schedule import Schedule
 from taskvec.store.writer import ShardWriter
 
 from .conftest import contents
@@ -439,3 +440,40 @@ def test_the_journal_is_kept_while_it_works(
     Slow(monkeypatch, seconds=0.02)
     again(recipe("task_arithmetic"), out, progress=Watch(0))
     assert len(set(lines)) > 2
+
+
+def test_what_a_failed_sync_may_have_lost_is_merged_again(
+    made: tv.Recipe, out: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system tells of a failed write once; a later sync that works proves nothing about the tensors before it."""
+    syncs: list[str] = []
+
+    def fails_once(writer: ShardWriter) -> None:
+        syncs.append("sync")
+        if len(syncs) == 1:
+            raise tv.OutputError("the disk failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "JOURNAL_EVERY", 0.001)
+        patch.setattr(ShardWriter, "sync", fails_once)
+        Slow(patch, seconds=0.01)
+        with pytest.raises(tv.OutputError, match="the disk failed"):
+            again(made, out)
+    assert syncs == ["sync"]
+    assert nothing_looks_finished(out)
+    assert contents(again(made, out).folder) == expected
+
+
+@pytest.mark.parametrize("where", ["Scratch", "done"])
+def test_a_worker_that_cannot_go_on_ends_the_run(
+    made: tv.Recipe, out: Path, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def no_memory(*_: Any) -> None:
+        raise MemoryError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((run_module, "Scratch") if where == "Scratch" else (Schedule, "done")), no_memory)
+        with pytest.raises(MemoryError, match="no memory"):
+            again(made, out)
+    assert nothing_looks_finished(out)
+    assert contents(again(made, out).folder) == expected

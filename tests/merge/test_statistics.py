@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from taskvec.merge.statistics import Gram, Magnitudes
 from taskvec.ops.blend import Drop
@@ -10,7 +11,7 @@ from taskvec.ops.chance import Chance
 from taskvec.ops.gram import BLOCK, gram
 from taskvec.ops.slices import Slice
 
-KEPT = Magnitudes(lambda settings, task, total: (settings["first"], total // (2 + task)))
+KEPT = Magnitudes(lambda settings, task, total: (settings["first"], total // (2 + task)), count=2)
 
 
 def look(search: Any, rows: np.ndarray, chance: Chance | None = None) -> Any:
@@ -38,7 +39,7 @@ def test_magnitudes_are_found_in_one_pass_though_every_task_has_its_own_scale(
 
 
 def test_ranks_outside_need_no_pass() -> None:
-    nothing = Magnitudes(lambda settings, task, total: (0, total + 1))
+    nothing = Magnitudes(lambda settings, task, total: (0, total + 1), count=2)
     search = nothing.search(2, 10, np.dtype("f4"), {}, lambda: np.zeros((2, 0), np.float32))
     assert search.settled
     assert search.value.tolist() == [[np.inf, 0.0]] * 2
@@ -65,3 +66,9 @@ def test_a_gram_search_is_settled_after_one_pass_in_any_order(kernels: str, rng:
     search.end_pass()
     assert search.settled
     assert search.value.tobytes() == gram(rows).tobytes()
+
+
+def test_as_many_ranks_as_announced() -> None:
+    two = Magnitudes(lambda settings, task, total: (1, 2))
+    with pytest.raises(ValueError, match="1 ranks were announced, 2 are asked for"):
+        two.search(1, 10, np.dtype("f4"), {}, lambda: np.zeros((1, 0), np.float32))

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-SIZES = (0, 1, 15, 17, 31, 33, 2047, 2048, 2049, 5001)
-"""Around the 16 lanes of a Gram matrix, the 32 entries of a look, and the 2048 of a strip."""
+SIZES = (0, 1, 15, 16, 17, 1023, 1024, 1025, 2049, 5001)
+"""Around the 16 lanes of a sift and of an inner product, and the 1024 entries of a strip."""
 
 ODD = (0.0, -0.0, 1e-45, -1e-45, 1.1754942e-38, -3e-39, 1.0, -1.0, 1.0, 2.5, -2.5, 1e-20, -65504.0, 3e17)
 """Zeros of both signs, subnormals, equals and opposites, small and large; no sum or square of them overflows."""

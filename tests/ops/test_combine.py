@@ -128,3 +128,8 @@ def test_an_entry_that_nobody_has_is_zero_whoever_wins_a_tie(kernels: str) -> No
     stack = np.zeros((2, 3), np.float32)
     for tied in ("zero", "positive"):
         assert not elect_and_average(stack, np.ones(2), tied=tied).any()
+
+
+def test_a_weight_that_float32_rounds_to_zero_turns_nothing_around(kernels: str) -> None:
+    stack = np.array([[3.0], [1.0]], np.float32)
+    assert elect_and_average(stack, np.array([-1e-50, 1.0])).tolist() == [1.0]

@@ -19,8 +19,14 @@ from .samples import SIZES, bf16, floats32
 
 Twins = Callable[[str, Callable[[], Any]], tuple[Any, Any]]
 F4 = np.dtype("f4")
-CODES = [("BF16", "BF16", "BF16"), ("F32", "F32", "F32"), ("BF16", "F32", "BF16"), ("F32", "BF16", "F32")]
-BASES = [None, "BF16", "F32"]
+CODES = [
+    ("BF16", "BF16", "BF16"),
+    ("F32", "F32", "F32"),
+    ("BF16", "F32", "BF16"),
+    ("F32", "BF16", "F16"),
+    ("F16", "F16", "F16"),
+]
+BASES = [None, "BF16", "F32", "F16"]
 WEIGHTS = [0.7, -1.3, 0.1]
 
 
@@ -73,7 +79,7 @@ def test_gather_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.rando
 
 @pytest.mark.parametrize("n", SIZES)
 def test_mix_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
-    for codes, base, out in product(CODES, BASES, ["BF16", "F32"]):
+    for codes, base, out in product(CODES, BASES, ["BF16", "F32", "F16"]):
         inputs, origin = some(rng, n, codes, base, (False, base is not None, False))
         scale = None if origin is None else 0.3
         fused, plain = twins(
@@ -87,7 +93,7 @@ def test_mix_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.G
 @pytest.mark.parametrize("n", SIZES)
 def test_finish_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
     merged, reference = floats32(rng, n), floats32(rng, n)
-    for scale, out in product([None, 0.0, 1.0, -0.3], ["BF16", "F32"]):
+    for scale, out in product([None, 0.0, 1.0, -0.3], ["BF16", "F32", "F16"]):
         fused, plain = twins("finish", lambda scale=scale, out=out: finish(merged, reference, scale, out))
         assert fused.raw.dtype == plain.raw.dtype
         assert fused.raw.tobytes() == plain.raw.tobytes(), (scale, out)
@@ -124,7 +130,7 @@ def test_every_type_is_widened_less_the_base_added_and_rounded(
 
 
 def test_a_scale_of_zero_gives_back_the_bits_of_the_base(kernels: str, rng: np.random.Generator) -> None:
-    for code in ("BF16", "F32"):
+    for code in ("BF16", "F32", "F16"):
         inputs, origin = some(rng, 3000, (code, code, code), code)
         assert origin is not None
         assert mix(inputs, origin, WEIGHTS, 0.0, code, F4).raw.tobytes() == origin.raw.tobytes()
@@ -132,7 +138,7 @@ def test_a_scale_of_zero_gives_back_the_bits_of_the_base(kernels: str, rng: np.r
 
 @pytest.mark.parametrize("place", [0, 2047, 2048, 2999])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("code", ["BF16", "F32"])
+@pytest.mark.parametrize("code", ["BF16", "F32", "F16"])
 @pytest.mark.parametrize("base", BASES)
 def test_gather_tells_of_nan_and_inf_in_any_input(
     kernels: str, rng: np.random.Generator, place: int, bad: float, code: str, base: str | None
@@ -140,7 +146,7 @@ def test_gather_tells_of_nan_and_inf_in_any_input(
     inputs, origin = some(rng, 3000, (code, code, code), base)
     spoilt = np.zeros(3000, np.float32)
     spoilt[place] = bad
-    inputs[1] = Stored(bf16(spoilt) if code == "BF16" else spoilt, code)
+    inputs[1] = Stored(bf16(spoilt) if code == "BF16" else narrow(spoilt, code), code)
     assert not gathered(inputs, origin)[2]
 
 
@@ -156,16 +162,16 @@ def test_without_a_base_the_first_input_is_the_reference(kernels: str, rng: np.r
     assert reference == widen(inputs[0].raw, "BF16").tobytes()
 
 
-@pytest.mark.parametrize("code", ["BF16", "F32"])
+@pytest.mark.parametrize("code", ["BF16", "F32", "F16"])
 def test_the_result_may_be_put_in_a_buffer(kernels: str, rng: np.random.Generator, code: str) -> None:
     inputs, origin = some(rng, 3000, ("BF16", "F32", "BF16"), "BF16")
     room = np.empty(8 * 4000, np.uint8)
     kept = mix(inputs, origin, WEIGHTS, 1.0, code, F4, out=room).raw.tobytes()
     assert kept == mix(inputs, origin, WEIGHTS, 1.0, code, F4).raw.tobytes()
-    assert len(kept) == 3000 * (2 if code == "BF16" else 4)
+    assert len(kept) == 3000 * (4 if code == "F32" else 2)
 
 
-@pytest.mark.parametrize("code", ["BF16", "F32"])
+@pytest.mark.parametrize("code", ["BF16", "F32", "F16"])
 def test_bits_may_begin_at_any_byte(kernels: str, rng: np.random.Generator, code: str) -> None:
     """A safetensors header may have any length, so a mapped tensor need not be aligned."""
     inputs, origin = some(rng, 3000, (code,) * 3, code)
@@ -179,7 +185,7 @@ def test_bits_may_begin_at_any_byte(kernels: str, rng: np.random.Generator, code
     assert gathered([shifted(s) for s in inputs], shifted(origin)) == gathered(inputs, origin)
 
 
-@pytest.mark.parametrize("code", ["BF16", "F32"])
+@pytest.mark.parametrize("code", ["BF16", "F32", "F16"])
 def test_the_report_sums_are_right(kernels: str, rng: np.random.Generator, code: str) -> None:
     merged, reference = rng.standard_normal((2, 5000)).astype(np.float32)
     done = finish(merged, reference, 0.5, code)
@@ -211,7 +217,9 @@ STEPS = [
 
 @pytest.mark.parametrize("n", SIZES)
 def test_a_blend_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, n: int) -> None:
-    for (drop, band, vote), (codes, base) in product(STEPS, [(CODES[0], "BF16"), (CODES[2], "F32"), (CODES[3], None)]):
+    for (drop, band, vote), (codes, base) in product(
+        STEPS, [(CODES[0], "BF16"), (CODES[2], "F32"), (CODES[3], None), (CODES[4], "F16")]
+    ):
         inputs, origin = some(rng, n, codes, base, (False, base is not None, False))
         scale = None if origin is None else 0.3
         part = Slice(inputs, origin, F4, Chance(3, ("a", "b", "c"), "w", start=5 * n + 3))
@@ -278,3 +286,9 @@ def test_inner_products_are_those_of_the_gathered_rows(twins: Twins, rng: np.ran
         for finite, parts in twins("grams", lambda part=part: inner_products(part)):
             assert finite
             assert [p.tobytes() for p in parts] == by_rows
+
+
+def test_slices_of_different_lengths_are_refused() -> None:
+    part = Slice([Stored(np.zeros(5, np.float32), "F32"), Stored(np.zeros(4, np.float32), "F32")], None, F4)
+    with pytest.raises(ValueError, match="do not belong together"):
+        blend_stored(part, Blend(np.ones(2)), None, "F32")

@@ -376,9 +376,21 @@ class TestBudget:
         assert wide.budget.threads == 8
         assert 1 <= short.budget.threads < 8
 
-    @pytest.mark.parametrize(("asked", "got"), [(1, 16384), (16384, 16384), (16385, 32768), (100_000, 114688)])
-    def test_slices_are_whole_blocks(self, planned: Planned, asked: int, got: int) -> None:
-        assert planned("ties", how={"slice_": asked}).budget.slice == got
+    @pytest.mark.parametrize(
+        ("asked", "got"), [(1, 16384), (16384, 16384), (16385, 32768), (100_000, 114688), (4_000_000_000, 131072)]
+    )
+    def test_slices_are_whole_blocks_and_no_longer_than_the_widest_tensor(
+        self, tmp_path: Path, asked: int, got: int
+    ) -> None:
+        base = {"w": np.zeros(130_000, np.float32)}
+        paths = [str(write_model(tmp_path / name, base)) for name in "bm"]
+        recipe = tv.Recipe.model_validate({"method": "ties", "base": paths[0], "models": [{"model": paths[1]}]})
+        assert tv.make_plan(recipe, slice_=asked).budget.slice == got
+
+    def test_rows_are_planned_for_where_no_kernel_does_the_whole_way(self, planned: Planned) -> None:
+        fused, by_chance = planned("ties").budget, planned("ties", rounding="stochastic").budget
+        assert not fused.rows
+        assert by_chance.rows
 
 
 class TestMethodsAndModels:

@@ -16,9 +16,9 @@ def main() -> None:
     from .exits import run
 
     status = run(app, sys.argv[1:], debug=bool(os.environ.get("TASKVEC_DEBUG")))
-    with suppress(BrokenPipeError):
-        sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by whoever started us
+        with suppress(OSError, ValueError):
+            stream.flush()
     os._exit(status)  # all is written and synced; taking the interpreter down would be another half second
 
 

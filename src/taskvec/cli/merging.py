@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from ..errors import RecipeError
@@ -68,14 +69,13 @@ def merge(
     quiet: bool,
 ) -> int:
     """Plan, run, and say what was done."""
+    loading = Thread(target=_load_kernels, args=(quiet,), daemon=True)
+    loading.start()  # while the plan reads headers and samples
     made = _plan(recipe, out, memory, threads, slice_)
     if not quiet:
         for note in [*notes, *made.notes]:
             print(f"note: {note}", file=sys.stderr)
-        if kernels.in_use() == "plain":
-            print("note: several times faster with numba: pip install 'taskvec[fast]'", file=sys.stderr)
-        elif _first_use():
-            print("note: compiling the kernels, once after an install; this takes about ten seconds", file=sys.stderr)
+    loading.join()
     receipt = run(made, out, force=force, restart=restart, progress=progress(quiet or json))
     if json:
         as_json(receipt.facts)
@@ -84,14 +84,26 @@ def merge(
     return 0
 
 
-def _first_use() -> bool:
-    """Tell whether the kernels have to be compiled before they run."""
+def _load_kernels(quiet: bool) -> None:
+    if kernels.in_use() == "plain":
+        note = "several times faster with numba: pip install 'taskvec[fast]'"
+    elif _compiled():
+        note = ""
+    else:
+        note = "compiling the kernels, once after an install; this takes about ten seconds"
+    if note and not quiet:
+        print(f"note: {note}", file=sys.stderr)
+    kernels.prepare()
+
+
+def _compiled() -> bool:
+    """Tell whether the kernels were compiled since they were installed."""
     fused = kernels.fused_for()
     if fused is None:
-        return False
+        return True
     installed = Path(str(fused.__file__)).stat().st_mtime
-    compiled = Path(fused.compiled_in()).glob("fused._blend-*.nbi")
-    return not any(file.stat().st_mtime >= installed for file in compiled)
+    kept = Path(fused.compiled_in()).glob("fused._blend-*.nbi")
+    return any(file.stat().st_mtime >= installed for file in kept)
 
 
 def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:

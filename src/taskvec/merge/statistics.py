@@ -69,6 +69,8 @@ class Magnitudes:
         """See `Statistic`."""
         drop = self.drop(settings) if self.drop else None
         ranks = [self.ranks(settings, task, total) for task in range(tasks)]
+        if any(len(row) != self.count for row in ranks):
+            raise ValueError(f"{self.count} ranks were announced, {len(ranks[0])} are asked for")
         hint = np.zeros((tasks, 0), dtype)
         if any(1 <= k <= total for row in ranks for k in row):
             hint = drop(sample(), None) if drop else sample()

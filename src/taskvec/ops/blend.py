@@ -59,6 +59,23 @@ class Blend:
     band: Band | None = None
     vote: Vote | None = None
 
+    def check(self, tasks: int) -> None:
+        """Refuse numbers that are not one a task: kernels do not check bounds.
+
+        Raises:
+            ValueError: which, and how many.
+        """
+        densities = self.drop.density if self.drop else ()
+        given = {
+            "weights": len(self.weights),
+            "densities": len(densities) if isinstance(densities, Sequence) and densities else tasks,
+            "lower ends": len(self.band[0]) if self.band else tasks,
+            "upper ends": len(self.band[1]) if self.band else tasks,
+        }
+        for what, count in given.items():
+            if count != tasks:
+                raise ValueError(f"{count} {what} for {tasks} tasks")
+
     def terms(self, chance: Chance | None) -> tuple[Any, ...]:
         """Return the steps as a fused kernel takes them."""
         odds = self.drop.odds(chance, len(self.weights)) if self.drop else None
@@ -73,9 +90,13 @@ def vote_above(weights: Float[np.ndarray, " task"], threshold: Float[np.ndarray,
 def blend(stack: Float[Array, " task *shape"], how: Blend, chance: Chance | None = None) -> Float[Array, "*shape"]:
     """Return what a method makes of a stack of tensors.
 
+    Raises:
+        ValueError: weights, densities or ends of a band that are not one a task.
+
     >>> blend(np.array([[3.0, 0.1], [1.0, -4.0]]), Blend(np.ones(2), vote=Vote()))
     array([ 2., -4.])
     """
+    how.check(stack.shape[0])
     if fused := fused_for(stack):
         return fused.blend_rows(stack, *how.terms(chance))
     if how.drop:

@@ -28,7 +28,7 @@ def weighted_sum(
     >>> weighted_sum(np.array([[1.0, 2.0], [10.0, 20.0]]), np.array([1.0, 0.5]))
     array([ 6., 12.])
     """
-    w = np.asarray(weights, dtype=np.float64).tolist()
+    w = _one_a_task(weights, stack).tolist()
     if fused := fused_for(stack):
         return fused.blend_rows(stack, w, band=band)
     xp = namespace(stack)
@@ -62,13 +62,14 @@ def elect_and_average(
     >>> elect_and_average(np.array([[3.0, 0.0], [1.0, -4.0]]), np.ones(2))
     array([ 2., -4.])
     """
-    w = np.asarray(weights, dtype=np.float64)
+    w = _one_a_task(weights, stack)
     if fused := fused_for(stack):
         return fused.blend_rows(stack, w, band=band, vote=(elect, combine, tied))
-    size, side = np.abs(w).tolist(), np.where(w < 0, -1.0, 1.0).tolist()
     xp = namespace(stack)
     stack = keep_between(stack, *band) if band else stack
-    size = [xp.asarray(x, dtype=stack.dtype) for x in size]
+    size = [xp.asarray(abs(x), dtype=stack.dtype) for x in w.tolist()]
+    # A weight that the stack's precision rounds to zero has no side.
+    side = [-1.0 if x < 0 and float(s) > 0 else 1.0 for x, s in zip(w.tolist(), size, strict=True)]
     zero, one = xp.zeros_like(stack[0]), xp.ones_like(stack[0])
     vote = zero
     for t, flip in enumerate(side):
@@ -88,6 +89,13 @@ def elect_and_average(
     if combine == "sum":
         return total
     return xp.where(share == 0, zero, total / xp.where(share == 0, one, share))
+
+
+def _one_a_task(weights: Float[Array, " task"], stack: Array) -> Float[np.ndarray, " task"]:
+    w = np.asarray(weights, dtype=np.float64)
+    if len(w) != stack.shape[0]:
+        raise ValueError(f"{len(w)} weights for {stack.shape[0]} tasks")
+    return w
 
 
 def add_scaled(

@@ -1,8 +1,9 @@
 """The hot loops in one pass over cache-sized slices, compiled by numba (optional: `pip install 'taskvec[fast]'`).
 
-Each function here is the twin of a plain one of the same name and gives the same bytes: every product, sum and
-division is rounded to float32 on its own (no fused multiply-add, no reordering), in the same order. Only sums
-for reports (`lost_bf16`, `moved`) may be added in any order. Inputs are contiguous float32 numpy arrays.
+What is here gives the same bytes as the plain array operations it stands for: every product, sum and division is
+rounded to float32 on its own (no fused multiply-add, no reordering), in the same order. Only sums for reports (what was
+lost and moved, whether all is finite) may be added in any order. Nothing here checks bounds: callers have made sure
+that inputs are contiguous and belong together.
 
 All of it is one file on purpose: numba keeps compiled functions on disk as long as their own file is unchanged, and
 would not notice a change of a function that they take from another file.
@@ -86,6 +87,34 @@ def _as_bits(typing_context: Any, number: Any) -> Any:
         return builder.bitcast(arguments[0], ir.IntType(32))
 
     return types.uint32(number), generate
+
+
+@_intrinsic
+def _from_half(typing_context: Any, bits: Any) -> Any:
+    """Widen 16 bits of a float16 to float32."""
+    del typing_context
+    from llvmlite import ir
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@_intrinsic
+def _to_half(typing_context: Any, number: Any) -> Any:
+    """Round a float32 to the nearest float16, as 16 bits."""
+    del typing_context
+    from llvmlite import ir
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(types.float32), generate
 
 
 @_intrinsic
@@ -292,11 +321,16 @@ def draw(key: npt.NDArray[np.uint64], step: int, count: int) -> npt.NDArray[np.u
     return out
 
 
-# Stored floats by their address: kind 0 is bf16, 1 is float32.
+# Stored floats by their address.
+
+KINDS = ("BF16", "F32", "F16")
+"""The types that kernels read and write, in the order of the numbers that stand for them here."""
+
+BF16, SINGLE, HALF = 0, 1, 2
 
 
 @_exact
-def _bf16(address: np.uint64, begin: int, count: int) -> npt.NDArray[np.uint16]:
+def _short(address: np.uint64, begin: int, count: int) -> npt.NDArray[np.uint16]:
     return _carray(_pointer(address + np.uint64(2 * begin)), count, np.uint16)
 
 
@@ -325,11 +359,23 @@ def _take_f32(raw: F32, origin: F32, out: F32) -> np.float32:
     return odd
 
 
+@_reordered
+def _take_f16(raw: npt.NDArray[np.uint16], origin: F32, out: F32) -> np.float32:
+    odd = np.float32(0)
+    for i in range(out.size):
+        x = _from_half(raw[i]) - origin[i]
+        out[i] = x
+        odd += x * np.float32(0)
+    return odd
+
+
 @_exact
 def _take(address: np.uint64, kind: int, begin: int, origin: F32, out: F32) -> np.float32:
     """Widen a strip of stored floats less an origin; NaN tells of a NaN or Inf."""
-    if kind == 0:
-        return _take_bf16(_bf16(address, begin, out.size), origin, out)
+    if kind == BF16:
+        return _take_bf16(_short(address, begin, out.size), origin, out)
+    if kind == HALF:
+        return _take_f16(_short(address, begin, out.size), origin, out)
     return _take_f32(_f32(address, begin, out.size), origin, out)
 
 
@@ -359,11 +405,11 @@ def _more_f32(w: np.float32, raw: F32, origin: F32, out: F32) -> None:
 
 @_exact
 def _weigh(w: np.float32, address: np.uint64, kind: int, begin: int, origin: F32, out: F32, first: bool) -> None:
-    """Add a strip of stored floats, less an origin and times a weight, to a sum; or begin the sum with it."""
-    if kind == 0 and first:
-        _first_bf16(w, _bf16(address, begin, out.size), origin, out)
-    elif kind == 0:
-        _more_bf16(w, _bf16(address, begin, out.size), origin, out)
+    """Add a strip of bf16 or float32, less an origin and times a weight, to a sum; or begin the sum with it."""
+    if kind == BF16 and first:
+        _first_bf16(w, _short(address, begin, out.size), origin, out)
+    elif kind == BF16:
+        _more_bf16(w, _short(address, begin, out.size), origin, out)
     elif first:
         _first_f32(w, _f32(address, begin, out.size), origin, out)
     else:
@@ -382,10 +428,23 @@ def _store_bf16(x: F32, out: npt.NDArray[np.uint16]) -> np.float32:
     return lost
 
 
+@_reordered
+def _store_f16(x: F32, out: npt.NDArray[np.uint16]) -> np.float32:
+    lost = np.float32(0)
+    for i in range(out.size):
+        stored = _to_half(x[i])
+        out[i] = stored
+        error = _from_half(stored) - x[i]
+        lost += error * error
+    return lost
+
+
 @_exact
 def _store(x: F32, address: np.uint64, kind: int, begin: int) -> np.float32:
-    if kind == 0:
-        return _store_bf16(x, _bf16(address, begin, x.size))
+    if kind == BF16:
+        return _store_bf16(x, _short(address, begin, x.size))
+    if kind == HALF:
+        return _store_f16(x, _short(address, begin, x.size))
     _copy(x, _f32(address, begin, x.size))
     return np.float32(0)
 
@@ -498,7 +557,7 @@ def _drop_strip(task: int, begin: int, chances: Chances, draws: np.uint64, x: F3
     skip = at % DRAWN
     steps = (skip + x.size + DRAWN - 1) // DRAWN
     _draw(keys[task, 0], keys[task, 1], np.uint64(at // DRAWN), _carray(_pointer(draws), 4 * steps, np.uint64))
-    _drop(_bf16(draws, skip, x.size), kept_of[task], p[task], x)
+    _drop(_short(draws, skip, x.size), kept_of[task], p[task], x)
 
 
 @_kernel
@@ -535,7 +594,7 @@ def _blend(
             _take(addresses[0], kinds[0], begin, nothing, reference)
         for t in range(tasks):
             origin = reference if subtract[t] else nothing
-            if straight:
+            if straight and kinds[t] != HALF:
                 _weigh(weights[t], addresses[t], kinds[t], begin, origin, total, t == 0)
                 continue
             x = _f32(rows, t * STRIP if elect >= 0 else 0, m)
@@ -580,7 +639,7 @@ def _survey(
         m = min(STRIP, n - begin)
         nothing, reference, x = _f32(lent, 0, m), _f32(lent, STRIP, m), _f32(lent, 2 * STRIP, m)
         if base_kind >= 0:
-            odd += _take(base_address, base_kind, begin, nothing, reference)
+            _take(base_address, base_kind, begin, nothing, reference)
         for t in range(addresses.size):
             odd += _take(addresses[t], kinds[t], begin, reference if subtract[t] else nothing, x)
             if dropping:
@@ -676,11 +735,11 @@ def _where(array: npt.NDArray[Any]) -> np.uint64:
 
 def _inputs(inputs: Any, base: Any) -> Inputs:
     addresses = np.array([_where(s.raw) for s in inputs], np.uint64)
-    kinds = np.array([s.code == "F32" for s in inputs], np.int64)
+    kinds = np.array([KINDS.index(s.code) for s in inputs], np.int64)
     subtract = np.array([base is not None and not s.delta for s in inputs])
     if base is None:
         return addresses, kinds, subtract, np.uint64(0), -1
-    return addresses, kinds, subtract, _where(base.raw), int(base.code == "F32")
+    return addresses, kinds, subtract, _where(base.raw), KINDS.index(base.code)
 
 
 def _rows(stack: F32) -> Inputs:
@@ -723,7 +782,7 @@ def blend(
         *_ballot(vote),
         np.float32(1 if scale is None else scale),
         _where(out),
-        int(code == "F32"),
+        KINDS.index(code),
         inputs[0].raw.size,
         _space(w.size),
     )
@@ -759,7 +818,7 @@ def gather(inputs: Any, base: Any, rows: F32, reference: F32) -> bool:
 def finish(merged: F32, reference: F32, scale: float | None, code: str, out: Any) -> tuple[float, float]:
     """See `slices.finish`."""
     factor = np.float32(1 if scale is None else scale)
-    where, kind = np.uint64(_where(out)), int(code == "F32")
+    where, kind = np.uint64(_where(out)), KINDS.index(code)
     sums = _finish(merged.reshape(-1), reference.reshape(-1), scale is not None, factor, where, kind)
     return float(sums[0]), float(sums[1])
 
@@ -901,8 +960,8 @@ def _grams(inputs: Inputs, n: int, block: int, rows: F32, out: npt.NDArray[np.fl
     for begin in range(0, n, block):
         m = min(block, n - begin)
         for t in range(tasks):
-            here[t] = addresses[t] + np.uint64((2 if kinds[t] == 0 else 4) * begin)
-        base_here = base_address + np.uint64((2 if base_kind == 0 else 4) * begin)
+            here[t] = addresses[t] + np.uint64((4 if kinds[t] == SINGLE else 2) * begin)
+        base_here = base_address + np.uint64((4 if base_kind == SINGLE else 2) * begin)
         at = np.uint64(rows.ctypes.data)
         there = (here, kinds, subtract, base_here, base_kind)
         finite &= _gather(there, at, at + np.uint64(4 * tasks * m), m, space)
@@ -923,6 +982,11 @@ def gram_block(rows: F32) -> npt.NDArray[np.float64]:
     out = np.empty((rows.shape[0], rows.shape[0]))
     _gram_block(rows, out, np.empty(LANES))
     return out
+
+
+def prepare() -> None:
+    """See `kernels.prepare`."""
+    blend_rows(np.zeros((1, 1), np.float32), [1.0])
 
 
 def compiled_in() -> str:

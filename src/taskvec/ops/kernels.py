@@ -36,6 +36,12 @@ def fused_for(*arrays: Array) -> ModuleType | None:
     return _fused()
 
 
+def prepare() -> None:
+    """Load the fused kernels (after an install: compile them) now, so that the first slice need not wait for it."""
+    if fused := fused_for():
+        fused.prepare()
+
+
 def in_use() -> Literal["fused", "plain"]:
     """Tell which arithmetic a run would use now."""
     return "fused" if choice == "fused" and find_spec("numba") is not None else "plain"

@@ -1,7 +1,7 @@
 """A slice of a merge from stored bits to stored bits: gather the inputs, blend them, finish the result.
 
 `blend_stored` is the whole way at once for methods that are a blend; `gather` and `finish` are the two ends of the way
-for the others. Fused kernels do each in one pass when inputs and output are bf16 or float32.
+for the others. Fused kernels do each in one pass when inputs and output are bf16, float16 or float32.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Stored:
 class Finished:
     """A result as stored, Σ (stored - merged)² and Σ (merged - reference)².
 
-    `finite` is False when an input was seen to hold NaN or Inf; a weighted sum does not look, its `moved` tells.
+    `finite` is False when an input was seen to hold NaN or Inf; a weighted sum need not look, its `moved` tells.
     """
 
     raw: Raw
@@ -51,7 +51,7 @@ Seen = tuple[int, npt.NDArray[np.unsignedinteger]]
 """How many magnitudes of a slice are above a bracket, and the patterns of those inside it."""
 
 Rows = Float[np.ndarray, "task n"]
-FUSED_CODES = ("BF16", "F32")
+FUSED_CODES = ("BF16", "F32", "F16")
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ def blend_stored(
     out: Raw | None = None,
 ) -> Finished:
     """Return what `gather`, `blend` and `finish` give together, without storing anything in between."""
+    how.check(len(part.inputs))
     usual = words is None and code in FUSED_CODES and (part.base is None) == (scale is None)
     if usual and (fused := _fused_for(part)):
         out = _room(code, part.count, out)
@@ -166,12 +167,14 @@ def inner_products(part: Slice) -> tuple[bool, list[Float64[np.ndarray, "task ta
 
 def _room(code: str, count: int, out: Raw | None) -> Raw:
     """Return where to store `count` entries: the beginning of `out` if it is given, as bytes."""
-    kind = np.dtype(np.float32 if code == "F32" else np.uint16)
+    kind = np.dtype({"F32": np.float32, "F16": np.float16, "BF16": np.uint16}[code])
     return np.empty(count, kind) if out is None else out[: count * kind.itemsize].view(kind)
 
 
 def _fused_for(part: Slice) -> ModuleType | None:
     stored = [*part.inputs, *([part.base] if part.base else [])]
+    if any(s.raw.size != part.count for s in stored):  # kernels do not check bounds
+        raise ValueError(f"slices of {sorted({s.raw.size for s in stored})} entries do not belong together")
     return fused_for() if part.dtype == np.float32 and _fusable(stored) else None
 
 

@@ -14,6 +14,7 @@ from ..ops.chance import Chance, words
 from ..ops.slices import Finished, Slice, Stored, blend_stored, finish, gather
 from ..store.dtypes import LONG_NAMES
 from ..store.tensors import TensorInfo
+from .budget import Budget
 from .inputs import Input
 from .plan import Plan, Unit
 
@@ -26,19 +27,21 @@ FORGOTTEN = 1 << 25
 class Scratch:
     """A thread's buffers, made once and used again for every slice. What is not touched takes no memory."""
 
-    def __init__(self, tasks: int, size: int, brackets: int) -> None:
-        """Room for `tasks` rows and a reference, or for the patterns of so many brackets; and for a result."""
-        self.tasks = tasks
-        self.out = np.empty(8 * size, np.uint8)
-        self._space = np.empty(size * max(8 * (tasks + 1), 4 * brackets), np.uint8)
+    def __init__(self, tasks: int, budget: Budget) -> None:
+        """Room for a result; and for rows and a reference, or for the patterns that a search sees."""
+        self.tasks, self._with_rows = tasks, budget.rows
+        self.out = np.empty(8 * budget.slice, np.uint8)
+        self._space = np.empty(budget.slice * max(8 * (tasks + 1) * budget.rows, 4 * budget.brackets), np.uint8)
 
     @property
     def room(self) -> npt.NDArray[np.uint32]:
         """All of the space, for bit patterns."""
         return self._space.view(np.uint32)
 
-    def rows(self, unit: Unit, count: int) -> tuple[Rows, Rows]:
-        """Return (task, count) rows and one more, as contiguous arrays in the unit's precision."""
+    def rows(self, unit: Unit, count: int) -> tuple[Rows, Rows] | tuple[None, None]:
+        """Return (task, count) rows and one more, as contiguous arrays in the unit's precision; or none."""
+        if not self._with_rows:
+            return None, None
         entries = self._space.view(unit.numpy)
         return entries[: self.tasks * count].reshape(self.tasks, count), entries[self.tasks * count :][:count]
 

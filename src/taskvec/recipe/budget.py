@@ -9,6 +9,7 @@ from ..errors import RecipeError
 from ..merge import Needs
 from ..merge.statistics import Magnitudes
 from ..ops.gram import BLOCK
+from ..ops.kernels import in_use
 from ..ops.select import MAX_BINS
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ STANDING = 150_000_000
 LARGEST = 1 << 20
 """Entries a slice: long enough to pay for its handling."""
 
-HISTOGRAM = 20
-"""Bytes a bin: its count, its least and greatest pattern, and one pattern that waits to be counted."""
-
 SMALLEST_BINS = 1 << 12
 WHOLE_MODEL = ""
 """The group of tensors whose statistics are taken over the whole model."""
@@ -33,18 +31,28 @@ WHOLE_MODEL = ""
 
 @dataclass(frozen=True)
 class Budget:
-    """Entries a slice, threads, bins a histogram, searches at once, and the anonymous memory this takes at most."""
+    """Entries a slice, threads, bins a histogram, searches at once, and the anonymous memory this takes at most.
+
+    `rows`: slices are gathered into rows, because no fused kernel does the whole way.
+    """
 
     slice: int
     threads: int
     bins: int
     brackets: int
+    rows: bool
     peak: int
     limit: int
 
 
 def make_budget(
-    needs: Needs, tasks: int, units: Sequence["Unit"], limit: int, threads: int | None, slice_: int
+    needs: Needs,
+    tasks: int,
+    units: Sequence["Unit"],
+    limit: int,
+    threads: int | None,
+    slice_: int,
+    rounding: str = "nearest",
 ) -> Budget:
     """Choose slices that are worth their handling and fit the memory; then as many threads as that allows.
 
@@ -53,37 +61,42 @@ def make_budget(
     """
     threads = max(1, threads or len(os.sched_getaffinity(0)))
     width = 8 if any(u.work == "F64" for u in units) else 4
-    widest = max((u.count for u in units if u.merged), default=1)
+    rows = needs.blend is None or rounding != "nearest" or width == 8 or in_use() == "plain"
+    widest = _whole_blocks(max((u.count for u in units if u.merged), default=1))
     room, brackets = limit - STANDING, tasks * _ranks(needs)
     whole_model = any(u.merged and u.group == WHOLE_MODEL for u in units)
     histograms = brackets * (1 if whole_model else threads + 1)
-    bins = _bins(histograms, room // 3)
-    searching = histograms * bins * HISTOGRAM
-    size = _whole_blocks(slice_ or LARGEST)
+    bins = _bins(histograms * (8 + 3 * width), room // 3)
+    searching = histograms * (8 + 3 * width) * bins
+    entry = _bytes(tasks, brackets, width, rows)
+    size = min(widest, _whole_blocks(slice_ or LARGEST))
     if needs.scope == "tensor":
-        size = _whole_blocks(widest)
+        size = widest
     elif not slice_:
-        most = CACHE // (width * (tasks + 2)) if needs.blend is None else LARGEST
-        while size > BLOCK and (size > most or threads * _bytes(size, tasks, width) > room - searching):
-            size //= 2
-    each = _bytes(min(size, _whole_blocks(widest)), tasks, width)
-    fitting = (room - searching) // each
+        most = CACHE // (width * (tasks + 2)) if rows else LARGEST
+        while size > BLOCK and (size > most or threads * entry * size > room - searching):
+            size = _whole_blocks(size // 2)
+    fitting = (room - searching) // (entry * size)
     if fitting < 1:
+        least = STANDING + searching + entry * size
         raise RecipeError(
-            f"the merge needs {(STANDING + searching + each) / 1e6:.0f} MB at its widest tensor and 'memory' is "
-            f"{limit / 1e6:.0f} MB. Type e.g. --memory {(STANDING + searching + 2 * each) / 1e6:.0f}MB."
+            f"the merge needs {least / 1e6:.0f} MB at its widest tensor and 'memory' is {limit / 1e6:.0f} MB. "
+            f"Type e.g. --memory {(least + entry * size) / 1e6:.0f}MB."
         )
     threads = min(threads, fitting)
-    return Budget(size, threads, bins, brackets, STANDING + searching + threads * each, limit)
+    return Budget(size, threads, bins, brackets, rows, STANDING + searching + threads * entry * size, limit)
 
 
 def _whole_blocks(count: int) -> int:
     return -(-max(1, count) // BLOCK) * BLOCK
 
 
-def _bytes(size: int, tasks: int, width: int) -> int:
-    """A slice's rows, two more copies that methods make of them, random words, and single rows around them."""
-    return size * (3 * tasks * width + 2 * tasks + 8 * width)
+def _bytes(tasks: int, brackets: int, width: int, rows: bool) -> int:
+    """Bytes an entry of a slice takes: the result, patterns that searches see and copies of them; or rows.
+
+    With rows: these, three copies that steps make of them, random words and masks, and single rows around them.
+    """
+    return 8 + (4 * tasks * width + 3 * tasks + 8 * width if rows else 8 * brackets)
 
 
 def _ranks(needs: Needs) -> int:
@@ -91,8 +104,12 @@ def _ranks(needs: Needs) -> int:
     return sum(s.count for s in needs.statistics.values() if isinstance(s, Magnitudes))
 
 
-def _bins(histograms: int, room: int) -> int:
+def _bins(width: int, room: int) -> int:
+    """Return how many bins there may be, where one takes `width` bytes in all histograms together.
+
+    A bin is a count, its least and greatest pattern, and one pattern that waits to be counted.
+    """
     bins = MAX_BINS
-    while bins > SMALLEST_BINS and histograms * bins * HISTOGRAM > room:
+    while bins > SMALLEST_BINS and width * bins > room:
         bins //= 2
     return bins

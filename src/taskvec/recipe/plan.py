@@ -164,7 +164,7 @@ def make_plan(
     added, units = _in_one_order(method, models, units)
     tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
     layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"})
-    budget = make_budget(method.needs, len(models), units, memory, threads, slice_)
+    budget = make_budget(method.needs, len(models), units, memory, threads, slice_, recipe.rounding)
     return Plan(recipe, method, base, tuple(models), added, tuple(units), layout, budget, kinship, notes)
 
 

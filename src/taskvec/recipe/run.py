@@ -48,6 +48,8 @@ class Stream:
     arithmetic: Arithmetic
     hasher: Hasher
     lock: threading.Lock = field(default_factory=threading.Lock)
+    flushing: threading.Lock = field(default_factory=threading.Lock)
+    closed: bool = False
     sums: dict[str, Sums] = field(default_factory=dict)
     fresh: list[dict[str, Any]] = field(default_factory=list)
     bytes_read: int = 0
@@ -126,13 +128,21 @@ class Stream:
             self.arithmetic.forget(unit, 0, unit.count)
         return np.concatenate(parts, axis=1)
 
-    def flush(self) -> None:
-        """Make what is written durable, then write down which tensors are done."""
-        with self.lock:
-            fresh, self.fresh = self.fresh, []
-        if fresh:
-            self.writer.sync()
-            self.journal.add(fresh)
+    def flush(self, last: bool = False) -> None:
+        """Make what is written durable, then write down which tensors are done.
+
+        A system tells of a failed write once and then forgets it, so after a failure nothing more is written down.
+        """
+        with self.flushing:
+            if self.closed:
+                return
+            self.closed = True  # until all below has worked
+            with self.lock:
+                fresh, self.fresh = self.fresh, []
+            if fresh:
+                self.writer.sync()
+                self.journal.add(fresh)
+            self.closed = last
 
 
 def _spread(raw: Raw, chunks: int) -> Raw:
@@ -167,7 +177,7 @@ def stream(plan: Plan, writer: ShardWriter, journal: Journal, progress: Progress
     finally:
         state.peak = max(state.peak, anonymous_bytes())
         state.hasher.stop()
-        state.flush()
+        state.flush(last=True)
         progress.end()
     return state
 
@@ -204,7 +214,7 @@ def _keeping_the_journal(schedule: Schedule, state: Stream) -> Iterator[None]:
         try:
             while not ended.wait(JOURNAL_EVERY):
                 state.flush()
-        except OSError as exc:
+        except BaseException as exc:
             schedule.fail(exc)
 
     thread = threading.Thread(target=keep, daemon=True)
@@ -217,17 +227,16 @@ def _keeping_the_journal(schedule: Schedule, state: Stream) -> Iterator[None]:
 
 
 def _work(schedule: Schedule, state: Stream) -> None:
-    plan = state.plan
-    scratch = Scratch(len(plan.models), plan.budget.slice, plan.budget.brackets)
-    while work := schedule.next():
-        try:
+    work = None
+    try:
+        scratch = Scratch(len(state.plan.models), state.plan.budget)
+        while work := schedule.next():
             (state.search if work.search else state.merge)(work, scratch)
-        except BaseException as exc:
-            if isinstance(exc, TaskVecError):
-                exc.add_note(f"while merging '{work.unit.name}' by '{plan.method.name}'")
-            schedule.fail(exc)
-            return
-        schedule.done(work)
+            schedule.done(work)
+    except BaseException as exc:
+        if work and isinstance(exc, TaskVecError):
+            exc.add_note(f"while merging '{work.unit.name}' by '{state.plan.method.name}'")
+        schedule.fail(exc)
 
 
 def _look_ahead(schedule: Schedule, state: Stream, todo: list[Unit]) -> None:

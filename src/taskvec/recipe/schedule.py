@@ -4,18 +4,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from .plan import Unit
-
-
-class Search(Protocol):
-    """A statistic that may take several passes."""
-
-    settled: bool
-
-    def end_pass(self) -> None:
-        """Settle, or ask for another pass."""
 
 
 @dataclass

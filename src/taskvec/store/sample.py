@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import StoreError
 from ..ops.floats import Raw
@@ -39,12 +38,18 @@ def read_places(info: TensorInfo, ranges: Sequence[tuple[int, int]]) -> Raw:
     """
     out = np.empty(sum(stop - start for start, stop in ranges), BITS[info.dtype])
     room, done = out.view(np.uint8).data, 0
-    with info.file.open("rb", buffering=0) as file:
-        for start, stop in ranges:
-            file.seek(info.begin + start * info.itemsize)
-            done += file.readinto(room[done : done + (stop - start) * info.itemsize])
-    if done < out.nbytes:
-        raise StoreError(f"{info.file} ends inside '{info.name}': it became shorter while it was read.")
+    try:
+        with info.file.open("rb", buffering=0) as file:
+            for start, stop in ranges:
+                file.seek(info.begin + start * info.itemsize)
+                wanted = (stop - start) * info.itemsize
+                if file.readinto(room[done : done + wanted]) != wanted:
+                    raise StoreError(f"{info.file} ends inside '{info.name}': it became shorter while it was read.")
+                done += wanted
+    except StoreError:
+        raise
+    except OSError as exc:
+        raise StoreError(f"{info.file} cannot be read at '{info.name}': {exc.strerror}") from exc
     return out
 
 
@@ -73,6 +78,3 @@ def dtype_name(checkpoint: Checkpoint) -> str:
         if info.dtype in LONG_NAMES:
             counts[info.dtype] = counts.get(info.dtype, 0) + info.count
     return LONG_NAMES[max(counts, key=lambda code: counts[code])] if counts else "float32"
-
-
-Sampled = npt.NDArray[np.float64]

@@ -55,7 +55,8 @@ class Files:
             if path not in self._maps:
                 try:
                     with path.open("rb") as file:
-                        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                        # Private, because some file systems in user space refuse shared maps.
+                        mapped = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
                     self._maps[path] = mapped
                     self._addresses[path] = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
                 except (OSError, ValueError) as exc:
