@@ -3,12 +3,13 @@
 import hashlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from mmap import MAP_PRIVATE, PROT_READ, mmap
 
 from ..store.layout import OutFile
 from ..store.writer import ShardWriter
 
-CHUNK = 1 << 18
-"""Bytes read at a time, few enough to be hashed while they are in the cache."""
+CHUNK = 1 << 24
+"""Bytes mapped at a time."""
 
 
 class Hasher:
@@ -41,18 +42,13 @@ class Hasher:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _hash(self, file: OutFile) -> str:
-        digest, buffer = hashlib.sha256(file.header), memoryview(bytearray(CHUNK))
-        with self._writer.path(file).open("rb", buffering=0) as opened:
+        digest = hashlib.sha256(file.header)
+        with self._writer.path(file).open("rb") as opened:
             for tensor in file.tensors:
                 self._wait_for(tensor.name)
-                opened.seek(file.begins[tensor.name])
-                left = tensor.nbytes
-                while left:
-                    got = opened.readinto(buffer[: min(CHUNK, left)])
-                    if not got:
-                        raise OSError(f"{opened.name} became shorter while it was written")
-                    digest.update(buffer[:got])
-                    left -= got
+                begin, end = file.begins[tensor.name], file.begins[tensor.name] + tensor.nbytes
+                for at in range(begin // CHUNK * CHUNK, end, CHUNK):
+                    _update(digest, opened.fileno(), at, max(begin, at), min(at + CHUNK, end))
         return digest.hexdigest()
 
     def _wait_for(self, name: str) -> None:
@@ -61,3 +57,11 @@ class Hasher:
                 if self._stopped:
                     raise InterruptedError(f"stopped before '{name}' was written")
                 self._changed.wait(0.5)
+
+
+def _update(digest: "hashlib._Hash", number: int, at: int, begin: int, end: int) -> None:
+    """Hash bytes `begin` … `end` of a file through a map of them alone, from `at` on; nothing stays mapped."""
+    if end > begin:
+        mapped = mmap(number, end - at, flags=MAP_PRIVATE, prot=PROT_READ, offset=at)
+        with mapped, memoryview(mapped) as view, view[begin - at :] as part:
+            digest.update(part)
