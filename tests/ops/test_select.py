@@ -49,8 +49,9 @@ def test_a_sift_sees_the_same_fused_and_plain(twins: Twins, rng: np.random.Gener
         sizes = [int(b) & top for b in block.view(np.uint32)]
         for seen in (fused[0], plain[0]):
             assert seen[0] == sum(s > high for s in sizes)
-            assert seen[1].dtype == np.uint32
-            assert seen[1].tolist() == [s for s in sizes if low <= s <= high]
+            assert seen[1] == sum(s == low for s in sizes)
+            assert seen[2].dtype == np.uint32
+            assert seen[2].tolist() == [s for s in sizes if low < s <= high]
 
 
 @pytest.mark.parametrize("shift", [0, 3])

@@ -174,6 +174,20 @@ def _count_above(typing_context: Any, address: Any, high: Any) -> Any:
 
 
 @_intrinsic
+def _count_equal(typing_context: Any, address: Any, pattern: Any) -> Any:
+    """Return how many of `LANES` magnitudes are a pattern."""
+    del typing_context
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        same = _in_all_lanes(builder, arguments[1])
+        return _count(builder, builder.icmp_unsigned("==", _lanes(builder, arguments[0]), same))
+
+    return types.int64(types.uint64, types.uint32), generate
+
+
+@_intrinsic
 def _pick(typing_context: Any, address: Any, low: Any, width: Any, to: Any) -> Any:
     """Store those of `LANES` magnitudes that are within low … low + width side by side; return how many."""
     del typing_context
@@ -627,6 +641,7 @@ def _survey(
     high: Bits,
     inside: npt.NDArray[np.uint64],
     above: npt.NDArray[np.int64],
+    equal: npt.NDArray[np.int64],
     found: npt.NDArray[np.int64],
     n: int,
     space: Space,
@@ -647,29 +662,35 @@ def _survey(
             for s in range(task.size):
                 if task[s] == t:
                     at = lent + np.uint64(4 * 2 * STRIP)
-                    above[s], found[s] = _sift(at, m, low[s], high[s], inside[s], above[s], found[s])
+                    above[s], equal[s], found[s] = _sift(
+                        at, m, low[s], high[s], inside[s], above[s], equal[s], found[s]
+                    )
     return odd
 
 
 @_exact
 def _sift(
-    at: np.uint64, m: int, low: np.uint32, high: np.uint32, to: np.uint64, above: int, found: int
-) -> tuple[int, int]:
-    """Count the magnitudes of a strip above a bracket, and store the patterns of those inside it at `to`."""
-    width, whole = np.uint32(high - low), m // LANES * LANES
+    at: np.uint64, m: int, low: np.uint32, high: np.uint32, to: np.uint64, above: int, equal: int, found: int
+) -> tuple[int, int, int]:
+    """Count a strip's magnitudes above a bracket and at its low end, and store the patterns between at `to`."""
+    next_, width, whole = np.uint32(low + np.uint32(1)), np.uint32(high - low), m // LANES * LANES
     for i in range(0, whole, LANES):
         here = at + np.uint64(4 * i)
         above += _count_above(here, high)
-        found += _pick(here, low, width, to + np.uint64(4 * found))
+        equal += _count_equal(here, low)
+        if width:
+            found += _pick(here, next_, np.uint32(width - np.uint32(1)), to + np.uint64(4 * found))
     rest = _f32(at, whole, m - whole)
     for i in range(rest.size):
         bits = np.uint32(_as_bits(rest[i]) & np.uint32(0x7FFFFFFF))
         if bits > high:
             above += 1
-        elif bits >= low:
+        elif bits == low:
+            equal += 1
+        elif bits > low:
             _carray(_pointer(to + np.uint64(4 * found)), 1, np.uint32)[0] = bits
             found += 1
-    return above, found
+    return above, equal, found
 
 
 @_kernel
@@ -789,17 +810,18 @@ def blend(
     return bool(odd == odd), float(lost), float(moved)
 
 
-def survey(inputs: Any, base: Any, drop: Any, brackets: Any, room: Bits) -> tuple[bool, list[tuple[int, Bits]]]:
+def survey(inputs: Any, base: Any, drop: Any, brackets: Any, room: Bits) -> tuple[bool, list[tuple[int, int, Bits]]]:
     """See `slices.survey`."""
     n, searches = inputs[0].raw.size, len(brackets)
     inside = room[: searches * n].reshape(searches, n)
     to = _where(inside) + np.uint64(4 * n) * np.arange(searches, dtype=np.uint64)
-    above, found = np.zeros(searches, np.int64), np.zeros(searches, np.int64)
-    task, low, high = (
-        np.array(x, kind) for x, kind in zip(zip(*brackets, strict=True), (np.int64, np.uint32, np.uint32), strict=True)
-    )
-    odd = _survey(_inputs(inputs, base), *_chances(drop, len(inputs)), task, low, high, to, above, found, n, _space(0))
-    return bool(odd == odd), [(int(a), x[:f].copy()) for a, x, f in zip(above, inside, found, strict=True)]
+    above, equal, found = np.zeros((3, searches), np.int64)
+    tasks, lows, highs = zip(*brackets, strict=True)
+    looked_for = np.array(tasks, np.int64), np.array(lows, np.uint32), np.array(highs, np.uint32)
+    dropped = _chances(drop, len(inputs))
+    odd = _survey(_inputs(inputs, base), *dropped, *looked_for, to, above, equal, found, n, _space(0))
+    seen = zip(above.tolist(), equal.tolist(), inside, found.tolist(), strict=True)
+    return bool(odd == odd), [(over, same, x[:count].copy()) for over, same, x, count in seen]
 
 
 def blend_rows(stack: F32, weights: Any, drop: Any = None, band: Any = None, vote: Any = None) -> F32:

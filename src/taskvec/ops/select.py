@@ -65,12 +65,16 @@ def magnitude_bits(x: Float[np.ndarray, "*shape"]) -> npt.NDArray[np.unsignedint
     return bits
 
 
-def sift(block: Float[np.ndarray, " n"], low: int, high: int) -> tuple[int, npt.NDArray[np.unsignedinteger]]:
-    """Return how many magnitudes lie above a bracket of bit patterns, and the patterns of those inside it."""
+def sift(block: Float[np.ndarray, " n"], low: int, high: int) -> tuple[int, int, npt.NDArray[np.unsignedinteger]]:
+    """Return how many magnitudes lie above a bracket of bit patterns, how many at its low end, and those between.
+
+    The low end is only counted: it is where many entries tie, the zeros of frozen tensors above all.
+    """
     patterns = magnitude_bits(block)
     kind = patterns.dtype.type
-    inside = (patterns >= kind(low)) & (patterns <= kind(high))
-    return int(np.count_nonzero(patterns > kind(high))), patterns[inside]
+    between = (patterns > kind(low)) & (patterns <= kind(high))
+    above, equal = np.count_nonzero(patterns > kind(high)), np.count_nonzero(patterns == kind(low))
+    return int(above), int(equal), patterns[between]
 
 
 class Bins:
@@ -134,6 +138,7 @@ class KthLargest:
     high: int = 0
     shift: int = 0
     above: int = 0
+    equal: int = 0
     bins: Bins | None = None
     misses: int = 0
     inside: list[npt.NDArray[np.unsignedinteger]] = field(default_factory=list)
@@ -169,17 +174,18 @@ class KthLargest:
         return (max(low, below), min(high, over)) if below <= high and over >= low else (low, high)
 
     def _set(self, low: int, high: int) -> None:
-        self.low, self.high, self.above = low, high, 0
+        self.low, self.high, self.above, self.equal = low, high, 0, 0
         self.shift = max(0, (high - low).bit_length() - self.max_bins.bit_length() + 1)
         self.bins, self.inside, self.held = None, [], 0
 
-    def look(self, block: Float[np.ndarray, " n"]) -> tuple[int, npt.NDArray[np.unsignedinteger]]:
-        """Return how many entries of a block lie above the bracket, and the patterns of those inside."""
+    def look(self, block: Float[np.ndarray, " n"]) -> tuple[int, int, npt.NDArray[np.unsignedinteger]]:
+        """Return what `sift` finds in a block."""
         return sift(block, self.low, self.high)
 
-    def add(self, above: int, inside: npt.NDArray[np.unsignedinteger]) -> None:
+    def add(self, above: int, equal: int, inside: npt.NDArray[np.unsignedinteger]) -> None:
         """Add what `look` saw; the order of blocks does not matter. Not for several threads at once."""
         self.above += above
+        self.equal += equal
         if inside.size:
             self.inside.append(inside)
             self.held += inside.size
@@ -196,8 +202,10 @@ class KthLargest:
     def end_pass(self) -> None:
         """Settle on the answer, or set the bracket for another pass over the same blocks."""
         wanted = self.k - self.above
-        counted = int(self.bins.counts.sum()) if self.bins else 0
-        if not 1 <= wanted <= self.held + counted:
+        between = self.held + (int(self.bins.counts.sum()) if self.bins else 0)
+        if between < wanted <= between + self.equal:
+            self._settle(self.low)
+        elif not 1 <= wanted <= between:
             self.misses += 1
             low, high = self._known
             self._known = (self.high + 1, high) if wanted < 1 else (low, self.low - 1)

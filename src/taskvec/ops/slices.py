@@ -47,8 +47,8 @@ class Finished:
 Bracket = tuple[int, int, int]
 """A task, and the lowest and the highest bit pattern of magnitudes that are looked for in it."""
 
-Seen = tuple[int, npt.NDArray[np.unsignedinteger]]
-"""How many magnitudes of a slice are above a bracket, and the patterns of those inside it."""
+Seen = tuple[int, int, npt.NDArray[np.unsignedinteger]]
+"""How many magnitudes of a slice are above a bracket, how many at its low end, and the patterns of those between."""
 
 Rows = Float[np.ndarray, "task n"]
 FUSED_CODES = ("BF16", "F32", "F16")
