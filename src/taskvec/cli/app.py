@@ -14,7 +14,7 @@ app = App(
 
     Example: `taskvec merge recipe.yaml -o merged`
     """,
-    help_format="markdown",
+    help_format="plaintext",
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
