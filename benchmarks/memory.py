@@ -27,7 +27,6 @@ CASES = [
     ("1B", 20, "ties"),
     ("8B", 4, "task_arithmetic"),
     ("8B", 4, "ties"),
-    ("8B", 4, "dare_ties"),
 ]
 COLUMNS = ("models", "method", "inputs GB", "largest tensor GB", "planned MB", "anon MB", "RSS GB", "wall s")
 
