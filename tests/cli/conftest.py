@@ -9,6 +9,7 @@ import pytest
 
 from taskvec.cli.app import app
 from taskvec.cli.exits import run
+from taskvec.ops import kernels
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
 
@@ -22,6 +23,12 @@ class Done:
 
 
 Command = Callable[..., Done]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_kernels() -> None:
+    """Have the kernels compiled, so that no test is told that this takes a while."""
+    kernels.prepare()
 
 
 @pytest.fixture

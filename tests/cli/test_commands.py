@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import taskvec as tv
+from taskvec.cli import merging
 from taskvec.cli.app import command_table
 
 from .conftest import Command
@@ -24,6 +25,13 @@ class TestMerge:
         assert (family / "merged" / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
         assert "12 tensors merged by ties, 1 copied; read " in done.out
         assert "Storing as bfloat16 (rounded to nearest) lost " in done.out
+
+    def test_the_first_use_says_why_it_takes_longer(
+        self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(merging, "_compiled", lambda: False)
+        assert "compiling the kernels, once after an install" in command("merge", "recipe.yaml", "-o", "merged").err
+        assert command("merge", "recipe.yaml", "-o", "quiet", "--quiet").err == ""
 
     def test_the_command_line_instead_of_a_recipe(self, family: Path, command: Command) -> None:
         words = ["--method", "ties", "--base", "base", "math", "code", "-o"]
