@@ -159,32 +159,34 @@ def _count(builder: Any, chosen: Any) -> Any:
     return builder.zext(builder.ctpop(builder.bitcast(chosen, ir.IntType(LANES))), ir.IntType(64))
 
 
-@_intrinsic
-def _count_above(typing_context: Any, address: Any, high: Any) -> Any:
-    """Return how many of `LANES` magnitudes are above a pattern."""
-    del typing_context
-    from numba.core import types
+def _counting(comparison: str) -> Any:
+    """Return what emits how many of `LANES` magnitudes at an address compare so with a pattern."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         del context, signature
-        over = _in_all_lanes(builder, arguments[1])
-        return _count(builder, builder.icmp_unsigned(">", _lanes(builder, arguments[0]), over))
+        address, pattern = arguments
+        chosen = builder.icmp_unsigned(comparison, _lanes(builder, address), _in_all_lanes(builder, pattern))
+        return _count(builder, chosen)
 
-    return types.int64(types.uint64, types.uint32), generate
+    return generate
+
+
+@_intrinsic
+def _count_above(typing_context: Any, address: Any, high: Any) -> Any:
+    """Return how many of `LANES` magnitudes are above a pattern."""
+    del typing_context, address, high
+    from numba.core import types
+
+    return types.int64(types.uint64, types.uint32), _counting(">")
 
 
 @_intrinsic
 def _count_equal(typing_context: Any, address: Any, pattern: Any) -> Any:
     """Return how many of `LANES` magnitudes are a pattern."""
-    del typing_context
+    del typing_context, address, pattern
     from numba.core import types
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
-        same = _in_all_lanes(builder, arguments[1])
-        return _count(builder, builder.icmp_unsigned("==", _lanes(builder, arguments[0]), same))
-
-    return types.int64(types.uint64, types.uint32), generate
+    return types.int64(types.uint64, types.uint32), _counting("==")
 
 
 @_intrinsic
