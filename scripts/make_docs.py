@@ -132,9 +132,11 @@ def _needs(method: Method) -> list[str]:
         space = (
             "It merges **task vectors** (fine-tuned minus base): it needs a `base`. A model may be a saved `.tv` file."
         )
+    elif needs.space == "either":
+        space = "With a `base` it merges **task vectors** (fine-tuned minus base), without one **whole models**."
     else:
         space = "It merges **whole models**: no `base`, no `scale`, no `.tv` files."
-    models = "Exactly 2 models." if needs.tasks == range(2, 3) else f"{needs.tasks.start} or more models."
+    models = f"It takes {needs.models} model{'' if needs.models == '1' else 's'}."
     weights = "Each model may have a `weight`." if needs.weighted else "No weights: a `weight` is refused."
     reads = (
         "The inputs are read twice: a first pass finds " + " and ".join(f"`{name}`" for name in needs.statistics) + "."
@@ -142,11 +144,11 @@ def _needs(method: Method) -> list[str]:
         else "The inputs are read once."
     )
     chance = "It draws random numbers from the recipe's `seed`." if needs.chance else "Nothing in it is random."
-    memory = (
-        "Any slice of a tensor will do, so memory does not grow with the model."
-        if needs.scope == "entry"
-        else "It takes a whole tensor of every model at once."
-    )
+    memory = {
+        "entry": "Any slice of a tensor will do, so memory does not grow with the model.",
+        "row": "It works on whole rows, as many at a time as memory allows, so memory does not grow with the model.",
+        "tensor": "It takes a whole tensor of every model at once.",
+    }[needs.scope]
     return [space, models, weights, reads, chance, memory]
 
 
@@ -171,21 +173,26 @@ def _yaml(value: Any) -> str:
 
 def _recipe(method: Method) -> list[str]:
     lines = [f"method: {method.name}"]
-    delta, weighted = method.needs.space == "delta", method.needs.weighted
+    delta, weighted = method.needs.takes_base, method.needs.weighted
     lines += ["base: ./base"] if delta else []
     lines += ["models:"]
-    for name in ("math", "code"):
+    for name in _folders(method):
         lines += [f"  - model: ./{name}", "    weight: 1.0"] if weighted else [f"  - model: ./{name}"]
     if method.settings:
         lines += ["settings:", *(f"  {s.name}: {_yaml(s.default)}" for s in method.settings.values())]
     return lines + (["scale: 1.0"] if delta else [])
 
 
+def _folders(method: Method) -> tuple[str, ...]:
+    return ("math", "code")[: method.needs.tasks.stop - 1]
+
+
 def _shell(method: Method) -> str:
-    base = " --base ./base" if method.needs.space == "delta" else ""
+    base = " --base ./base" if method.needs.takes_base else ""
+    models = " ".join(f"./{name}" for name in _folders(method))
     first = next(iter(method.settings.values()), None)
     change = f" --set settings.{first.name}={_yaml(first.default)}" if first else ""
-    return f"taskvec merge --method {method.name}{base} ./math ./code -o merged{change}"
+    return f"taskvec merge --method {method.name}{base} {models} -o merged{change}"
 
 
 def methods_page() -> str:
@@ -194,10 +201,9 @@ def methods_page() -> str:
     lines += ["| --- | --- | --- | --- | --- |"]
     for name in sorted(METHODS):
         m = METHODS[name]
-        models = "2" if m.needs.tasks == range(2, 3) else f"{m.needs.tasks.start} or more"
-        space = "task vectors" if m.needs.space == "delta" else "models"
+        space = {"delta": "task vectors", "weight": "models", "either": "either"}[m.needs.space]
         passes = 2 if m.needs.statistics else 1
-        lines.append(f"| [{name}]({name}.md) | {space} | {models} | {passes} | {m.summary} |")
+        lines.append(f"| [{name}]({name}.md) | {space} | {m.needs.models} | {passes} | {m.summary} |")
     lines += ["", "The same table in the shell: `taskvec methods`; one method in full: `taskvec show ties`.", ""]
     lines += [(NOTES / "how-to-choose.md").read_text("utf-8").strip()]
     return _page(lines)

@@ -60,7 +60,7 @@ def test_the_paper_has_a_year_and_a_place(method: Method) -> None:
 @EVERY
 def test_the_first_argument_says_the_space(method: Method) -> None:
     first = next(iter(inspect.signature(method.function).parameters))
-    assert first == {"delta": "deltas", "weight": "models"}[method.needs.space]
+    assert first == {"delta": "deltas", "weight": "models", "either": "stack"}[method.needs.space]
 
 
 @EVERY
@@ -69,4 +69,5 @@ def test_what_the_needs_name_are_arguments(method: Method) -> None:
     expected = {*method.needs.statistics, *(["chance"] if method.needs.chance else [])}
     for name in expected:
         assert parameters[name].default is None
+    assert ("depth" in parameters) == method.needs.depth
     assert not expected & set(method.settings)

@@ -95,6 +95,6 @@ def test_given_statistics_are_used_as_they_are(case: Case, rng: np.random.Genera
 
 @every()
 def test_scope_and_space_are_words_that_the_planner_knows(case: Case) -> None:
-    assert case.method.needs.scope in ("entry", "tensor")
-    assert case.method.needs.space in ("weight", "delta")
+    assert case.method.needs.scope in ("entry", "row", "tensor")
+    assert case.method.needs.space in ("weight", "delta", "either")
     assert METHODS[case.method.name] is case.method

@@ -76,7 +76,7 @@ def recipe(soup: Callable[..., Path]) -> Callable[..., tv.Recipe]:
         for entry in entries:
             entry["model"] = str(folder / f"m{entry['model']}")
         data: dict[str, Any] = {"method": method, "models": entries}
-        if tv.METHODS[method].needs.space == "delta":
+        if tv.METHODS[method].needs.takes_base:
             data["base"] = str(folder / "base")
         return tv.Recipe.model_validate(data | keys)
 

@@ -30,7 +30,7 @@ def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
         if thresholds is not None:
             extra["threshold"] = thresholds
         merged = plan.method.function(rows, np.array(unit.weights), **unit.settings, **extra)
-        if plan.method.needs.space == "delta":
+        if plan.space == "delta":
             step = origin.dtype.type(unit.scale) * merged
             merged = np.where(step == 0, origin, origin + step)
         out[unit.name] = torch.from_numpy(np.asarray(merged, origin.dtype).reshape(unit.shape)).to(dtype)
@@ -44,7 +44,7 @@ def rows_dtype(unit: Any) -> torch.dtype:
 def task_rows(plan: tv.Plan, unit: Any) -> Array:
     """Return the method's input for one tensor: models, or models minus base."""
     rows = [m.checkpoint[unit.name].to(rows_dtype(unit)).numpy() for m in plan.models]
-    if plan.method.needs.space == "delta":
+    if plan.space == "delta":
         base = plan.reference.checkpoint[unit.name].to(rows_dtype(unit)).numpy()
         rows = [row if model.kind == "delta" else row - base for row, model in zip(rows, plan.models, strict=True)]
     return np.stack(rows)

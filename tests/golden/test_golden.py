@@ -70,7 +70,7 @@ def merge(folder: Path, name: str) -> dict[str, Any]:
     data = dict(RECIPES[name])
     weights = data.pop("weights", [1, 1])
     data["models"] = [{"model": str(folder / f"m{i}"), "weight": w} for i, w in enumerate(weights)]
-    if tv.METHODS[data["method"]].needs.space == "delta":
+    if tv.METHODS[data["method"]].needs.takes_base:
         data["base"] = str(folder / "base")
     receipt = tv.run(tv.make_plan(tv.Recipe.model_validate(data)), folder / "out" / name.replace(" ", "-"))
     sha256 = hashlib.sha256((receipt.folder / "model.safetensors").read_bytes()).hexdigest()

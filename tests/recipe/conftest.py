@@ -41,7 +41,7 @@ def planned(family: Path) -> Callable[..., tv.Plan]:
 
     def plan(method: str = "ties", count: int = 2, how: dict[str, Any] | None = None, **keys: Any) -> tv.Plan:
         recipe: dict[str, Any] = {"method": method, "models": [{"model": str(family / f"m{i}")} for i in range(count)]}
-        if tv.METHODS[method].needs.space == "delta":
+        if tv.METHODS[method].needs.takes_base:
             recipe["base"] = str(family / "base")
         return tv.make_plan(tv.Recipe.model_validate(recipe | keys), **(how or {}))
 

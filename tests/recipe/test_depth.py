@@ -85,3 +85,11 @@ def test_globs_match_whole_names_and_their_case() -> None:
     assert not matches("Head.weight", "head.*")
     assert unmatched(["*.w", "z*", "y"], ["a.w"]) == "z*"
     assert unmatched(["*.w"], ["a.w"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("model.embed_tokens.weight", 0), ("h.0.w", 0), ("h.1.w", 0.5), ("h.2.w", 1), ("lm_head.weight", 1), ("ln_f", 1)],
+)
+def test_the_way_through_a_model_ends_after_its_layers(name: str, expected: float) -> None:
+    assert Depth(["h.0.w", "h.1.w", "h.2.w"]).through(name) == expected

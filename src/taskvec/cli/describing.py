@@ -13,7 +13,7 @@ def facts(method: Method) -> dict[str, Any]:
         "name": method.name,
         "summary": method.summary,
         "space": method.needs.space,
-        "models": "2" if method.needs.tasks == range(2, 3) else f"{method.needs.tasks.start}+",
+        "models": method.needs.models.replace(" or more", "+"),
         "weighted": method.needs.weighted,
         "random": method.needs.chance,
         "passes": 2 if method.needs.statistics else 1,

@@ -19,6 +19,9 @@ from .statistics import Statistic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MANY = 100_000
+"""More models than anybody merges: `range(2, MANY)` is "2 or more"."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -59,23 +62,42 @@ def each(value: float | Sequence[float], task: int) -> float:
 class Needs:
     """What a method must be given. The planner reads it; the conformance suite tests it.
 
-    space: `delta` methods get fine-tuned minus base, `weight` methods the weights themselves.
-    scope: `entry`: any slice of a tensor will do (the statistics given). `tensor`: the whole tensor at once.
+    space: `delta` methods get fine-tuned minus base, `weight` methods the weights themselves; `either` methods get
+        task vectors where the recipe has a base, else weights.
+    scope: `entry`: any slice of a tensor will do (the statistics given). `row`: whole rows, as (task, row, column);
+        a row is what shares a first index, and a tensor of one axis or none is one row. `tensor`: the whole tensor
+        at once, in its own shape.
     tasks: how many models it takes.
     weighted: whether each model may carry a weight.
     chance: it draws random words, and takes them as `chance`.
+    depth: it takes as `depth` how deep a tensor stands: 0 (first layer, input embeddings) to 1 (last layer, what
+        follows it).
     statistics: numbers about whole tensors that a first pass finds, by the name of the argument that takes them.
     blend: for methods that are a blend (drop, keep a band, add with weights or by vote): (weights, settings and
         statistics) → `Blend`. The stream then goes from stored inputs to the stored result in one pass.
     """
 
-    space: Literal["weight", "delta"]
-    scope: Literal["entry", "tensor"] = "entry"
-    tasks: range = range(1, 100_000)
+    space: Literal["weight", "delta", "either"]
+    scope: Literal["entry", "row", "tensor"] = "entry"
+    tasks: range = range(1, MANY)
     weighted: bool = True
     chance: bool = False
+    depth: bool = False
     blend: Callable[..., Blend] | None = None
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
+
+    @property
+    def takes_base(self) -> bool:
+        """Whether a recipe may have a base."""
+        return self.space != "weight"
+
+    @property
+    def models(self) -> str:
+        """How many models it takes, in words: '2', '1 or more', '2 to 4'."""
+        first, last = self.tasks.start, self.tasks.stop - 1
+        if first == last:
+            return str(first)
+        return f"{first} to {last}" if last < MANY - 1 else f"{first} or more"
 
 
 @dataclass(frozen=True)
@@ -139,7 +161,7 @@ class Method:
     @cached_property
     def settings(self) -> dict[str, Setting]:
         """The keyword arguments that a recipe may set, read from the function's signature."""
-        given_by_us = {*self.needs.statistics, "chance"}
+        given_by_us = {*self.needs.statistics, "chance", "depth"}
         parameters = inspect.signature(self.function).parameters.values()
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in given_by_us]
         return {p.name: _setting(p) for p in keywords}

@@ -52,7 +52,7 @@ class Arithmetic:
     def __init__(self, plan: Plan) -> None:
         """Take the plan, and look up once where every tensor lies."""
         self.plan = plan
-        self.base = plan.base if plan.method.needs.space == "delta" else None
+        self.base = plan.base if plan.space == "delta" else None
         self.careful = plan.recipe.nonfinite == "refuse"
         # Models of equal content share their random words, so what names a model is its content.
         self.keys = tuple(m.fingerprint for m in plan.models)
@@ -115,19 +115,28 @@ class Arithmetic:
         drawn = self._rounding_words(unit, start, stop)
         weights = np.array(unit.weights)
         part = self.part(unit, start, stop, scratch)
+        given = {**unit.settings, **statistics, **({"depth": unit.depth} if needs.depth else {})}
         if needs.blend:
-            how = needs.blend(weights, **unit.settings, **statistics)
+            how = needs.blend(weights, **given)
             done = blend_stored(part, how, scale, unit.dtype, drawn, scratch.out)
         else:
             finite, rows, reference = part.gather()
             extra = {"chance": part.chance} if needs.chance else {}
-            merged = self.plan.method.function(rows, weights, **unit.settings, **statistics, **extra)
+            stack = rows.reshape(len(rows), *self._shape(unit, stop - start))
+            merged = self.plan.method.function(stack, weights, **given, **extra).reshape(-1)
             done = replace(finish(merged, reference, scale, unit.dtype, drawn, scratch.out), finite=finite)
         if self.careful and not done.finite:
             self.blame(unit)
         if self.careful and not np.isfinite(done.lost + done.moved):
             self.overflow(unit, done.raw)
         return done
+
+    def _shape(self, unit: Unit, count: int) -> tuple[int, ...]:
+        """Return the shape in which the method is shown a slice."""
+        scope = self.plan.method.needs.scope
+        if scope == "row":
+            return (count // unit.columns if unit.columns else 0, unit.columns)
+        return unit.shape if scope == "tensor" else (count,)
 
     def _rounding_words(self, unit: Unit, start: int, stop: int) -> npt.NDArray[np.uint16] | None:
         if self.plan.recipe.rounding == "nearest":

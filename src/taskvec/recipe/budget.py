@@ -70,11 +70,15 @@ def make_budget(
     searching = histograms * (8 + 3 * width) * bins
     entry = _bytes(tasks, brackets, width, rows)
     size = min(widest, _whole_blocks(slice_ or LARGEST))
+    least_size = BLOCK
     if needs.scope == "tensor":
-        size = widest
-    elif not slice_:
+        least_size = size = widest
+    elif needs.scope == "row":
+        least_size = _whole_blocks(max((u.columns for u in units if u.merged), default=1))
+        size = max(size, least_size)
+    if not slice_:
         most = CACHE // (width * (tasks + 2)) if rows else LARGEST
-        while size > BLOCK and (size > most or threads * entry * size > room - searching):
+        while size // 2 >= least_size and size > BLOCK and (size > most or threads * entry * size > room - searching):
             size = _whole_blocks(size // 2)
     fitting = (room - searching) // (entry * size)
     if fitting < 1:

@@ -43,6 +43,15 @@ class Depth:
         count = self.layers.get(place[0], 1)
         return place[1] / (count - 1) if count > 1 else 1.0
 
+    def through(self, name: str) -> float:
+        """Return how far through the model a tensor stands: as `of`, but 1 for what follows the layers.
+
+        Outside the layers only names of input embeddings ("embed", "wte", "wpe") stand at the beginning.
+        """
+        if layer_of(name) is None:
+            return 0.0 if any(part in name for part in ("embed", "wte", "wpe")) else 1.0
+        return self.of(name)
+
     def at(self, value: Any, name: str) -> Any:
         """Return what a value is for a tensor: a list of numbers interpolated, anything else itself.
 

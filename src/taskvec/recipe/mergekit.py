@@ -65,7 +65,7 @@ class _Translation:
             self._lambda(out)
         if needs.weighted:
             self._weights(entries, out)
-        if needs.space == "delta":
+        if needs.takes_base and self.data.get("base_model"):
             out["base"] = self.data["base_model"]
         stored = "out_dtype" if self.data.get("out_dtype") else "dtype"
         out["dtype"] = self.data.get(stored)

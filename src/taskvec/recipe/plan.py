@@ -49,11 +49,17 @@ class Unit:
     weights: tuple[float, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     scale: float = 1.0
+    depth: float = 0.0
 
     @cached_property
     def count(self) -> int:
         """Number of entries."""
         return prod(self.shape)
+
+    @property
+    def columns(self) -> int:
+        """Entries a row: those that share a first index; all of a tensor with one axis or none."""
+        return prod(self.shape[1:]) if len(self.shape) > 1 else self.count
 
     @property
     def numpy(self) -> np.dtype:
@@ -82,6 +88,11 @@ class Plan:
         return self.base or self.listed[0]
 
     @property
+    def space(self) -> str:
+        """What is merged here: `delta` or `weight`."""
+        return space_of(self.method, self.recipe)
+
+    @property
     def inputs(self) -> tuple[Input, ...]:
         """Everything that is read."""
         return (self.base, *self.listed) if self.base else self.listed
@@ -95,6 +106,15 @@ class Plan:
     def bytes_read(self) -> int:
         """Bytes that will be read, if no pass has to be repeated."""
         return sum(self.sources_bytes(unit) * (self.passes if unit.merged else 1) for unit in self.units)
+
+    def slice_of(self, unit: Unit) -> int:
+        """Return how many entries of a unit are worked on at a time: whole rows where the method needs them."""
+        scope = self.method.needs.scope if unit.merged else "entry"
+        if scope == "tensor":
+            return max(1, unit.count)
+        if scope == "row":
+            return max(1, self.budget.slice // max(1, unit.columns)) * max(1, unit.columns)
+        return self.budget.slice
 
     def sources_bytes(self, unit: Unit) -> int:
         """Return the bytes of all inputs of one unit."""
@@ -131,6 +151,13 @@ def _stamp(model: Input) -> list[tuple[str, int, int]]:
     return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
 
 
+def space_of(method: Method, recipe: Recipe) -> str:
+    """Return what a method merges in a recipe: methods that take either take task vectors where there is a base."""
+    if method.needs.space == "either":
+        return "delta" if recipe.base else "weight"
+    return method.needs.space
+
+
 def make_plan(
     recipe: Recipe, out: Path | None = None, *, memory: int = 512_000_000, threads: int | None = None, slice_: int = 0
 ) -> Plan:
@@ -152,7 +179,7 @@ def make_plan(
     if out is not None:
         check_not_an_input(out, [i.checkpoint.path for i in (*models, *([base] if base else []))])
     reference = base or models[0]
-    check_spaces(base, models, method.needs.space, method.name)
+    check_spaces(base, models, space_of(method, recipe), method.name)
     others = models if base else models[1:]
     dropped = check_tensors(reference, others, recipe) + check_ties(reference, others, recipe)
     notes = [f"'{name}' is left out, as 'ignore' says." for name in dict.fromkeys(dropped)]
@@ -161,7 +188,7 @@ def make_plan(
     check_copied(reference, others, recipe)
     kinship = check_kinship(reference, others, "unrelated" in recipe.allow, recipe.ignore)
     units = _units(recipe, method, reference, models)
-    added, units = _in_one_order(method, models, units)
+    added, units = _in_one_order(recipe, method, models, units)
     tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
     layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"})
     budget = make_budget(method.needs, len(models), units, memory, threads, slice_, recipe.rounding)
@@ -169,7 +196,7 @@ def make_plan(
 
 
 def _open(recipe: Recipe, method: Method) -> tuple[Input | None, list[Input]]:
-    needs = method.needs
+    needs, space = method.needs, space_of(method, recipe)
     if needs.space == "delta" and recipe.base is None:
         raise RecipeError(f"'{method.name}' merges task vectors and needs the base they start from. Type 'base: …'.")
     if needs.space == "weight" and recipe.base is not None:
@@ -177,12 +204,12 @@ def _open(recipe: Recipe, method: Method) -> tuple[Input | None, list[Input]]:
             f"'{method.name}' merges whole models and takes no base. Remove 'base', or list that model under 'models'."
         )
     if len(recipe.models) not in needs.tasks:
-        bounds = f"{needs.tasks.start}" if needs.tasks.stop - needs.tasks.start == 1 else f"{needs.tasks.start} or more"
-        raise RecipeError(f"'{method.name}' takes {bounds} models, got {len(recipe.models)}.")
+        plural = "model" if needs.models == "1" else "models"
+        raise RecipeError(f"'{method.name}' takes {needs.models} {plural}, got {len(recipe.models)}.")
     weighted = any(m.weight != 1 for m in recipe.models) or any(o.weights is not None for o in recipe.overrides)
     if not needs.weighted and weighted:
         raise RecipeError(f"'{method.name}' takes no weights: it finds its own numbers. Remove 'weight'.")
-    if needs.space == "weight" and (recipe.scale != 1 or any(o.scale is not None for o in recipe.overrides)):
+    if space == "weight" and (recipe.scale != 1 or any(o.scale is not None for o in recipe.overrides)):
         raise RecipeError(f"'{method.name}' merges whole models, so there is no task vector to scale. Remove 'scale'.")
     base = open_input(recipe.base, "base") if recipe.base else None
     return base, [open_input(m.model, "model") for m in recipe.models]
@@ -217,7 +244,7 @@ def _unit(recipe: Recipe, method: Method, depth: Depth, reference: Input, models
     _check_weights(method, weights, settings, name)
     tensor_wide = "scope" not in method.settings or settings["scope"] == "tensor"
     group = name if tensor_wide else WHOLE_MODEL
-    return Unit(name, info.shape, code, work, True, group, weights, settings, scale)
+    return Unit(name, info.shape, code, work, True, group, weights, settings, scale, depth.through(name))
 
 
 def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[str, Any], name: str) -> None:
@@ -225,7 +252,7 @@ def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[st
     if method.needs.blend is None or method.needs.statistics:
         return
     try:
-        method.needs.blend(np.array(weights), **settings)
+        method.needs.blend(np.array(weights), **settings, **({"depth": 0.0} if method.needs.depth else {}))
     except RecipeError as exc:
         exc.add_note(f"at '{name}'")
         raise
@@ -252,12 +279,14 @@ def _numbers(
     return tuple(float(depth.at(w, name)) for w in weights), method.check(given), float(depth.at(scale, name))
 
 
-def _in_one_order(method: Method, models: Sequence[Input], units: list[Unit]) -> tuple[tuple[Input, ...], list[Unit]]:
+def _in_one_order(
+    recipe: Recipe, method: Method, models: Sequence[Input], units: list[Unit]
+) -> tuple[tuple[Input, ...], list[Unit]]:
     """Put task vectors that may come in any order into one, so that listing them otherwise does not change a bit.
 
     A sum in float32 depends on the order of its terms by a rounding, and a vote that cancels by its winner.
     """
-    if "any_order" not in method.laws or method.needs.space != "delta":
+    if "any_order" not in method.laws or space_of(method, recipe) != "delta":
         return tuple(models), units
 
     def own(unit: Unit, task: int) -> tuple[Any, ...]:

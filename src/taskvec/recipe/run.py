@@ -162,7 +162,7 @@ def stream(plan: Plan, writer: ShardWriter, journal: Journal, progress: Progress
     """
     todo = [u for u in plan.units if u.name not in journal.finished]
     state = Stream(plan, writer, journal, Arithmetic(plan), Hasher(writer, set(journal.finished), plan.budget.threads))
-    schedule = Schedule(_groups(todo, plan), lambda u: plan.budget.slice, state.begin, plan.budget.threads)
+    schedule = Schedule(_groups(todo, plan), plan.slice_of, state.begin, plan.budget.threads)
     progress.begin("merging", sum(plan.sources_bytes(u) * (plan.passes if u.merged else 1) for u in todo))
     workers = [threading.Thread(target=_work, args=(schedule, state), daemon=True) for _ in range(plan.budget.threads)]
     ahead = threading.Thread(target=_look_ahead, args=(schedule, state, todo), daemon=True)

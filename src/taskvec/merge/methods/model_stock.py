@@ -7,7 +7,7 @@ from ...ops.blend import Blend, blend
 from ...ops.gram import cosines
 from ...ops.gram import gram as gram_of
 from ...ops.shapes import Float, Float64
-from ..registry import Needs, merge_method
+from ..registry import MANY, Needs, merge_method
 from ..statistics import Gram
 
 
@@ -32,7 +32,7 @@ def steps(weights: Float[np.ndarray, " task"], *, gram: Float64[np.ndarray, "tas
 @merge_method(
     needs=Needs(
         space="delta",
-        tasks=range(2, 100_000),
+        tasks=range(2, MANY),
         weighted=False,
         blend=steps,
         statistics={"gram": Gram()},
