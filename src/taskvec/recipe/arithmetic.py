@@ -13,7 +13,7 @@ from ..ops import floats
 from ..ops.chance import Chance, words
 from ..ops.slices import Finished, Slice, Stored, blend_stored, finish, gather
 from ..store.dtypes import LONG_NAMES
-from ..store.tensors import TensorInfo
+from ..store.tensors import Tensor
 from .budget import Budget
 from .inputs import Input
 from .plan import Plan, Unit
@@ -89,7 +89,7 @@ class Arithmetic:
             self.blame(unit)
         return seen
 
-    def sample(self, unit: Unit, raws: list[floats.Raw], infos: list[TensorInfo], base: floats.Raw) -> Rows:
+    def sample(self, unit: Unit, raws: list[floats.Raw], infos: list[Tensor], base: floats.Raw) -> Rows:
         """Return a few entries of every input, as `read` would give them."""
         inputs = [
             Stored(raw, info.dtype, model.kind == "delta")

@@ -11,7 +11,7 @@ from ..store.dtypes import COPIED, is_float
 from ..store.sample import fingerprint
 from ..store.sidecars import is_tokenizer_file, sidecars, token_ids
 from ..store.taskvector import TaskVector, check_base, is_task_vector
-from ..store.tensors import TensorInfo
+from ..store.tensors import Tensor
 from .depth import matches
 from .schema import Recipe
 
@@ -214,7 +214,7 @@ def check_ties(reference: Input, models: Sequence[Input], recipe: Recipe) -> lis
     return dropped
 
 
-def _same(model: Input, one: TensorInfo, other: TensorInfo) -> bool:
+def _same(model: Input, one: Tensor, other: Tensor) -> bool:
     files = model.checkpoint.files
     spans = [(at, min(at + CHUNK, one.count)) for at in range(0, one.count, CHUNK)]
     alike = one.dtype == other.dtype and one.shape == other.shape

@@ -87,7 +87,7 @@ def check_output(out: Path, force: bool = False) -> None:
 
 def _check_hashes(plan: Plan, progress: Progress) -> None:
     """Compare the inputs' files with the hashes that are known of them."""
-    files = sorted({info.file for i in plan.inputs for info in i.checkpoint.tensors.values()})
+    files = sorted({file for i in plan.inputs for file in i.checkpoint.on_disk})
     known = {} if "hashes" in plan.recipe.allow else known_hashes(files)
     if not known:
         return

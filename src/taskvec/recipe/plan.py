@@ -18,7 +18,7 @@ from ..merge import Method, find
 from ..ops.kernels import in_use
 from ..store.dtypes import LONG_NAMES, NAMES, is_float
 from ..store.layout import Layout, OutTensor, lay_out
-from ..store.tensors import TensorInfo
+from ..store.tensors import Tensor
 from .budget import WHOLE_MODEL, Budget, make_budget
 from .depth import Depth, in_layers, matches, unmatched
 from .inputs import (
@@ -124,7 +124,7 @@ class Plan:
     def _bytes_of(self) -> dict[str, int]:
         return {u.name: sum(info.nbytes for info in self.sources(u) if info) for u in self.units}
 
-    def sources(self, unit: Unit) -> list[TensorInfo | None]:
+    def sources(self, unit: Unit) -> list[Tensor | None]:
         """Return where a unit's inputs lie, the reference's alone for a tensor that is copied."""
         inputs = self.inputs if unit.merged else (self.reference,)
         return [i.checkpoint.resolve(unit.name) for i in inputs]
@@ -147,8 +147,8 @@ class Plan:
 
 
 def _stamp(model: Input) -> list[tuple[str, int, int]]:
-    files = sorted({info.file for info in model.checkpoint.tensors.values()})
-    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    stats = ((f.name, f.stat()) for f in model.checkpoint.on_disk)
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def space_of(method: Method, recipe: Recipe) -> str:

@@ -23,7 +23,7 @@ def estimate(plan: Plan, out: Path | None) -> dict[str, float]:
 
 def _read_rate(plan: Plan) -> float:
     """Read the middle of the largest input file."""
-    files = {info.file for i in plan.inputs for info in i.checkpoint.tensors.values()}
+    files = {file for i in plan.inputs for file in i.checkpoint.on_disk}
     path = max(files, key=lambda f: f.stat().st_size)
     size = path.stat().st_size
     buffer = bytearray(CHUNK)

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import TaskVecError
 from ..ops.floats import Raw, narrow, nonfinite, widen
 from ..ops.slices import Finished
-from ..store.tensors import TensorInfo
+from ..store.tensors import Tensor
 from ..store.writer import ShardWriter
 from .arithmetic import Arithmetic, Scratch
 from .budget import WHOLE_MODEL
@@ -252,7 +252,7 @@ def _look_ahead(schedule: Schedule, state: Stream, todo: list[Unit]) -> None:
             asked += info.nbytes * (state.plan.passes if unit.merged else 1)
 
 
-def _ranges(plan: Plan, unit: Unit) -> list[tuple[TensorInfo, Callable[[TensorInfo, int, int], None]]]:
+def _ranges(plan: Plan, unit: Unit) -> list[tuple[Tensor, Callable[[Tensor, int, int], None]]]:
     inputs = plan.inputs if unit.merged else (plan.reference,)
     found = [(i.checkpoint.resolve(unit.name), i.checkpoint.files.expect) for i in inputs]
     return [(info, expect) for info, expect in found if info]

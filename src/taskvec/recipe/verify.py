@@ -58,7 +58,7 @@ def _check_finite(checkpoint: Checkpoint, progress: Progress) -> None:
 
 
 def _check_hashes(checkpoint: Checkpoint, path: Path, progress: Progress) -> str:
-    expected = _stated(path) or known_hashes(sorted({i.file for i in checkpoint.tensors.values()}))
+    expected = _stated(path) or known_hashes(checkpoint.on_disk)
     if not expected:
         return "none known"
     progress.begin("hashing", sum(f.stat().st_size for f in expected if f.exists()))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FormatError, MismatchError
 from ..ops.floats import Raw
 from .bridge import to_torch
-from .formats import read
-from .tensors import Files, TensorInfo
+from .formats import Found, read
+from .tensors import Files, Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -35,15 +35,24 @@ class Checkpoint(Mapping[str, "torch.Tensor"]):
             StoreError: nothing there, or not a checkpoint.
             FormatError: a header that does not hold.
         """
-        self.path = Path(path)
-        found = read(self.path)
-        self.tensors: dict[str, TensorInfo] = found.tensors
+        self._take(Path(path), read(Path(path)))
+
+    @classmethod
+    def of(cls, path: str | Path, found: Found) -> "Checkpoint":
+        """Return a checkpoint of tensors that were found otherwise than by reading `path` alone."""
+        checkpoint = cls.__new__(cls)
+        checkpoint._take(Path(path), found)
+        return checkpoint
+
+    def _take(self, path: Path, found: Found) -> None:
+        self.path = path
+        self.tensors: dict[str, Tensor] = dict(found.tensors)
         self.folder = found.folder
         self.metadata = found.metadata
-        self.config = _read_config(found.folder)
+        self.config = _read_config(found.folder) if found.config is None else dict(found.config)
         self.files = Files()
 
-    def resolve(self, name: str) -> TensorInfo | None:
+    def resolve(self, name: str) -> Tensor | None:
         """Return where a tensor lies, following the tie of the output head, or None."""
         if name in self.tensors:
             return self.tensors[name]
@@ -59,7 +68,7 @@ class Checkpoint(Mapping[str, "torch.Tensor"]):
         """Return entries `start` … `stop` of a tensor, flat: a view of the file's bits (bf16 as uint16)."""
         return self.files.raw(self.info(name), start, stop)
 
-    def info(self, name: str) -> TensorInfo:
+    def info(self, name: str) -> Tensor:
         """Return what the header says of a tensor (or of the one it is tied to).
 
         Raises:
@@ -71,8 +80,13 @@ class Checkpoint(Mapping[str, "torch.Tensor"]):
         return info
 
     @property
+    def on_disk(self) -> list[Path]:
+        """Return the files that the tensors lie in, sorted."""
+        return sorted({part.file for tensor in self.tensors.values() for part in tensor.on_disk})
+
+    @property
     def nbytes(self) -> int:
-        """Bytes of all tensors."""
+        """Bytes of all tensors, as stored."""
         return sum(info.nbytes for info in self.tensors.values())
 
     def close(self) -> None:

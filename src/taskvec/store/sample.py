@@ -9,7 +9,7 @@ from ..errors import StoreError
 from ..ops.floats import Raw
 from .checkpoint import Checkpoint
 from .dtypes import BITS, LONG_NAMES
-from .tensors import TensorInfo
+from .tensors import Files, Tensor, TensorInfo
 
 CHUNKS, CHUNK = 4, 64
 
@@ -26,16 +26,23 @@ def places(count: int, chunks: int = CHUNKS, chunk: int = CHUNK) -> list[tuple[i
     return [(start, start + chunk) for start in starts]
 
 
-def sample(info: TensorInfo, chunks: int = CHUNKS) -> Raw:
+def sample(info: Tensor, chunks: int = CHUNKS) -> Raw:
     """Return the entries at `places`, joined."""
     return read_places(info, places(info.count, chunks))
 
 
-def read_places(info: TensorInfo, ranges: Sequence[tuple[int, int]]) -> Raw:
-    """Return the entries of several ranges of a tensor, joined.
+def read_places(tensor: Tensor, ranges: Sequence[tuple[int, int]]) -> Raw:
+    """Return the entries of several ranges of a tensor, joined."""
+    if isinstance(tensor, TensorInfo):
+        return _read_stored(tensor, ranges)
+    files = Files()
+    parts = [np.array(files.raw(tensor, *span)) for span in ranges]
+    files.close()
+    return np.concatenate(parts)
 
-    Read, not mapped: systems map megabytes around each entry that is touched in a map.
-    """
+
+def _read_stored(info: TensorInfo, ranges: Sequence[tuple[int, int]]) -> Raw:
+    """Read, not mapped: systems map megabytes around each entry that is touched in a map."""
     out = np.empty(sum(stop - start for start, stop in ranges), BITS[info.dtype])
     room, done = out.view(np.uint8).data, 0
     try:
@@ -56,14 +63,17 @@ def read_places(info: TensorInfo, ranges: Sequence[tuple[int, int]]) -> Raw:
 def fingerprint(checkpoint: Checkpoint) -> str:
     """Recognise a model: a hash of its tensors' names, types, shapes and a sample of each one's bits.
 
-    It does not depend on how the model is cut into files. It is no checksum: a change outside the sample goes
-    unseen, while fine-tuning, which moves every tensor it trains nearly everywhere, does not.
+    It does not depend on how the model is cut into files. Of a computed tensor the parts on disk are sampled, and its
+    formula counts. It is no checksum: a change outside the sample goes unseen, while fine-tuning, which moves every
+    tensor it trains nearly everywhere, does not.
     """
     digest = hashlib.sha256()
     for name in sorted(checkpoint.tensors):
         info = checkpoint.tensors[name]
         digest.update(f"{name}\0{info.dtype}\0{info.shape}\0".encode())
-        digest.update(sample(info).tobytes())
+        digest.update(info.formula.encode())
+        for part in info.on_disk:
+            digest.update(sample(part).tobytes())
     return f"tv1:{digest.hexdigest()[:32]}"
 
 

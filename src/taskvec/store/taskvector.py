@@ -18,7 +18,6 @@ from .checkpoint import Checkpoint
 from .dtypes import NAMES, is_float
 from .layout import Layout, OutTensor, out_file
 from .sample import fingerprint
-from .tensors import TensorInfo
 from .writer import ShardWriter, sync_folder
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ class TaskVector(Mapping[str, "torch.Tensor"]):
         code = NAMES[dtype]
         tensors = [OutTensor(name, code, shape) for name, shape in self.shapes.items()]
         layout = Layout((out_file(path.name, tensors, self.metadata()),))
-        if path.resolve() in {i.file.resolve() for _, source in self.terms for i in _inputs(source)}:
+        if path.resolve() in {file.resolve() for _, source in self.terms for file in _inputs(source)}:
             raise OutputError(f"{path} is read by this vector and is not overwritten. Choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
         done = 0
@@ -261,11 +260,11 @@ class Applied(Mapping[str, "torch.Tensor"]):
         return len(self.base)
 
 
-def _inputs(source: Source) -> Iterator[TensorInfo]:
-    """Yield the tensors that a term reads."""
-    yield from source.checkpoint.tensors.values()
+def _inputs(source: Source) -> Iterator[Path]:
+    """Yield the files that a term reads."""
+    yield from source.checkpoint.on_disk
     if isinstance(source, Difference):
-        yield from source.base.tensors.values()
+        yield from source.base.on_disk
 
 
 def check_base(expected: str, base: Checkpoint, what: str) -> None:

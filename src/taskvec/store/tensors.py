@@ -1,8 +1,10 @@
-"""What a header tells about a tensor, and the bytes behind it."""
+"""What is known of a tensor before it is read, and the bytes behind it."""
 
 import mmap
 import os
 import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,8 +17,54 @@ from . import advice
 from .dtypes import BITS, size_of
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class Tensor(ABC):
+    """A tensor that can be read slice by slice: one that is stored as it is, or one that is computed from such.
+
+    name, dtype, shape: as a loaded model has them; `dtype` is the code of the bits that `read` returns.
+    scratch: bytes of memory that reading takes for each entry; a view of a file takes none.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scratch: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """Number of entries."""
+        return prod(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes an entry takes."""
+        return BITS[self.dtype].itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return sum(part.nbytes for part in self.on_disk)
+
+    @property
+    @abstractmethod
+    def on_disk(self) -> "Sequence[TensorInfo]":
+        """What it is read or computed from."""
+
+    @abstractmethod
+    def read(self, files: "Files", start: int, stop: int) -> Raw:
+        """Return entries `start` … `stop`, flat, as bits of `dtype`; the same bits however a tensor is sliced."""
+
+    @property
+    def formula(self) -> str:
+        """What, beside the parts on disk, decides its entries; nothing for a tensor that is stored as it is."""
+        return ""
+
+    def ranges(self, start: int, stop: int) -> "Sequence[tuple[TensorInfo, int, int]]":
+        """Return which entries of which parts on disk a slice is computed from: all of them, unless it knows better."""
+        return [(part, 0, part.count) for part in self.on_disk] if stop > start else []
+
+
+@dataclass(frozen=True)
+class TensorInfo(Tensor):
     """One tensor on disk: its name, type and shape, and where its bytes lie in which file."""
 
     name: str
@@ -26,19 +74,22 @@ class TensorInfo:
     begin: int
 
     @property
-    def count(self) -> int:
-        """Number of entries."""
-        return prod(self.shape)
-
-    @property
     def nbytes(self) -> int:
         """Number of bytes."""
         return size_of(self.dtype, self.shape)
 
     @property
-    def itemsize(self) -> int:
-        """Bytes an entry takes."""
-        return BITS[self.dtype].itemsize
+    def on_disk(self) -> "Sequence[TensorInfo]":
+        """Itself."""
+        return (self,)
+
+    def read(self, files: "Files", start: int, stop: int) -> Raw:
+        """Return a read-only view of the file. Nothing is copied."""
+        return files.view(self, start, stop)
+
+    def ranges(self, start: int, stop: int) -> "Sequence[tuple[TensorInfo, int, int]]":
+        """The same entries of itself."""
+        return [(self, start, stop)]
 
 
 class Files:
@@ -63,9 +114,12 @@ class Files:
                     raise StoreError(f"{path} cannot be read: {exc}") from exc
             return self._maps[path]
 
-    def raw(self, info: TensorInfo, start: int = 0, stop: int | None = None) -> Raw:
-        """Return entries `start` … `stop` of a tensor, flat, as a read-only view of the file. Nothing is copied."""
-        stop = info.count if stop is None else stop
+    def raw(self, tensor: Tensor, start: int = 0, stop: int | None = None) -> Raw:
+        """Return entries `start` … `stop` of a tensor, flat."""
+        return tensor.read(self, start, tensor.count if stop is None else stop)
+
+    def view(self, info: TensorInfo, start: int, stop: int) -> Raw:
+        """Return entries of a stored tensor, flat, as a read-only view of the file. Nothing is copied."""
         kind = BITS[info.dtype]
         if stop <= start:
             return np.empty(0, kind)
@@ -75,18 +129,21 @@ class Files:
         # A file may place a tensor at an odd offset; numpy then reads it correctly but slowly, so copy it.
         return view.view(kind) if begin % kind.itemsize == 0 else view.copy().view(kind)
 
-    def load(self, info: TensorInfo, start: int, stop: int) -> None:
+    def load(self, tensor: Tensor, start: int, stop: int) -> None:
         """Read a range into memory now; a file that shrank or cannot be read is an error, not a crash."""
-        if number := self._advise(info, start, stop, advice.POPULATE_READ):
-            raise StoreError(f"{info.file} cannot be read at '{info.name}': {os.strerror(number)}")
+        for info, begin, end in tensor.ranges(start, stop):
+            if number := self._advise(info, begin, end, advice.POPULATE_READ):
+                raise StoreError(f"{info.file} cannot be read at '{info.name}': {os.strerror(number)}")
 
-    def expect(self, info: TensorInfo, start: int, stop: int) -> None:
+    def expect(self, tensor: Tensor, start: int, stop: int) -> None:
         """Tell the system that a range will be read soon, so that the disk begins."""
-        self._advise(info, start, stop, advice.WILLNEED)
+        for info, begin, end in tensor.ranges(start, stop):
+            self._advise(info, begin, end, advice.WILLNEED)
 
-    def forget(self, info: TensorInfo, start: int, stop: int) -> None:
+    def forget(self, tensor: Tensor, start: int, stop: int) -> None:
         """Give a range's pages back; the system keeps them cached, this process no longer counts them."""
-        self._advise(info, start, stop, advice.DONTNEED, inner=True)
+        for info, begin, end in tensor.ranges(start, stop):
+            self._advise(info, begin, end, advice.DONTNEED, inner=True)
 
     def _advise(self, info: TensorInfo, start: int, stop: int, what: int, inner: bool = False) -> int:
         """Advise about the pages of a range: all that it touches, or only those wholly inside."""

@@ -3,14 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ..tensors import TensorInfo
+from ..tensors import Tensor
 
 
 @dataclass(frozen=True)
 class Found:
-    """The tensors of a checkpoint, its folder if it is one, and the free text of its headers."""
+    """The tensors of a checkpoint, its folder if it is one, and the free text of its headers.
 
-    tensors: dict[str, TensorInfo]
+    config: what config.json would say, for formats that carry it elsewhere; None: read it from the folder.
+    """
+
+    tensors: Mapping[str, Tensor]
     folder: Path | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
