@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 
 import taskvec as tv
-from taskvec.recipe.inputs import open_input
-from taskvec.recipe.kinship import check_kinship, kinship
+from taskvec.recipe.inputs import Input, open_input
+from taskvec.recipe.kinship import Pair, check_kinship, kinship
+from taskvec.recipe.stack import places_by_name
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
 Arrays = dict[str, np.ndarray]
 
 
+def pairs(reference: Input, model: Input) -> list[Pair]:
+    there = model.checkpoint
+    return [(here, there.info(name)) for name, here in reference.checkpoint.tensors.items()]
+
+
 def compared(folder: Path, base: Arrays, other: Arrays, dtype: str = "F32") -> tuple[float, float]:
     inputs = [open_input(str(write_model(folder / n, x, dtype=dtype)), "base") for n, x in (("b", base), ("m", other))]
-    found = kinship(*inputs)
+    found = kinship(*inputs, pairs(*inputs))
     return found.cosine, found.relative_norm
 
 
@@ -71,12 +77,15 @@ def test_zeros_and_opposites(tmp_path: Path, a: float, b: float, expected: tuple
 def test_strangers_are_refused_unless_allowed(tmp_path: Path) -> None:
     base = open_input(str(write_model(tmp_path / "b", tiny_tensors(1))), "base")
     other = open_input(str(write_model(tmp_path / "m", tiny_tensors(2))), "model")
+    places = places_by_name(base, 1, has_base=True)
+    recipe = tv.Recipe.model_validate({"method": "ties", "base": base.name, "models": [{"model": other.name}]})
+    allowed = recipe.model_copy(update={"allow": ["unrelated"]})
     message = (
         r"m does not look like a relative of .*b: over a sample their cosine is -?0\.\d+ and they lie 1\.\d+ base n"
     )
     with pytest.raises(tv.MismatchError, match=message):
-        check_kinship(base, [other], False)
-    assert [k.model for k in check_kinship(base, [other], True)] == [other.name]
+        check_kinship(base, [other], places, recipe)
+    assert [k.model for k in check_kinship(base, [other], places, allowed)] == [other.name]
 
 
 def test_a_saved_vector_is_seen_on_its_base(tmp_path: Path) -> None:
@@ -85,5 +94,5 @@ def test_a_saved_vector_is_seen_on_its_base(tmp_path: Path) -> None:
     write_model(tmp_path / "m", finetuned(base, 1))
     saved = tv.diff(tmp_path / "b", tmp_path / "m").save(tmp_path / "m.tv")
     reference, model, vector = (open_input(str(p), "model") for p in (tmp_path / "b", tmp_path / "m", saved))
-    one, two = kinship(reference, model), kinship(reference, vector)
+    one, two = (kinship(reference, m, pairs(reference, m)) for m in (model, vector))
     assert (one.cosine, one.relative_norm) == pytest.approx((two.cosine, two.relative_norm), rel=1e-6)

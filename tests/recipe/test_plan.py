@@ -218,7 +218,7 @@ class TestTies:
     def test_only_the_model_is_tied(self, recipe: Callable[..., tv.Recipe], tmp_path: Path) -> None:
         plan = tv.make_plan(recipe(False, True))
         unit = next(u for u in plan.units if u.name == self.HEAD)
-        assert [i and i.name for i in plan.sources(unit)] == [self.HEAD, "model.embed_tokens.weight"]
+        assert [tensor.name for _, tensor in plan.read(unit)] == [self.HEAD, "model.embed_tokens.weight"]
 
     def test_only_the_base_is_tied(self, recipe: Callable[..., tv.Recipe]) -> None:
         """The model's own head would be dropped in silence."""

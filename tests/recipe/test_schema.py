@@ -14,7 +14,7 @@ from taskvec.recipe.yaml_lines import parse
 
 Load = Callable[[str], tuple[tv.Recipe, list[str]]]
 
-EVERYTHING = """
+EVERYTHING = r"""
 method: breadcrumbs
 base: ./base
 models:
@@ -23,7 +23,8 @@ models:
     settings: {density: 0.3}
   - model: /abs/code
     weight: [0, 0.5, 1]
-  - ./chat
+  - model: ./chat
+    rename: [{from: 'transformer\.', to: 'model.'}]
 settings:
   density: [0.2, 0.4]
   gamma: 1e-3
@@ -34,6 +35,8 @@ overrides:
     weights: [1, 0, [0.5, 1]]
     settings: {gamma: 0}
     scale: [1, 2]
+  - weights: [null, 2, null]
+    each: [{}, {density: 0.1}, {}]
   - layers: 7
     scale: 0
 ignore: ["lm_head.*", "*.bias"]
@@ -43,8 +46,29 @@ seed: 42
 nonfinite: pass
 allow: [unrelated, tokenizers, hashes]
 tokenizer: ./math
+vocabulary: union
+chat_template: chatml
+name: everything
 output:
   shard_size: 2 GiB
+"""
+
+STACKED = """
+method: slerp
+stack:
+  - models:
+      - model: ./math
+        layers: 0-3
+        weight: 0.5
+      - org/model
+    settings: {t: 0.5}
+    tower: model
+    overrides: [{match: "*mlp*", settings: {t: 0.1}}]
+  - models: [{model: ./math, layers: 4}, {model: org/model, layers: 4-4}]
+vocabulary:
+  rule: ./math
+  tokens: {"<a>": {source: ./math, force: true}, "<b>": {source: {kind: zero}}}
+  pad_to_multiple_of: 8
 """
 
 
@@ -55,10 +79,16 @@ def test_every_key(typed: Load, tmp_path: Path) -> None:
         "method": "breadcrumbs",
         "base": str(tmp_path / "base"),
         "models": [
-            {"model": str(tmp_path / "math"), "weight": 0.6, "settings": {"density": 0.3}},
-            {"model": "/abs/code", "weight": [0, 0.5, 1], "settings": {}},
-            {"model": str(tmp_path / "chat"), "weight": 1.0, "settings": {}},
+            {"model": str(tmp_path / "math"), "weight": 0.6, "settings": {"density": 0.3}, "rename": []},
+            {"model": "/abs/code", "weight": [0, 0.5, 1], "settings": {}, "rename": []},
+            {
+                "model": str(tmp_path / "chat"),
+                "weight": 1.0,
+                "settings": {},
+                "rename": [{"from_": r"transformer\.", "to": "model."}],
+            },
         ],
+        "stack": [],
         "settings": {"density": [0.2, 0.4], "gamma": 1e-3},
         "scale": 0.7,
         "overrides": [
@@ -67,9 +97,18 @@ def test_every_key(typed: Load, tmp_path: Path) -> None:
                 "layers": "0-3",
                 "weights": [1, 0, [0.5, 1]],
                 "settings": {"gamma": 0},
+                "each": None,
                 "scale": [1, 2],
             },
-            {"match": "*", "layers": 7, "weights": None, "settings": {}, "scale": 0},
+            {
+                "match": "*",
+                "layers": None,
+                "weights": [None, 2, None],
+                "settings": {},
+                "each": [{}, {"density": 0.1}, {}],
+                "scale": None,
+            },
+            {"match": "*", "layers": 7, "weights": None, "settings": {}, "each": None, "scale": 0},
         ],
         "ignore": ["lm_head.*", "*.bias"],
         "dtype": "bfloat16",
@@ -78,13 +117,28 @@ def test_every_key(typed: Load, tmp_path: Path) -> None:
         "nonfinite": "pass",
         "allow": ["unrelated", "tokenizers", "hashes"],
         "tokenizer": str(tmp_path / "math"),
+        "vocabulary": {"rule": "union", "tokens": {}, "pad_to_multiple_of": None},
+        "chat_template": "chatml",
+        "name": "everything",
         "output": {"shard_size": 2 * 2**30},
     }
 
 
 def test_all_keys_are_in_that_recipe() -> None:
     """So that a key added to the schema is added to the test above."""
-    assert {k for k in tv.Recipe.model_fields if not re.search(rf"^{k}:", EVERYTHING, re.MULTILINE)} == set()
+    assert {k for k in tv.Recipe.model_fields if not re.search(rf"^{k}:", EVERYTHING, re.MULTILINE)} == {"stack"}
+
+
+def test_a_stack(typed: Load, tmp_path: Path) -> None:
+    recipe, _ = typed(STACKED)
+    math = str(tmp_path / "math")
+    first, second = recipe.parts
+    assert [(m.model, m.layers, m.weight) for m in first.models] == [(math, "0-3", 0.5), ("org/model", None, 1.0)]
+    assert (first.settings, first.tower, first.overrides[0].settings) == ({"t": 0.5}, "model", {"t": 0.1})
+    assert [m.layers for m in second.models] == [4, "4-4"]
+    assert recipe.vocabulary is not None
+    assert (recipe.vocabulary.rule, recipe.vocabulary.pad_to_multiple_of) == (math, 8)
+    assert recipe.vocabulary.tokens["<a>"] == {"source": math, "force": True}
 
 
 def test_defaults(typed: Load) -> None:
@@ -118,7 +172,10 @@ REFUSED: list[tuple[str, int, str]] = [
     ("method: della\nmodels: [x]\n", 1, r"unknown merge method 'della'\. Known: breadcrumbs, dare_linear"),
     ("method: 5\nmodels: [x]\n", 1, r"'method' .*string, got 5\."),
     ("method: ties\nmodels: x\n", 2, r"'models' .*list, got 'x'\."),
-    ("method: ties\nmodels: []\n", 2, r"'models' .*at least 1 item.*, got \[\]\."),
+    ("method: ties\nmodels: []\n", 1, r"'models' is missing\."),
+    ("method: ties\nmodels: [x]\nstack: [{models: [x]}]\n", 1, r"give either 'models' or 'stack', not both\."),
+    ("method: ties\nstack: [{models: [{modle: x}]}]\n", 2, r"unknown key 'modle'\. Did you mean 'model'\? Known: .*"),
+    ("method: ties\nstack: [{modles: [x]}]\n", 2, r"unknown key 'modles'\. Did you mean 'models'\? Known: "),
     ("method: ties\nmodels:\n- x\n- {modle: y}\n", 4, r"unknown key 'modle'\. Did you mean 'model'\?"),
     ("method: ties\nmodels:\n- {weight: 1}\n", 3, r"'model' is missing\. Type e\.g\. 'model: \./math'\."),
     ("method: ties\nmodels:\n- x\n- 7\n", 4, r"'1' .*, got 7\."),
@@ -209,6 +266,8 @@ class TestJsonSchema:
         return not kinds
 
     def inside(self, value: Any, schema: dict[str, Any]) -> bool:
+        if "oneOf" in schema and sum(self.inside(value, one) for one in schema["oneOf"]) != 1:
+            return False
         if isinstance(value, dict):
             named, others = schema.get("properties", {}), schema.get("additionalProperties", True)
             if any(key not in value for key in schema.get("required", [])):
@@ -228,6 +287,7 @@ class TestJsonSchema:
         "text",
         [
             EVERYTHING,
+            STACKED,
             "method: linear\nmodels: [a, b]",
             "method: slerp\nmodels:\n- model: a\n- b\nsettings: {t: [0, 1]}",
             HEAD + "settings: {scope: tensor, density: 0.5}",

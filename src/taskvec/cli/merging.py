@@ -27,7 +27,7 @@ def recipe_from(
         if base is not None:
             raise RecipeError("--base goes with --method; a recipe names its own. Type --set base=… to change it.")
         recipe, notes = load_recipe(sources[0])
-        data = recipe.model_dump(exclude_defaults=True, mode="json")
+        data = recipe.data
     else:
         data, notes = {"method": method, "models": [{"model": str(s)} for s in sources]}, []
         if base is not None:

@@ -13,12 +13,16 @@ from ..ops import floats
 from ..ops.chance import Chance, words
 from ..ops.slices import Finished, Slice, Stored, blend_stored, finish, gather
 from ..store.dtypes import LONG_NAMES
-from ..store.tensors import Tensor
+from ..store.tensors import Tensor, TensorInfo
 from .budget import Budget
 from .inputs import Input
-from .plan import Plan, Unit
+from .plan import Plan
+from .units import Unit
 
 Rows = npt.NDArray[np.floating]
+
+SAMPLE_CHUNK, COMPUTED_CHUNK = 32, 1024
+"""Entries of a run in a sample; a computed tensor is cheaper in long runs."""
 
 FORGOTTEN = 1 << 25
 """Bytes of an input that are let go of together."""
@@ -52,29 +56,26 @@ class Arithmetic:
     def __init__(self, plan: Plan) -> None:
         """Take the plan, and look up once where every tensor lies."""
         self.plan = plan
-        self.base = plan.base if plan.space == "delta" else None
+        self.on_base = plan.space == "delta"
         self.careful = plan.recipe.nonfinite == "refuse"
-        # Models of equal content share their random words, so what names a model is its content.
-        self.keys = tuple(m.fingerprint for m in plan.models)
 
-    def _stored(self, model: Input, unit: Unit, start: int, stop: int) -> Stored:
-        """Return a slice of an input, read into memory; a view of the file."""
-        info = model.checkpoint.info(unit.name)
-        model.checkpoint.files.load(info, start, stop)
-        return Stored(model.checkpoint.files.raw(info, start, stop), info.dtype, model.kind == "delta")
+    def _stored(self, source: tuple[Input, Tensor], start: int, stop: int) -> Stored:
+        """Return a slice of an input, read into memory; a view of the file where it is stored as it is."""
+        model, tensor = source
+        model.checkpoint.files.load(tensor, start, stop)
+        return Stored(model.checkpoint.files.raw(tensor, start, stop), tensor.dtype, model.kind == "delta")
 
     def forget(self, unit: Unit, start: int, stop: int) -> None:
         """Let go of the pages behind a slice, many at a time: the system maps files in pieces of megabytes."""
-        for model in self.plan.inputs if unit.merged else [self.plan.reference]:
-            info = model.checkpoint.info(unit.name)
-            step = FORGOTTEN // info.itemsize
+        for model, tensor in self.plan.read(unit):
+            step = FORGOTTEN // tensor.itemsize
             end = stop if stop == unit.count else stop // step * step
-            model.checkpoint.files.forget(info, start // step * step, end)
+            model.checkpoint.files.forget(tensor, start // step * step, end)
 
     def part(self, unit: Unit, start: int, stop: int, scratch: Scratch) -> Slice:
         """Return a slice of every input, read into memory."""
-        inputs = [self._stored(model, unit, start, stop) for model in self.plan.models]
-        base = self._stored(self.base, unit, start, stop) if self.base else None
+        inputs = [self._stored(source, start, stop) for source in self.plan.sources(unit)]
+        base = self._stored(self.plan.origin(unit), start, stop) if self.on_base else None
         rows, reference = scratch.rows(unit, stop - start)
         return Slice(inputs, base, unit.numpy, self.chance(unit, start), rows, reference, scratch.room)
 
@@ -89,20 +90,23 @@ class Arithmetic:
             self.blame(unit)
         return seen
 
-    def sample(self, unit: Unit, raws: list[floats.Raw], infos: list[Tensor], base: floats.Raw) -> Rows:
-        """Return a few entries of every input, as `read` would give them."""
-        inputs = [
-            Stored(raw, info.dtype, model.kind == "delta")
-            for raw, info, model in zip(raws, infos, self.plan.models, strict=True)
-        ]
-        rows, reference = np.empty((len(raws), base.size), unit.numpy), np.empty(base.size, unit.numpy)
-        origin = Stored(base, self.base.checkpoint.info(unit.name).dtype) if self.base else None
-        gather(inputs, origin, rows, reference)
+    def sample(self, unit: Unit, wanted: int) -> Rows:
+        """Return about `wanted` entries of each task, in short runs spread evenly over the tensor."""
+        stored = all(isinstance(tensor, TensorInfo) for _, tensor in self.plan.read(unit))
+        chunk = SAMPLE_CHUNK if stored else COMPUTED_CHUNK
+        inputs = [_spread(source, wanted, chunk) for source in self.plan.sources(unit)]
+        base = _spread(self.plan.origin(unit), wanted, chunk) if self.on_base else None
+        count = inputs[0].raw.size
+        rows, reference = np.empty((len(inputs), count), unit.numpy), np.empty(count, unit.numpy)
+        gather(inputs, base, rows, reference)
+        self.forget(unit, 0, unit.count)
         return rows
 
     def chance(self, unit: Unit, start: int) -> Chance:
         """Return the random words of a slice."""
-        return Chance(self.plan.recipe.seed, self.keys, unit.name, start)
+        # Models of equal content share their random words, so what names a model is its content.
+        keys = tuple(self.plan.models[number].fingerprint for number, _ in unit.sources)
+        return Chance(self.plan.recipe.seed, keys, unit.name, start)
 
     def merge(self, unit: Unit, start: int, stop: int, statistics: Mapping[str, Any], scratch: Scratch) -> Finished:
         """Return the stored bits of a merged slice (in the scratch), and what rounding cost.
@@ -111,7 +115,7 @@ class Arithmetic:
             NumbersError: NaN or Inf in an input, or a result that the stored type cannot hold.
         """
         needs = self.plan.method.needs
-        scale = unit.scale if self.base else None
+        scale = unit.scale if self.on_base else None
         drawn = self._rounding_words(unit, start, stop)
         weights = np.array(unit.weights)
         part = self.part(unit, start, stop, scratch)
@@ -164,14 +168,23 @@ class Arithmetic:
         raise NumbersError(f"merging '{unit.name}' overflows {unit.numpy.name}, though every input is finite.")
 
     def _blame_an_input(self, unit: Unit) -> None:
-        for model in self.plan.inputs if unit.merged else [self.plan.reference]:
-            info = model.checkpoint.info(unit.name)
+        for model, tensor in self.plan.read(unit):
             bad, step = 0, 1 << 20
-            for start in range(0, info.count, step):
-                raw = model.checkpoint.files.raw(info, start, min(start + step, info.count))
-                bad += floats.nonfinite(floats.widen(raw, info.dtype, unit.numpy))
+            for start in range(0, tensor.count, step):
+                raw = model.checkpoint.files.raw(tensor, start, min(start + step, tensor.count))
+                bad += floats.nonfinite(floats.widen(raw, tensor.dtype, unit.numpy))
             if bad:
                 raise NumbersError(
-                    f"'{unit.name}' in {model.name} holds {bad} NaN or Inf among {info.count} entries. "
+                    f"'{tensor.name}' in {model.name} holds {bad} NaN or Inf among {tensor.count} entries. "
                     f"Mend that model, or type 'nonfinite: pass' to merge them as they are."
                 )
+
+
+def _spread(source: tuple[Input, Tensor], wanted: int, chunk: int) -> Stored:
+    model, tensor = source
+    chunks = max(1, round(wanted / chunk))
+    step = tensor.count // chunks
+    starts = range(0, step * chunks, step) if step > chunk else (0,)
+    length = chunk if step > chunk else tensor.count
+    parts = [model.checkpoint.files.raw(tensor, start, start + length) for start in starts]
+    return Stored(np.concatenate(parts), tensor.dtype, model.kind == "delta")

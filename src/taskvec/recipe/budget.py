@@ -1,5 +1,6 @@
 """How much is in hand at once, so that memory stays under a number the user gives."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from ..ops.kernels import in_use
 from ..ops.select import MAX_BINS
 
 if TYPE_CHECKING:
-    from .plan import Unit
+    from .units import Unit
 
 CACHE = 3_000_000
 """Bytes of a slice's rows where a method holds rows: near what a core's second-level cache holds."""
@@ -45,6 +46,10 @@ class Budget:
     limit: int
 
 
+NO_BUDGET = Budget(0, 0, 0, 0, False, 0, 0)
+"""What a plan has before its memory is planned."""
+
+
 def make_budget(
     needs: Needs,
     tasks: int,
@@ -53,6 +58,7 @@ def make_budget(
     threads: int | None,
     slice_: int,
     rounding: str = "nearest",
+    reading: float = 0.0,
 ) -> Budget:
     """Choose slices that are worth their handling and fit the memory; then as many threads as that allows.
 
@@ -68,7 +74,7 @@ def make_budget(
     histograms = brackets * (1 if whole_model else threads + 1)
     bins = _bins(histograms * (8 + 3 * width), room // 3)
     searching = histograms * (8 + 3 * width) * bins
-    entry = _bytes(tasks, brackets, width, rows)
+    entry = _bytes(tasks, brackets, width, rows) + math.ceil(reading)
     size = min(widest, _whole_blocks(slice_ or LARGEST))
     least_size = BLOCK
     if needs.scope == "tensor":

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import RecipeError
 
+BEFORE_LAYERS = ("embed", "wte", "wpe")
 LAYER = re.compile(r"(?:^|\.)(\d+)(?=\.|$)")
 
 
@@ -49,7 +50,7 @@ class Depth:
         Outside the layers only names of input embeddings ("embed", "wte", "wpe") stand at the beginning.
         """
         if layer_of(name) is None:
-            return 0.0 if any(part in name for part in ("embed", "wte", "wpe")) else 1.0
+            return 0.0 if any(part in name for part in BEFORE_LAYERS) else 1.0
         return self.of(name)
 
     def at(self, value: Any, name: str) -> Any:
@@ -58,12 +59,21 @@ class Depth:
         >>> Depth(["h.0.w", "h.1.w", "h.2.w"]).at([0, 1], "h.1.w")
         0.5
         """
-        if not isinstance(value, list):
-            return value
-        place = self.of(name) * (len(value) - 1)
-        low = min(int(place), len(value) - 1)
-        high = min(low + 1, len(value) - 1)
-        return (1 - (place - low)) * value[low] + (place - low) * value[high]
+        return spread(value, self.of(name))
+
+
+def spread(value: Any, t: float) -> Any:
+    """Return what a value is at a depth from 0 to 1: a list of numbers interpolated, anything else itself.
+
+    >>> spread([0, 1, 0], 0.25), spread("row", 0.25)
+    (0.5, 'row')
+    """
+    if not isinstance(value, list):
+        return value
+    place = t * (len(value) - 1)
+    low = min(int(place), len(value) - 1)
+    high = min(low + 1, len(value) - 1)
+    return (1 - (place - low)) * value[low] + (place - low) * value[high]
 
 
 def matches(name: str, pattern: str) -> bool:

@@ -13,10 +13,12 @@ import yaml
 from .._version import __version__
 from ..ops.kernels import in_use
 from ..store.card import card
+from ..store.config import restacked
 from ..store.dtypes import LONG_NAMES, is_float
 from ..store.hashes import sha256
 from ..store.sidecars import config_text, copy_sidecars
 from ..store.writer import sync_folder, write_whole
+from .depth import Depth
 from .journal import NAME as JOURNAL
 from .journal import Journal
 from .plan import Plan
@@ -34,7 +36,7 @@ def write_folder(
     if index := plan.layout.index():
         write_whole(folder / "model.safetensors.index.json", index)
     if model.config:
-        write_whole(folder / "config.json", config_text(model.config, _stored_dtype(plan)))
+        write_whole(folder / "config.json", config_text(_config(plan), _stored_dtype(plan)))
     rounding = rounding_report(plan, journal)
     facts = receipt(plan, state, rounding, seconds)
     write_whole(folder / "README.md", _card(plan, name, rounding))
@@ -50,6 +52,15 @@ def tokenizer_folder(plan: Plan) -> Path | None:
     if plan.recipe.tokenizer == "base":
         return plan.reference.checkpoint.folder
     return Path(plan.recipe.tokenizer)
+
+
+def _config(plan: Plan) -> dict[str, Any]:
+    """Return the reference's config, with as many layers as the stack has."""
+    config = plan.reference.checkpoint.config
+    for tower in plan.towers:
+        before = Depth(plan.reference.checkpoint.tensors).layers.get(tower.prefix, 0)
+        config = restacked(config, tower.prefix, before, tower.order)
+    return config
 
 
 def _stored_dtype(plan: Plan) -> str | None:
@@ -92,7 +103,7 @@ def receipt(plan: Plan, state: "Stream", rounding: dict[str, Any], seconds: floa
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "method": plan.method.name,
         "paper": plan.method.paper,
-        "recipe": plan.recipe.model_dump(mode="json", exclude_defaults=True),
+        "recipe": plan.recipe.data,
         "seed": plan.recipe.seed,
         "inputs": [
             {
@@ -140,7 +151,7 @@ def _files(plan: Plan, folder: Path, hashes: dict[str, str]) -> dict[str, Any]:
 
 
 def _card(plan: Plan, name: str, rounding: dict[str, Any]) -> str:
-    recipe = yaml.safe_dump(plan.recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    recipe = yaml.safe_dump(plan.recipe.data, sort_keys=False)
     facts = [
         f"{len(plan.models)} models" + (f" on the base `{_title(plan.base.name)}`" if plan.base else ""),
         f"stored as {rounding['dtype']}, rounded to {rounding['mode']}; rounding lost {rounding['lost']:.2%} of the "

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import FormatError, MismatchError, RecipeError
 from ..store.checkpoint import Checkpoint
@@ -14,6 +14,9 @@ from ..store.taskvector import TaskVector, check_base, is_task_vector
 from ..store.tensors import Tensor
 from .depth import matches
 from .schema import Recipe
+
+if TYPE_CHECKING:
+    from .stack import Place
 
 EMBEDDINGS = ("embed", "wte", "lm_head", "shared", "decoder.weight")
 
@@ -206,7 +209,7 @@ def check_ties(reference: Input, models: Sequence[Input], recipe: Recipe) -> lis
                 dropped.append(name)
                 continue
             embedding = model.checkpoint.resolve(tied)
-            if embedding is None or not _same(model, info, embedding):
+            if embedding is None or info.dtype != embedding.dtype or not _equal(model, info, model, embedding):
                 raise MismatchError(
                     f"{model.name} has a '{name}' of its own, which {reference.name} ties to '{tied}'. "
                     f"Add it to 'ignore' to leave it out, or give a base that stores it."
@@ -214,31 +217,29 @@ def check_ties(reference: Input, models: Sequence[Input], recipe: Recipe) -> lis
     return dropped
 
 
-def _same(model: Input, one: Tensor, other: Tensor) -> bool:
-    files = model.checkpoint.files
-    spans = [(at, min(at + CHUNK, one.count)) for at in range(0, one.count, CHUNK)]
-    alike = one.dtype == other.dtype and one.shape == other.shape
-    return alike and all((files.raw(one, *s) == files.raw(other, *s)).all() for s in spans)
-
-
-def check_copied(reference: Input, models: Sequence[Input], recipe: Recipe) -> None:
+def check_copied(base: Input | None, models: Sequence[Input], places: Sequence["Place"], recipe: Recipe) -> None:
     """Refuse integer tensors that differ between models: they are copied, not averaged.
 
     Raises:
         MismatchError: they differ and are not ignored.
     """
-    for name, info in reference.checkpoint.tensors.items():
-        if is_float(info.dtype) or _ignored(name, recipe):
+    for place in places:
+        number, name = place.origin
+        reference = base if base and number < 0 else models[number]
+        info = reference.checkpoint.info(name)
+        if is_float(info.dtype) or _ignored(place.name, recipe):
             continue
-        for model in models:
-            there = model.checkpoint.resolve(name)
-            if there is None:
-                continue
-            for at in range(0, info.count, CHUNK):
-                span = (at, min(at + CHUNK, info.count))
-                ours = reference.checkpoint.files.raw(info, *span)
-                if (ours != model.checkpoint.files.raw(there, *span)).any():
-                    raise MismatchError(
-                        f"'{name}' ({info.dtype}, not averaged) differs between {model.name} and {reference.name}. "
-                        f"Add it to 'ignore' to keep the base's."
-                    )
+        for other, theirs in place.sources:
+            model = models[other]
+            there = model.checkpoint.resolve(theirs)
+            if there is not None and not _equal(reference, info, model, there):
+                raise MismatchError(
+                    f"'{name}' ({info.dtype}, not averaged) differs between {model.name} and {reference.name}. "
+                    f"Add it to 'ignore' to keep the base's."
+                )
+
+
+def _equal(one_model: Input, one: Tensor, other_model: Input, other: Tensor) -> bool:
+    spans = [(at, min(at + CHUNK, one.count)) for at in range(0, one.count, CHUNK)]
+    files, others = one_model.checkpoint.files, other_model.checkpoint.files
+    return one.shape == other.shape and all((files.raw(one, *s) == others.raw(other, *s)).all() for s in spans)

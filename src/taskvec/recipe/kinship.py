@@ -9,8 +9,11 @@ from ..errors import MismatchError
 from ..ops.floats import widen
 from ..store.dtypes import is_float
 from ..store.sample import CHUNKS, sample
+from ..store.tensors import Tensor
 from .depth import matches
 from .inputs import Input
+from .schema import Recipe
+from .stack import BASE, Place
 
 LEAST_COSINE = 0.5
 """Fine-tunes of one base have cosines above 0.9; models trained apart, or with permuted rows, about 0."""
@@ -25,22 +28,24 @@ class Kinship:
     relative_norm: float
 
 
-def kinship(reference: Input, model: Input, ignore: Sequence[str] = ()) -> Kinship:
+Pair = tuple[Tensor, Tensor]
+"""A tensor of the reference, and what a model would be merged with it."""
+
+
+def kinship(reference: Input, model: Input, pairs: Sequence[Pair]) -> Kinship:
     """Return cos(θ, θ_ref) and |θ - θ_ref| / |θ_ref| over a sample of every tensor with two or more axes.
 
     Vectors (norms, biases) are left out: gains near 1 look alike in unrelated models. A model without a matrix is
-    compared by all it has. Ignored tensors are no part of the merge, nor of this.
+    compared by all it has.
     """
     inner = own = other = apart = 0.0
-    tensors = reference.checkpoint.tensors.values()
-    infos = [i for i in tensors if is_float(i.dtype) and not any(matches(i.name, p) for p in ignore)]
-    for info in [i for i in infos if len(i.shape) > 1] or infos:
-        there = model.checkpoint.resolve(info.name)
-        if there is None or there.shape != info.shape or not is_float(there.dtype):
+    floats = [(here, there) for here, there in pairs if is_float(here.dtype) and is_float(there.dtype)]
+    for here, there in [(h, t) for h, t in floats if len(h.shape) > 1] or floats:
+        if there.shape != here.shape:
             continue
-        x = widen(sample(info, CHUNKS), info.dtype, np.float64)
-        y = widen(sample(there, CHUNKS), there.dtype, np.float64)
-        if model.kind == "delta":
+        x = widen(sample(here, CHUNKS), here.dtype, np.float64)
+        y = x if there.is_zero else widen(sample(there, CHUNKS), there.dtype, np.float64)
+        if model.kind == "delta" and not there.is_zero:
             y = x + y
         finite = np.isfinite(x) & np.isfinite(y)
         x, y = x[finite], y[finite]
@@ -51,19 +56,41 @@ def kinship(reference: Input, model: Input, ignore: Sequence[str] = ()) -> Kinsh
 
 
 def check_kinship(
-    reference: Input, models: Sequence[Input], allowed: bool, ignore: Sequence[str] = ()
+    base: Input | None, models: Sequence[Input], places: Sequence[Place], recipe: Recipe
 ) -> list[Kinship]:
-    """Return the kinship of every model with the reference.
+    """Return the kinship of every model with what it is merged with: the base, or the first model of its part.
 
     Raises:
-        MismatchError: a model that is no relative, unless `allowed`.
+        MismatchError: a model that is no relative, unless the recipe allows it.
     """
-    found = [kinship(reference, model, ignore) for model in models]
-    for k in found:
-        if k.cosine < LEAST_COSINE and not allowed and (k.relative_norm > 0):
-            raise MismatchError(
-                f"{k.model} does not look like a relative of {reference.name}: over a sample their cosine is "
-                f"{k.cosine:.3f} and they lie {k.relative_norm:.2f} base norms apart (fine-tunes: above 0.9). "
-                f"Name the right base, or type 'allow: [unrelated]'."
-            )
+    found = []
+    for number, model in enumerate(models):
+        for partner, pairs in _pairs(base, models, places, recipe, number).items():
+            reference = base if base and partner == BASE else models[partner]
+            k = kinship(reference, model, pairs)
+            found.append(k)
+            if k.cosine < LEAST_COSINE and "unrelated" not in recipe.allow and k.relative_norm > 0:
+                raise MismatchError(
+                    f"{k.model} does not look like a relative of {reference.name}: over a sample their cosine is "
+                    f"{k.cosine:.3f} and they lie {k.relative_norm:.2f} base norms apart (fine-tunes: above 0.9). "
+                    f"Name the right base, or type 'allow: [unrelated]'."
+                )
     return found
+
+
+def _pairs(
+    base: Input | None, models: Sequence[Input], places: Sequence[Place], recipe: Recipe, number: int
+) -> dict[int, list[Pair]]:
+    """Return a model's tensors beside those they are merged with, by whose these are; ignored ones are left out."""
+    out: dict[int, list[Pair]] = {}
+    for place in places:
+        if any(matches(place.name, pattern) for pattern in recipe.ignore):
+            continue
+        partner, name = place.origin
+        reference = base if base and partner == BASE else models[partner]
+        for source, theirs in place.sources:
+            if source == number and (source, theirs) != place.origin:
+                here, there = reference.checkpoint.resolve(name), models[number].checkpoint.resolve(theirs)
+                if here is not None and there is not None:
+                    out.setdefault(partner, []).append((here, there))
+    return out

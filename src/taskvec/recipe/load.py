@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ..errors import RecipeError
 from .mergekit import is_mergekit, translate
-from .schema import Recipe, resolve_paths, validate
+from .paths import resolve_paths
+from .schema import Recipe, validate
 from .yaml_lines import parse
 
 

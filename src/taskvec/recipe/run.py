@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,19 +12,18 @@ import numpy as np
 from ..errors import TaskVecError
 from ..ops.floats import Raw, narrow, nonfinite, widen
 from ..ops.slices import Finished
-from ..store.tensors import Tensor
 from ..store.writer import ShardWriter
 from .arithmetic import Arithmetic, Scratch
 from .budget import WHOLE_MODEL
 from .hasher import Hasher
 from .journal import Journal
 from .memory import anonymous_bytes
-from .plan import Plan, Unit
+from .plan import Plan
 from .progress import Progress
 from .schedule import Group, Schedule, Work
+from .units import Unit
 
 SAMPLE = 1 << 16
-SAMPLE_CHUNK = 32
 LOOK_AHEAD = 256_000_000
 JOURNAL_EVERY = 0.25
 
@@ -84,13 +83,13 @@ class Stream:
                 self.hasher.written(unit.name)
 
     def _copy(self, unit: Unit, start: int, stop: int) -> Raw:
-        checkpoint = self.plan.reference.checkpoint
-        info = checkpoint.info(unit.name)
-        checkpoint.files.load(info, start, stop)
-        raw = checkpoint.files.raw(info, start, stop)
-        if info.dtype == unit.dtype:
+        model, tensor = self.plan.origin(unit)
+        files = model.checkpoint.files
+        files.load(tensor, start, stop)
+        raw = files.raw(tensor, start, stop)
+        if tensor.dtype == unit.dtype:
             return raw
-        wide = widen(raw, info.dtype, unit.numpy)
+        wide = widen(raw, tensor.dtype, unit.numpy)
         stored = narrow(wide, unit.dtype)
         if self.arithmetic.careful and nonfinite(widen(stored, unit.dtype, np.float64)):
             self.arithmetic.overflow(unit, stored)
@@ -108,7 +107,7 @@ class Stream:
             first = group.units[0]
             if first.merged:
                 group.searches[name] = statistic.search(
-                    len(self.plan.models),
+                    len(first.sources),
                     sum(u.count for u in group.units),
                     first.numpy,
                     first.settings,
@@ -117,15 +116,9 @@ class Stream:
                 )
 
     def _sample(self, group: Group) -> np.ndarray[Any, Any]:
-        parts, total = [], sum(u.count for u in group.units)
+        total = sum(u.count for u in group.units)
         wanted = min(SAMPLE * (2 if len(group.units) > 1 else 1), total)
-        for unit in group.units:
-            chunks = max(1, round(wanted * unit.count / total / SAMPLE_CHUNK)) if unit.count else 0
-            infos = [m.checkpoint.info(unit.name) for m in self.plan.models]
-            raws = [_spread(m.checkpoint.raw(unit.name), chunks) for m in self.plan.models]
-            base = _spread(self.plan.reference.checkpoint.raw(unit.name), chunks)
-            parts.append(self.arithmetic.sample(unit, raws, infos, base))
-            self.arithmetic.forget(unit, 0, unit.count)
+        parts = [self.arithmetic.sample(u, round(wanted * u.count / total)) for u in group.units if u.count]
         return np.concatenate(parts, axis=1)
 
     def flush(self, last: bool = False) -> None:
@@ -143,14 +136,6 @@ class Stream:
                 self.writer.sync()
                 self.journal.add(fresh)
             self.closed = last
-
-
-def _spread(raw: Raw, chunks: int) -> Raw:
-    """Return `chunks` short runs of entries spread evenly over a tensor; all of it if it is small."""
-    step = raw.size // max(chunks, 1)
-    if step <= SAMPLE_CHUNK:
-        return raw
-    return np.ascontiguousarray(raw[: step * chunks].reshape(chunks, step)[:, :SAMPLE_CHUNK]).reshape(-1)
 
 
 def stream(plan: Plan, writer: ShardWriter, journal: Journal, progress: Progress) -> Stream:
@@ -229,7 +214,7 @@ def _keeping_the_journal(schedule: Schedule, state: Stream) -> Iterator[None]:
 def _work(schedule: Schedule, state: Stream) -> None:
     work = None
     try:
-        scratch = Scratch(len(state.plan.models), state.plan.budget)
+        scratch = Scratch(state.plan.widest()[0], state.plan.budget)
         while work := schedule.next():
             (state.search if work.search else state.merge)(work, scratch)
             schedule.done(work)
@@ -243,19 +228,13 @@ def _look_ahead(schedule: Schedule, state: Stream, todo: list[Unit]) -> None:
     """Have the disk read what comes next while the threads calculate."""
     asked = 0
     for unit in todo:
-        for info, files in _ranges(state.plan, unit):
+        for model, tensor in state.plan.read(unit):
             while asked > state.bytes_read + LOOK_AHEAD and not (schedule.stopped or schedule.failure):
                 time.sleep(0.02)
             if schedule.stopped or schedule.failure:
                 return
-            files(info, 0, info.count)
-            asked += info.nbytes * (state.plan.passes if unit.merged else 1)
-
-
-def _ranges(plan: Plan, unit: Unit) -> list[tuple[Tensor, Callable[[Tensor, int, int], None]]]:
-    inputs = plan.inputs if unit.merged else (plan.reference,)
-    found = [(i.checkpoint.resolve(unit.name), i.checkpoint.files.expect) for i in inputs]
-    return [(info, expect) for info, expect in found if info]
+            model.checkpoint.files.expect(tensor, 0, tensor.count)
+            asked += tensor.nbytes * (state.plan.passes if unit.merged else 1)
 
 
 def _watch(workers: list[threading.Thread], state: Stream, progress: Progress) -> None:

@@ -2,20 +2,18 @@
 
 import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import RecipeError
 from ..merge import METHODS, Method
 from ..merge.registry import suggest
 from ..store.layout import parse_size
-from .yaml_lines import Document
-from .yaml_lines import Path as Path_
+from .yaml_lines import Document, Path
 
-ALLOW = ("unrelated", "tokenizers", "hashes")
+VOCABULARY_RULES = ("union", "base", "intersection")
 
 
 def _number_or_list(value: Any) -> Any:
@@ -38,6 +36,14 @@ def _size(value: Any) -> int:
         raise ValueError(str(exc).rstrip(".")) from exc
 
 
+def _entries(value: Any) -> Any:
+    return [{"model": m} if isinstance(m, str) else m for m in value] if isinstance(value, list) else value
+
+
+def _rule(value: Any) -> Any:
+    return {"rule": value} if isinstance(value, str) else value
+
+
 Value = Annotated[Any, BeforeValidator(_number_or_list), Field(json_schema_extra={"type": ["number", "array"]})]
 SettingValue = Annotated[
     Any,
@@ -50,17 +56,30 @@ Size = Annotated[int, BeforeValidator(_size), Field(json_schema_extra={"type": [
 class Strict(BaseModel):
     """Refuses what it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
+
+
+Settings = dict[str, SettingValue]
+
+
+class Rename(Strict):
+    """Other names for a model's tensors."""
+
+    from_: str = Field(alias="from", description="A regular expression for the beginning of a name, e.g. 'model\\.'.")
+    to: str = Field(description="What stands there instead, e.g. 'transformer.'.")
 
 
 class ModelEntry(Strict):
-    """One model (or saved task vector) of a merge."""
+    """One model (or saved task vector, or adapter) of a merge."""
 
-    model: str = Field(description="A model folder, a .safetensors file, an index, or a .tv task vector.")
+    model: str = Field(
+        description="A model folder, a file, a hub id, a .tv task vector, an adapter's folder, or 'model+adapter'."
+    )
     weight: Value = Field(1.0, description="Its weight; a list is interpolated over depth.")
-    settings: dict[str, SettingValue] = Field(
+    settings: Settings = Field(
         default_factory=dict, description="Settings of the method for this model alone, e.g. its density."
     )
+    rename: list[Rename] = Field(default_factory=list, description="How its names become those of the base.")
 
 
 class Override(Strict):
@@ -68,9 +87,41 @@ class Override(Strict):
 
     match: str = Field("*", description="A glob on tensor names, e.g. '*.mlp.*'.")
     layers: str | int | None = Field(None, description="A layer, or a range of layers with both ends: '0-3'.")
-    weights: list[Value] | None = Field(None, description="One weight a model, in their order.")
-    settings: dict[str, SettingValue] = Field(default_factory=dict, description="Settings of the method.")
+    weights: list[Value | None] | None = Field(
+        None, description="One weight a model, in their order; null leaves one as it is."
+    )
+    settings: Settings = Field(default_factory=dict, description="Settings of the method.")
+    each: list[Settings] | None = Field(
+        None, description="Settings of the method for single models, in their order; {} leaves one as it is."
+    )
     scale: Value | None = Field(None, description="λ for these tensors.")
+
+
+class PartEntry(ModelEntry):
+    """One model of a part, and which of its layers."""
+
+    layers: str | int | None = Field(None, description="A range of its layers with both ends: '0-15'; all by default.")
+
+
+class Part(Strict):
+    """Some layers of the output: those of one model, or of several merged. Parts follow each other."""
+
+    models: Annotated[list[PartEntry], BeforeValidator(_entries)] = Field(
+        min_length=1, description="The models, each with as many layers."
+    )
+    base_layers: str | int | None = Field(None, description="Which layers of the base; the first model's by default.")
+    tower: str | None = Field(None, description="Which stack of layers, where a model has several: a name's beginning.")
+    settings: Settings = Field(default_factory=dict, description="Settings of the method in this part.")
+    scale: Value | None = Field(None, description="λ in this part.")
+    overrides: list[Override] = Field(default_factory=list, description="Other numbers for some of its tensors.")
+
+
+class Vocabulary(Strict):
+    """How tokens are matched where models know different ones: by their text, each tensor row for row."""
+
+    rule: str = Field("union", description="'union', 'base', 'intersection', or the path of a model.")
+    tokens: dict[str, Any] = Field(default_factory=dict, description="Where single tokens come from.")
+    pad_to_multiple_of: int | None = Field(None, ge=1, description="Rows are filled up to a multiple of this.")
 
 
 class Output(Strict):
@@ -84,8 +135,12 @@ class Recipe(Strict):
 
     method: str = Field(description="A merge method; `taskvec methods` lists them.")
     base: str | None = Field(None, description="The model that the others were fine-tuned from.")
-    models: list[ModelEntry] = Field(min_length=1, description="The models to merge.")
-    settings: dict[str, SettingValue] = Field(default_factory=dict, description="Settings of the method.")
+    models: Annotated[list[ModelEntry], BeforeValidator(_entries)] = Field(
+        default_factory=list, description="The models to merge."
+    )
+    stack: list[Part] = Field(default_factory=list, description="Instead of 'models': the output, layer by layer.")
+    name: str | None = Field(None, description="What other recipes of the same file call this one's result.")
+    settings: Settings = Field(default_factory=dict, description="Settings of the method.")
     scale: Value = Field(1.0, description="λ: how much of the merged task vector is added to the base.")
     overrides: list[Override] = Field(default_factory=list, description="Other numbers for some tensors.")
     ignore: list[str] = Field(default_factory=list, description="Globs of tensors that stay as the base has them.")
@@ -99,7 +154,29 @@ class Recipe(Strict):
         default_factory=list, description="Checks that may fail: unrelated models, differing tokenizers, known hashes."
     )
     tokenizer: str = Field("base", description="Whose tokenizer is copied: 'base', or one of the models' paths.")
+    vocabulary: Annotated[Vocabulary | None, BeforeValidator(_rule)] = Field(
+        None, description="How tokens are matched; by default all must agree."
+    )
+    chat_template: str | None = Field(None, description="'auto', a name such as 'chatml', or a template.")
     output: Output = Field(default_factory=lambda: Output.model_validate({}), description="How the result is written.")
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts of the output; one with all layers of all models where the recipe lists models."""
+        return self.stack or [Part.model_validate({"models": [dict(m) for m in self.models]})]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The recipe as YAML and JSON have it, without what is said by default."""
+        return self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+
+    @model_validator(mode="after")
+    def _has_models_once(self) -> "Recipe":
+        if self.models and self.stack:
+            raise ValueError("give either 'models' or 'stack', not both")
+        if not self.models and not self.stack:
+            raise ValueError(f"'models' is missing. Type e.g. 'models: {_example('models')}'")
+        return self
 
 
 def validate(document: Document) -> Recipe:
@@ -111,8 +188,6 @@ def validate(document: Document) -> Recipe:
     data = document.data
     if not isinstance(data, dict):
         raise RecipeError(f"{document.name}:1: expected keys such as 'method' and 'models', got {data!r}.")
-    if isinstance(data.get("models"), list):
-        data = {**data, "models": [{"model": m} if isinstance(m, str) else m for m in data["models"]]}
     if isinstance(data.get("method"), str) and data["method"] not in METHODS:
         known = ", ".join(sorted(METHODS))
         hint = suggest(data["method"], METHODS)
@@ -123,20 +198,37 @@ def validate(document: Document) -> Recipe:
         raise RecipeError("\n".join(dict.fromkeys(_say(document, error) for error in exc.errors()))) from exc
     for path, key, value in _settings(recipe):
         try:
-            _check_setting(METHODS[recipe.method], key, value, path[0] == "models")
+            _check_setting(METHODS[recipe.method], key, value, _of_one_model(path))
         except RecipeError as exc:
             raise RecipeError(f"{document.at((*path, key))}: {exc}") from exc
     return recipe
 
 
-def _settings(recipe: Recipe) -> Iterator[tuple[Path_, str, Any]]:
+def _settings(recipe: Recipe) -> Iterator[tuple[Path, str, Any]]:
     """Yield every setting of the method: where it stands, its name, its value."""
-    places: list[tuple[Path_, dict[str, Any]]] = [(("settings",), recipe.settings)]
-    places += [(("models", i, "settings"), m.settings) for i, m in enumerate(recipe.models)]
-    places += [(("overrides", i, "settings"), o.settings) for i, o in enumerate(recipe.overrides)]
+    places: list[tuple[Path, Settings]] = [(("settings",), recipe.settings)]
+    places += _settings_in((), recipe.models, recipe.overrides)
+    for p, part in enumerate(recipe.stack):
+        places.append((("stack", p, "settings"), part.settings))
+        places += _settings_in(("stack", p), part.models, part.overrides)
     for path, settings in places:
         for key, value in settings.items():
             yield path, key, value
+
+
+def _settings_in(
+    path: Path, models: Sequence[ModelEntry], overrides: Sequence[Override]
+) -> Iterator[tuple[Path, Settings]]:
+    for i, entry in enumerate(models):
+        yield (*path, "models", i, "settings"), entry.settings
+    for i, override in enumerate(overrides):
+        yield (*path, "overrides", i, "settings"), override.settings
+        for k, own in enumerate(override.each or ()):
+            yield (*path, "overrides", i, "each", k), own
+
+
+def _of_one_model(path: Path) -> bool:
+    return "models" in path or "each" in path
 
 
 def _check_setting(method: Method, key: str, value: Any, of_one_model: bool) -> None:
@@ -157,13 +249,23 @@ def _say(document: Document, error: Any) -> str:
     if error["type"] == "missing":
         return f"{where}: '{last}' is missing. Type e.g. '{last}: {_example(str(last))}'."
     message = error["msg"].removeprefix("Value error, ")
+    if not path:
+        return f"{where}: {message}."
     return f"{where}: '{last}' {message[0].lower() + message[1:]}, got {error['input']!r}."
 
 
 def _keys(path: tuple[str | int, ...]) -> list[str]:
     names = [p for p in path[:-1] if isinstance(p, str)]
-    kind: dict[str, type[BaseModel]] = {"models": ModelEntry, "overrides": Override, "output": Output}
-    return list((kind.get(names[0], Recipe) if names else Recipe).model_fields)
+    kind: dict[str, type[BaseModel]] = {
+        "models": PartEntry if "stack" in names else ModelEntry,
+        "overrides": Override,
+        "output": Output,
+        "stack": Part,
+        "rename": Rename,
+        "vocabulary": Vocabulary,
+    }
+    fields = (kind.get(names[-1], Recipe) if names else Recipe).model_fields
+    return [field.alias or name for name, field in fields.items()]
 
 
 def _example(key: str) -> str:
@@ -174,18 +276,10 @@ def json_schema() -> str:
     """Return the JSON schema of a recipe, for editors."""
     schema = Recipe.model_json_schema()
     schema["properties"]["method"]["enum"] = sorted(METHODS)
-    models = schema["properties"]["models"]
-    models["items"] = {"anyOf": [models["items"], {"type": "string"}]}  # a path alone is a model, too
+    schema["oneOf"] = [{"required": ["models"]}, {"required": ["stack"]}]
+    for models in (schema["properties"]["models"], schema["$defs"]["Part"]["properties"]["models"]):
+        models["items"] = {"anyOf": [models["items"], {"type": "string"}]}  # a path alone is a model, too
+    for key in ("models", "stack"):
+        schema["properties"][key]["minItems"] = 1
+    schema["properties"]["vocabulary"]["anyOf"].append({"type": "string"})
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
-
-
-def resolve_paths(recipe: Recipe, folder: Path) -> Recipe:
-    """Return the recipe with relative paths taken from the recipe's own folder."""
-
-    def fix(path: str) -> str:
-        return str(folder / Path(path).expanduser())
-
-    models = [m.model_copy(update={"model": fix(m.model)}) for m in recipe.models]
-    tokenizer = recipe.tokenizer if recipe.tokenizer == "base" else fix(recipe.tokenizer)
-    base = fix(recipe.base) if recipe.base else None
-    return recipe.model_copy(update={"models": models, "base": base, "tokenizer": tokenizer})

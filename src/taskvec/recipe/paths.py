@@ -1,0 +1,61 @@
+"""Where the paths of a recipe point to."""
+
+import re
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .schema import VOCABULARY_RULES, ModelEntry, Recipe, Vocabulary
+
+Entry = TypeVar("Entry", bound=ModelEntry)
+Fix = Callable[[str], str]
+
+
+def resolve_paths(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Recipe:
+    """Return the recipe with relative paths taken from the recipe's own folder.
+
+    What is no path there stays as it is: a hub id, a name in `keep` (another recipe's result).
+    """
+
+    def fix(path: str) -> str:
+        if path in keep:
+            return path
+        local = folder / Path(path).expanduser()
+        return path if is_hub_id(path) and not local.exists() else str(local)
+
+    def fix_sum(path: str) -> str:
+        local = folder / Path(path).expanduser()
+        return fix(path) if "+" not in path or local.exists() else "+".join(map(fix, path.split("+")))
+
+    def fixed(entries: Sequence[Entry]) -> list[Entry]:
+        return [m.model_copy(update={"model": fix_sum(m.model)}) for m in entries]
+
+    changed: dict[str, Any] = {"models": fixed(recipe.models), "base": fix_sum(recipe.base) if recipe.base else None}
+    changed["stack"] = [p.model_copy(update={"models": fixed(p.models)}) for p in recipe.stack]
+    changed["tokenizer"] = recipe.tokenizer if recipe.tokenizer == "base" else fix(recipe.tokenizer)
+    if recipe.vocabulary:
+        changed["vocabulary"] = _fixed_vocabulary(recipe.vocabulary, fix)
+    return recipe.model_copy(update=changed)
+
+
+def _fixed_vocabulary(vocabulary: Vocabulary, fix: Fix) -> Vocabulary:
+    def source(of: Any) -> Any:
+        if isinstance(of, str):
+            return fix(of)
+        return {**of, "model": fix(of["model"])} if isinstance(of, dict) and isinstance(of.get("model"), str) else of
+
+    tokens = {
+        text: {**how, "source": source(how["source"])} if isinstance(how, dict) and "source" in how else how
+        for text, how in vocabulary.tokens.items()
+    }
+    rule = vocabulary.rule if vocabulary.rule in VOCABULARY_RULES else fix(vocabulary.rule)
+    return vocabulary.model_copy(update={"rule": rule, "tokens": tokens})
+
+
+def is_hub_id(path: str) -> bool:
+    """Tell what looks like an id on the hub: 'owner/name', or 'owner/name@revision'.
+
+    >>> is_hub_id("org/model"), is_hub_id("./math"), is_hub_id("a/b/c")
+    (True, False, False)
+    """
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", path) is not None

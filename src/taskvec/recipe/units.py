@@ -1,0 +1,221 @@
+"""The units of a plan: every tensor of the output, what it is made of, and with which numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import MismatchError, RecipeError
+from ..merge import Method
+from ..store.dtypes import NAMES, is_float
+from .budget import WHOLE_MODEL
+from .depth import in_layers, matches, spread, unmatched
+from .inputs import Input
+from .schema import Override, Part, Recipe
+from .stack import BASE, Place, Source
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One tensor of the output, and what is done to it.
+
+    origin: whose shape it has, and whose entries if it is copied. sources: what is merged, a model each.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    work: str
+    merged: bool
+    origin: Source
+    sources: tuple[Source, ...] = ()
+    group: str = WHOLE_MODEL
+    weights: tuple[float, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    scale: float = 1.0
+    depth: float = 0.0
+
+    @cached_property
+    def count(self) -> int:
+        """Number of entries."""
+        return prod(self.shape)
+
+    @property
+    def columns(self) -> int:
+        """Entries a row: those that share a first index; all of a tensor with one axis or none."""
+        return prod(self.shape[1:]) if len(self.shape) > 1 else self.count
+
+    @property
+    def numpy(self) -> np.dtype:
+        """What arithmetic is done in."""
+        return np.dtype(np.float64 if self.work == "F64" else np.float32)
+
+
+def space_of(method: Method, recipe: Recipe) -> str:
+    """Return what a method merges in a recipe: methods that take either take task vectors where there is a base."""
+    if method.needs.space == "either":
+        return "delta" if recipe.base else "weight"
+    return method.needs.space
+
+
+def make_units(
+    recipe: Recipe, method: Method, base: Input | None, models: Sequence[Input], places: Sequence[Place]
+) -> list[Unit]:
+    """Give every place its numbers.
+
+    Raises:
+        RecipeError: a pattern that matches nothing, numbers that are not one a model, or numbers not allowed.
+    """
+    _check_patterns(recipe, base, models, places)
+    by_number = {BASE: base, **dict(enumerate(models))}
+    units = [_unit(recipe, method, by_number, place) for place in places]
+    _check_whole_model(method, units)
+    return units
+
+
+def _check_patterns(recipe: Recipe, base: Input | None, models: Sequence[Input], places: Sequence[Place]) -> None:
+    names = [p.name for p in places]
+    inputs = [*([base] if base else []), *models]
+    everything = [*names, *(n for i in inputs for n in i.checkpoint.tensors)]
+    if pattern := unmatched(recipe.ignore, dict.fromkeys(everything)):
+        raise RecipeError(f"'ignore: {pattern}' matches no tensor. The first of them is '{names[0]}'.")
+    for p, part in enumerate(recipe.parts):
+        inside = [place.name for place in places if place.part == p]
+        for override in part.overrides:
+            _check_override(override, inside, len(part.models))
+        for override in recipe.overrides:
+            _check_override(override, names, len(part.models))
+
+
+def _check_override(override: Override, names: Sequence[str], models: int) -> None:
+    if not any(_holds(override, name) for name in names):
+        raise RecipeError(f"the override 'match: {override.match}', 'layers: {override.layers}' matches no tensor.")
+    for key, values in (("weights", override.weights), ("settings under 'each'", override.each)):
+        if values is not None and len(values) != models:
+            raise RecipeError(f"an override gives {len(values)} {key} for {models} models.")
+
+
+def _holds(override: Override, name: str) -> bool:
+    return matches(name, override.match) and in_layers(name, override.layers)
+
+
+def _unit(recipe: Recipe, method: Method, inputs: Mapping[int, Input | None], place: Place) -> Unit:
+    def find(source: Source) -> Any:
+        found = inputs[source[0]]
+        return found.checkpoint.resolve(source[1]) if found else None
+
+    origin = find(place.origin)
+    code = NAMES[recipe.dtype] if recipe.dtype and is_float(origin.dtype) else origin.stored_as
+    merged = is_float(origin.dtype) and not any(matches(place.name, p) for p in recipe.ignore)
+    sources = [find(source) for source in place.sources] if merged else []
+    if place.origin[0] == BASE and all(tensor.is_zero for tensor in sources):
+        merged = False  # no model changes the base here
+    work = "F64" if any(tensor.dtype == "F64" for tensor in [origin, *(sources if merged else ())]) else "F32"
+    if not merged:
+        return Unit(place.name, origin.shape, code, work, False, place.origin)
+    weights, settings, scale = _numbers(recipe, recipe.parts[place.part], method, place)
+    _check_weights(method, weights, settings, place.name)
+    tensor_wide = "scope" not in method.settings or settings["scope"] == "tensor"
+    return Unit(
+        place.name,
+        origin.shape,
+        code,
+        work,
+        True,
+        place.origin,
+        place.sources,
+        place.name if tensor_wide else WHOLE_MODEL,
+        weights,
+        settings,
+        scale,
+        place.through,
+    )
+
+
+def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[str, Any], name: str) -> None:
+    """Refuse weights that a method cannot use, before work starts."""
+    if method.needs.blend is None or method.needs.statistics:
+        return
+    try:
+        method.needs.blend(np.array(weights), **settings, **({"depth": 0.0} if method.needs.depth else {}))
+    except RecipeError as exc:
+        exc.add_note(f"at '{name}'")
+        raise
+
+
+def _numbers(
+    recipe: Recipe, part: Part, method: Method, place: Place
+) -> tuple[tuple[float, ...], dict[str, Any], float]:
+    """Return a tensor's weights, settings and scale; of what is said twice, the later and the nearer holds."""
+    weights = [m.weight for m in part.models]
+    settings = {**recipe.settings, **part.settings}
+    own = [dict(m.settings) for m in part.models]
+    scale = recipe.scale if part.scale is None else part.scale
+    for override in (*recipe.overrides, *part.overrides):
+        if _holds(override, place.name):
+            weights = [w if new is None else new for w, new in zip(weights, override.weights or weights, strict=True)]
+            own = [{**mine, **new} for mine, new in zip(own, override.each or [{}] * len(own), strict=True)]
+            settings |= override.settings
+            scale = scale if override.scale is None else override.scale
+    given = {k: spread(v, place.t) for k, v in settings.items()}
+    for key in dict.fromkeys(k for mine in own for k in mine):
+        if key in method.settings and not method.settings[key].per_task:
+            raise RecipeError(f"'{key}' is one for all models; set it under 'settings', not under a model.")
+        shared = given.get(key, method.settings[key].default if key in method.settings else None)
+        given[key] = tuple(spread(mine.get(key, shared), place.t) for mine in own)
+    return tuple(float(spread(w, place.t)) for w in weights), method.check(given), float(spread(scale, place.t))
+
+
+def in_one_order(
+    recipe: Recipe, method: Method, models: Sequence[Input], units: list[Unit]
+) -> tuple[tuple[Input, ...], list[Unit]]:
+    """Put task vectors that may come in any order into one, so that listing them otherwise does not change a bit.
+
+    A sum in float32 depends on the order of its terms by a rounding, and a vote that cancels by its winner.
+    """
+    if "any_order" not in method.laws or space_of(method, recipe) != "delta":
+        return tuple(models), units
+
+    def own(unit: Unit, task: int) -> tuple[Any, ...]:
+        each = (v[task] for v in unit.settings.values() if isinstance(v, tuple))
+        return unit.sources[task][1], unit.weights[task], *each
+
+    said: list[list[Any]] = [[] for _ in models]
+    for unit in units:
+        for task, (number, _) in enumerate(unit.sources):
+            said[number].append(own(unit, task))
+    order = sorted(range(len(models)), key=lambda m: (models[m].fingerprint, said[m]))
+    rank = {number: at for at, number in enumerate(order)}
+
+    def turned(unit: Unit) -> Unit:
+        tasks = sorted(range(len(unit.sources)), key=lambda t: (rank[unit.sources[t][0]], own(unit, t)))
+        settings = {k: tuple(v[t] for t in tasks) if isinstance(v, tuple) else v for k, v in unit.settings.items()}
+        sources = tuple((rank[unit.sources[t][0]], unit.sources[t][1]) for t in tasks)
+        return replace(unit, weights=tuple(unit.weights[t] for t in tasks), settings=settings, sources=sources)
+
+    def moved(unit: Unit) -> Unit:
+        number, name = unit.origin
+        return replace(unit, origin=(rank.get(number, BASE), name))
+
+    return tuple(models[m] for m in order), [moved(turned(u)) if u.merged else moved(u) for u in units]
+
+
+def _check_whole_model(method: Method, units: Sequence[Unit]) -> None:
+    """A statistic over the whole model needs the same settings and precision everywhere."""
+    shared = [u for u in units if u.merged and u.group == WHOLE_MODEL]
+    if not method.needs.statistics or not shared:
+        return
+    if any(u.settings != shared[0].settings for u in shared):
+        raise RecipeError(
+            f"the settings of '{method.name}' differ between tensors, but 'scope: model' ranks all tensors together. "
+            f"Type 'scope: tensor'."
+        )
+    if any([n for n, _ in u.sources] != [n for n, _ in shared[0].sources] for u in shared):
+        raise RecipeError(
+            "the parts of the stack hold other models, so 'scope: model' has no whole. Type 'scope: tensor'."
+        )
+    if any(u.work != shared[0].work for u in shared):
+        raise MismatchError("'scope: model' cannot rank float64 and float32 tensors together. Type 'scope: tensor'.")
