@@ -35,7 +35,9 @@ SQUARE = ("*.q_proj.*", "*.o_proj.*")
 
 TABLE = {
     "arcee-fusion": EQUAL,
-    "arcee-fusion-of-near-models": Row("float32", 0.05),  # the importance of near models is lost in float32's rounding
+    "arcee-fusion-of-near-models": Row(
+        "arcee_fusion:", 0.05
+    ),  # the importance of near models is lost in float32's rounding
     "breadcrumbs-lambda": Row(COUNTS, 0.02, ("*norm*", "*.mlp.*", *SQUARE, *BY_TOKEN)),
     "breadcrumbs-ties-gradients": Row(COUNTS, 0.02, (*SQUARE, *BY_TOKEN)),
     "chat-template-auto": EQUAL,
@@ -77,7 +79,7 @@ TABLE = {
     "ram": EQUAL,
     "ramplus-tl": EQUAL,
     "sce-by-filter": EQUAL,
-    "sce-of-small-changes": Row("1e-6", 2e-4),  # mergekit weighs all alike where mean squares add up to less
+    "sce-of-small-changes": Row("sce:", 2e-4),  # mergekit weighs all alike where mean squares add up to less
     "sce-topk": EQUAL,
     "several-documents": EQUAL,
     "several-documents-stacked": EQUAL,
