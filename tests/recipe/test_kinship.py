@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import taskvec as tv
-from taskvec.recipe.inputs import Input, open_input
+from taskvec.recipe.inputs import Input, Pool, open_input
 from taskvec.recipe.kinship import Pair, check_kinship, kinship
 from taskvec.recipe.stack import places_by_name
 from taskvec.testing import finetuned, tiny_tensors, write_model
@@ -77,15 +77,16 @@ def test_zeros_and_opposites(tmp_path: Path, a: float, b: float, expected: tuple
 def test_strangers_are_refused_unless_allowed(tmp_path: Path) -> None:
     base = open_input(str(write_model(tmp_path / "b", tiny_tensors(1))), "base")
     other = open_input(str(write_model(tmp_path / "m", tiny_tensors(2))), "model")
-    places = places_by_name(base, 1, has_base=True)
+    pool = Pool((base,), (other,))
+    places = places_by_name(pool)
     recipe = tv.Recipe.model_validate({"method": "ties", "base": base.name, "models": [{"model": other.name}]})
     allowed = recipe.model_copy(update={"allow": ["unrelated"]})
     message = (
         r"m does not look like a relative of .*b: over a sample their cosine is -?0\.\d+ and they lie 1\.\d+ base n"
     )
     with pytest.raises(tv.MismatchError, match=message):
-        check_kinship(base, [other], places, recipe)
-    assert [k.model for k in check_kinship(base, [other], places, allowed)] == [other.name]
+        check_kinship(pool, places, recipe)
+    assert [k.model for k in check_kinship(pool, places, allowed)] == [other.name]
 
 
 def test_a_saved_vector_is_seen_on_its_base(tmp_path: Path) -> None:

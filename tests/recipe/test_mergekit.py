@@ -75,7 +75,7 @@ dtype: bfloat16
                 {**A, "settings": {"density": 0.5}},
                 {"model": "m1", "weight": [0, 0.3, 0.7, 1], "settings": {"density": [0.1, 0.4, 1]}},
             ],
-            "settings": {**TIES, "combine": "mean"},
+            "settings": {k: v for k, v in TIES.items() if k != "density"} | {"combine": "mean"},
             "dtype": "bfloat16",
         },
     ),
@@ -132,7 +132,12 @@ dtype: bfloat16
     "model_stock": (
         "merge_method: model_stock\nbase_model: base\nmodels: [{model: m0}, {model: m1}]\n"
         "parameters: {filter_wise: false}\ntokenizer_source: base\n",
-        {"method": "model_stock", "base": "base", "models": [{"model": "m0"}, {"model": "m1"}]},
+        {
+            "method": "model_stock",
+            "base": "base",
+            "models": [{"model": "m0"}, {"model": "m1"}],
+            "vocabulary": {"rule": "base"},
+        },
     ),
     "slerp: the base is the first end": (
         "merge_method: slerp\nbase_model: m1\nmodels: [{model: m0}, {model: m1}]\nparameters: {t: 0.3}\n",
@@ -144,7 +149,7 @@ dtype: bfloat16
             "method": "slerp",
             "models": [{"model": "base"}, {"model": "m0"}],
             "settings": {"t": [0, 1]},
-            "tokenizer": "m0",
+            "vocabulary": {"rule": "m0"},
         },
     ),
     "slerp with filters": (
@@ -192,7 +197,7 @@ models:
             "base": "base",
             "models": [{"model": "m0", "weight": 0}, B],
             "settings": {"normalize": False},
-            "overrides": [{"match": "*mlp*", "weights": [0.5, 0.4]}],
+            "overrides": [{"match": "*mlp*", "weights": [0.5, None]}],
         },
     ),
     "filters on a shared density and on lambda": (
@@ -330,52 +335,49 @@ def test_a_filter_is_text_in_which_nothing_is_a_wildcard() -> None:
 
 HEAD = "merge_method: ties\nbase_model: base\n" + TWO
 REFUSED: list[tuple[str, int, str]] = [
-    (HEAD + "slices: []\n", 6, r"mergekit's 'slices' is not supported yet\."),
-    ("merge_method: slerp\nslices:\n- sources: []\n", 2, r"mergekit's 'slices' is not supported yet\."),
-    (HEAD + "modules: {}\n", 6, r"mergekit's 'modules' is not supported yet\."),
-    (HEAD + "tokenizer: {source: union}\n", 6, r"mergekit's 'tokenizer' is not supported yet\."),
-    (HEAD + "chat_template: auto\n", 6, r"mergekit's 'chat_template' is not supported yet\."),
-    (HEAD + "tokenizer_source: union\n", 6, r"mergekit's 'tokenizer_source: union' is not supported yet\."),
+    (
+        HEAD + "slices: [{sources: [{model: a, layer_range: [0, 1]}]}]\n",
+        1,
+        r"'models' must .*, got 'models' and 'slices'",
+    ),
+    ("merge_method: slerp\nslices:\n- sources: []\n", 3, r"each of 'slices' must have 'sources'\."),
+    (
+        "merge_method: slerp\nslices:\n- sources: [{model: a}]\n",
+        3,
+        r"'layer_range' must be \[first, after the last\], got",
+    ),
+    ("merge_method: slerp\nslices:\n- {surces: []}\n", 3, r"each of 'slices' must have 'sources'"),
+    (
+        "merge_method: linear\nmodules: {default: {}}\n",
+        2,
+        r"the module 'default' must have either 'models' or 'slices'",
+    ),
+    ("merge_method: linear\nmodules: [a]\n", 2, r"'modules' must map names to models or slices, got \['a'\]\."),
+    (
+        HEAD + "tokenizer: {source: union}\ntokenizer_source: base\n",
+        6,
+        r"give either 'tokenizer' or 'tokenizer_source'",
+    ),
+    (HEAD + "tokenizer: {sauce: union}\n", 6, r"unknown key 'sauce'\. Did you mean 'source'\?"),
+    (HEAD + "tokenizer: {tokens: {a: b}}\n", 6, r"the rule of 'a' must be a mapping with a 'source', got 'b'\."),
+    ("merge_method: dare_tie\n" + TWO, 1, r"mergekit has no method 'dare_tie'\. Did you mean 'dare_ties'\?"),
+    ("merge_method: linear\nmodels: [{model: {pth: a}}]\n", 2, r"unknown key 'pth'\. Did you mean 'path'\?"),
+    ("merge_method: linear\nmodels: [{model: 7}]\n", 2, r"'model' must be a path or a hub id, got 7\."),
+    (HEAD + "parameters: {normalize: often}\n", 6, r"'normalize' must be true or false, got 'often'\."),
     (HEAD + "parameter: {}\n", 6, r"unknown key 'parameter'\. Did you mean 'parameters'\?"),
-    ("merge_method: della\n" + TWO, 1, r"mergekit's method 'della' is not supported yet\. Supported: breadcrumbs"),
-    ("merge_method: passthrough\n" + TWO, 1, r"mergekit's method 'passthrough' is not supported yet\."),
-    ("merge_method: dare_tie\n" + TWO, 1, r"mergekit's method 'dare_tie' .* Did you mean 'dare_ties'\?"),
     ("merge_method: ties\n" + TWO, 1, r"'ties' needs 'base_model'\."),
     ("merge_method: ties\nbase_model: base\n", 1, r"'models' must list the models to merge\."),
     ("merge_method: linear\nmodels: [a, b]\n", 2, r"each of 'models' must have a 'model'\."),
     ("merge_method: linear\nmodels: [{model: a, weight: 1}]\n", 2, r"unknown key 'weight'\."),
     ("merge_method: linear\nmodels: [{model: a}]\n", 2, r"'a' has no 'weight', which 'linear' needs\."),
-    ("merge_method: linear\nmodels: [{model: a+lora}]\n", 2, r"'a\+lora' adds an adapter, which is not supported yet"),
     (HEAD + "parameters: {densty: 0.3}\n", 6, r"'ties' has no parameter 'densty'\. Did you mean 'density'\?"),
-    (HEAD + "parameters: {epsilon: 0.3}\n", 6, r"'ties' has no parameter 'epsilon'\."),
-    (HEAD + "parameters: {rescale: true}\n", 6, r"'rescale' with 'ties' is not supported yet\."),
-    ("merge_method: linear\n" + TWO + "parameters: {rescale: true}\n", 5, r"'linear' has no parameter 'rescale'\."),
     (HEAD + "parameters: [1]\n", 6, r"'parameters' must be a mapping"),
     (HEAD + "parameters: {density: 1.5}\n", 6, r"'density' must be in \(0, 1\], got 1\.5\."),
     (HEAD + "parameters: {density: half}\n", 6, r"'density' must be a number, got 'half'\."),
-    (HEAD + "parameters:\n  normalize: [{filter: mlp, value: false}, {value: true}]\n", 7, r"'normalize' must be tru"),
     (HEAD + "parameters: {density: [{filter: mlp}]}\n", 6, r"a filter of 'density' has no 'value'\."),
     (HEAD + "parameters: {density: [{filtre: mlp, value: 1}]}\n", 6, r"unknown key 'filtre'.* Did you mean 'filter'"),
     (HEAD + "dtype: int8\n", 6, r"'dtype' .*, got 'int8'\."),
     (HEAD + "dtype: float32\nout_dtype: int8\n", 7, r"'dtype' .*, got 'int8'\."),
-    ("merge_method: linear\nmodels:\n- {model: a, parameters: {density: 1}}\n", 3, r"'linear' has no parameter 'den"),
-    ("merge_method: linear\nbase_model: z\n" + TWO, 2, r"'base_model' is not among 'models', and 'linear' has no"),
-    ("merge_method: linear\n" + TWO + "parameters: {lambda: 2}\n", 5, r"'linear' has no parameter 'lambda'\."),
-    (
-        "merge_method: breadcrumbs\nbase_model: b\n" + TWO + "parameters: {normalize: true}\n",
-        6,
-        r"'normalize' with 'breadcrumbs' is not supported yet\.",
-    ),
-    (
-        "merge_method: model_stock\nbase_model: b\nmodels: [{model: x}, {model: y}]\nparameters: {filter_wise: true}\n",
-        4,
-        r"mergekit's 'filter_wise' is not supported yet\.",
-    ),
-    (
-        "merge_method: model_stock\nbase_model: b\nmodels:\n- {model: x, parameters: {weight: 1}}\n- {model: y}\n",
-        4,
-        r"'model_stock' has no parameter 'weight'\.",
-    ),
     ("merge_method: slerp\nbase_model: x\nmodels: [{model: x}, {model: y}]\n", 1, r"'slerp' needs the parameter 't'\."),
     (
         "merge_method: slerp\nbase_model: x\nmodels: [{model: x}, {model: y}]\n"
@@ -384,21 +386,9 @@ REFUSED: list[tuple[str, int, str]] = [
         r"'t' has filters but no value for the other tensors\.",
     ),
     (
-        "merge_method: ties\nbase_model: b\nmodels:\n- model: x\n  parameters:\n    weight: 1\n"
-        "    density: [{filter: mlp, value: 0.5}, {value: 1}]\n",
-        7,
-        r"a filter on a model's own 'density' is not sup",
-    ),
-    (
         "merge_method: linear\nmodels:\n- model: x\n  parameters:\n    weight: [{filter: mlp, value: 0.5}]\n",
         5,
         r"'weight' has filters but no value for the other tensors\.",
-    ),
-    (
-        "merge_method: linear\nmodels:\n- model: x\n  parameters: {weight: [{filter: mlp, value: 0.5}, {value: 1}]}\n"
-        "- model: y\n  parameters: {weight: [{filter: attn, value: 0.5}, {value: 1}]}\n",
-        6,
-        r"models whose weights have different filters are not supported yet\.",
     ),
 ]
 
@@ -441,3 +431,117 @@ class TestPaths:
         monkeypatch.chdir(tmp_path)
         recipe, _ = tv.load_recipe("recipes/r.yaml")
         assert [m.model for m in recipe.models] == ["m0", "m1"]
+
+
+SLICES = """
+merge_method: slerp
+base_model: a
+slices:
+- sources:
+  - {model: a, layer_range: [0, 4]}
+  - {model: b, layer_range: [0, 4]}
+  parameters: {t: 0.3}
+- sources:
+  - {model: b, layer_range: [3, 5]}
+  - {model: a, layer_range: [4, 6]}
+parameters: {t: [{filter: layers.4.mlp, value: 1}, {value: [0, 1]}]}
+"""
+
+
+class TestSlices:
+    def test_a_stack(self) -> None:
+        recipe, _ = translated(SLICES)
+        expected = {
+            "method": "slerp",
+            "stack": [
+                {"models": [{"model": "a", "layers": "0-3"}, {"model": "b", "layers": "0-3"}], "settings": {"t": 0.3}},
+                {
+                    "models": [{"model": "a", "layers": "4-5"}, {"model": "b", "layers": "3-4"}],
+                    "settings": {"t": [0, 1]},
+                    "overrides": [{"match": "*layers.4.mlp*", "settings": {"t": 1}}],
+                },
+            ],
+        }
+        assert recipe == tv.Recipe.model_validate(expected)
+
+    def test_filters_on_a_models_own_layers_follow_them(self) -> None:
+        recipe, _ = translated(
+            "merge_method: linear\nslices:\n- sources: [{model: a, layer_range: [0, 2], parameters: {weight: 1}}]\n"
+            "- sources:\n  - model: a\n    layer_range: [1, 3]\n"
+            "    parameters: {weight: [{filter: layers.2., value: 7}, {filter: layers.9., value: 8}, {value: 1}]}\n"
+        )
+        (override,) = recipe.stack[1].overrides
+        assert (override.match, override.weights) == ("*layers.3.*", [7])
+
+    def test_the_base_of_a_slice(self) -> None:
+        source = "{model: %s, layer_range: [%d, %d], parameters: {weight: 1}}"
+        recipe, _ = translated(
+            "merge_method: task_arithmetic\nbase_model: b\nslices:\n"
+            f"- sources: [{source % ('a', 0, 1)}, {source % ('b', 2, 3)}]\n"
+            f"- sources: [{source % ('a', 0, 1)}, {source % ('c', 0, 1)}]\n  base_model: c\n"
+            f"- sources: [{source % ('a', 0, 0)}]\n"
+        )
+        assert recipe.base == "b"
+        assert [(p.base, p.base_layers, p.models[0].layers) for p in recipe.stack] == [
+            (None, "2", "0"),
+            ("c", None, "0"),
+            (None, None, "none"),
+        ]
+
+    def test_modules_are_towers(self) -> None:
+        recipe, _ = translated(
+            "merge_method: linear\nparameters: {weight: 1}\n"
+            "modules:\n  text_model: {models: [{model: a}, {model: b}]}\n"
+            "  vision_model: {slices: [{sources: [{model: a, layer_range: [0, 2]}]}]}\n"
+        )
+        assert [(p.tower, [(m.model, m.layers) for m in p.models]) for p in recipe.stack] == [
+            ("text_model", [("a", None), ("b", None)]),
+            ("vision_model", [("a", "0-1")]),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a", "a"),
+        ("{path: a, revision: v2}", "a@v2"),
+        ("{model: {path: a}, lora: b}", "a+b"),
+        ("{model: a, lora: {path: b, revision: r}}", "a+b@r"),
+        ("{model: {model: {path: a}}, override_architecture: X}", "a"),
+    ],
+)
+def test_references(given: str, expected: str) -> None:
+    recipe, _ = translated(f"merge_method: linear\nmodels: [{{model: {given}, parameters: {{weight: 1}}}}]\n")
+    assert recipe.models[0].model == expected
+
+
+def test_a_parameter_that_mergekit_passes_over_is_said_to_have_no_effect() -> None:
+    recipe, notes = translated(
+        "merge_method: model_stock\nbase_model: b\nmodels: [{model: x, parameters: {weight: 2, filter_wise: true}}]\n"
+        "parameters: {normalize: true}\n"
+    )
+    assert (recipe.settings, recipe.models[0].weight) == ({}, 1)
+    for key in ("weight", "normalize"):
+        assert f"'{key}' has no effect on 'model_stock', as in mergekit." in notes
+    assert "'filter_wise' under a model has no effect, as in mergekit: it is one for all models." in notes
+
+
+def test_vocabularies() -> None:
+    recipe, _ = translated(
+        HEAD
+        + "tokenizer:\n  source: {path: m0}\n  pad_to_multiple_of: 8\n  tokens:\n    <a>: {source: m1, force: true}\n"
+        "    <b>: {source: {kind: model_token, model: {path: m0}, token: c}}\n    <d>: {source: {kind: zero}}\n"
+    )
+    assert recipe.vocabulary is not None
+    assert recipe.vocabulary.model_dump() == {
+        "rule": "m0",
+        "pad_to_multiple_of": 8,
+        "tokens": {
+            "<a>": {"source": "m1", "force": True},
+            "<b>": {"source": {"kind": "model_token", "model": "m0", "token": "c"}},
+            "<d>": {"source": {"kind": "zero"}},
+        },
+    }
+    assert translated(HEAD + "tokenizer_source: union\n")[0].vocabulary == recipe.vocabulary.model_copy(
+        update={"rule": "union", "tokens": {}, "pad_to_multiple_of": None}
+    )

@@ -1,6 +1,6 @@
 """The models a plan reads, and what must be true of them before it may run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -36,6 +36,24 @@ class Input:
         return str(self.checkpoint.path)
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Everything that is read: models by the numbers 0, 1 and so on, bases by -1, -2 and so on."""
+
+    bases: tuple[Input, ...]
+    models: tuple[Input, ...]
+
+    def __getitem__(self, number: int) -> Input:
+        return self.models[number] if number >= 0 else self.bases[-1 - number]
+
+    def __iter__(self) -> Iterator[Input]:
+        return iter((*self.bases, *self.models))
+
+    def resolve(self, source: tuple[int, str]) -> Tensor | None:
+        """Return a tensor of one of them, or None."""
+        return self[source[0]].checkpoint.resolve(source[1])
+
+
 def open_input(path: str, role: Literal["base", "model"]) -> Input:
     """Open a model, or a saved task vector."""
     checkpoint = Checkpoint(path)
@@ -49,13 +67,13 @@ def open_input(path: str, role: Literal["base", "model"]) -> Input:
     return Input(role, checkpoint, kind, fingerprint(checkpoint))
 
 
-def check_spaces(base: Input | None, models: Sequence[Input], space: str, method: str) -> None:
+def check_spaces(pool: Pool, space: str, method: str) -> None:
     """Refuse task vectors where weights are merged, and task vectors of another base."""
-    for model in models:
+    for model in pool.models:
         if model.kind == "delta" and space == "weight":
             raise RecipeError(f"'{method}' merges weights, but {model.name} is a task vector. Use task_arithmetic.")
-        if model.kind == "delta" and base:
-            check_base(model.checkpoint.metadata["taskvec.base"], base.checkpoint, model.name)
+        if model.kind == "delta" and pool.bases:
+            check_base(model.checkpoint.metadata["taskvec.base"], pool.bases[0].checkpoint, model.name)
 
 
 def check_tensors(reference: Input, models: Sequence[Input], recipe: Recipe) -> list[str]:
@@ -217,25 +235,22 @@ def check_ties(reference: Input, models: Sequence[Input], recipe: Recipe) -> lis
     return dropped
 
 
-def check_copied(base: Input | None, models: Sequence[Input], places: Sequence["Place"], recipe: Recipe) -> None:
+def check_copied(pool: Pool, places: Sequence["Place"], recipe: Recipe) -> None:
     """Refuse integer tensors that differ between models: they are copied, not averaged.
 
     Raises:
         MismatchError: they differ and are not ignored.
     """
     for place in places:
-        number, name = place.origin
-        reference = base if base and number < 0 else models[number]
-        info = reference.checkpoint.info(name)
-        if is_float(info.dtype) or _ignored(place.name, recipe):
+        reference, info = pool[place.origin[0]], pool.resolve(place.origin)
+        if info is None or is_float(info.dtype) or _ignored(place.name, recipe):
             continue
-        for other, theirs in place.sources:
-            model = models[other]
-            there = model.checkpoint.resolve(theirs)
+        for source in place.sources:
+            model, there = pool[source[0]], pool.resolve(source)
             if there is not None and not _equal(reference, info, model, there):
                 raise MismatchError(
-                    f"'{name}' ({info.dtype}, not averaged) differs between {model.name} and {reference.name}. "
-                    f"Add it to 'ignore' to keep the base's."
+                    f"'{place.origin[1]}' ({info.dtype}, not averaged) differs between {model.name} and "
+                    f"{reference.name}. Add it to 'ignore' to keep the base's."
                 )
 
 

@@ -11,9 +11,9 @@ from ..store.dtypes import is_float
 from ..store.sample import CHUNKS, sample
 from ..store.tensors import Tensor
 from .depth import matches
-from .inputs import Input
+from .inputs import Input, Pool
 from .schema import Recipe
-from .stack import BASE, Place
+from .stack import Place
 
 LEAST_COSINE = 0.5
 """Fine-tunes of one base have cosines above 0.9; models trained apart, or with permuted rows, about 0."""
@@ -55,42 +55,35 @@ def kinship(reference: Input, model: Input, pairs: Sequence[Pair]) -> Kinship:
     return Kinship(model.name, float(inner / (own * other) ** 0.5), float((apart / own) ** 0.5))
 
 
-def check_kinship(
-    base: Input | None, models: Sequence[Input], places: Sequence[Place], recipe: Recipe
-) -> list[Kinship]:
+def check_kinship(pool: Pool, places: Sequence[Place], recipe: Recipe) -> list[Kinship]:
     """Return the kinship of every model with what it is merged with: the base, or the first model of its part.
 
     Raises:
         MismatchError: a model that is no relative, unless the recipe allows it.
     """
     found = []
-    for number, model in enumerate(models):
-        for partner, pairs in _pairs(base, models, places, recipe, number).items():
-            reference = base if base and partner == BASE else models[partner]
-            k = kinship(reference, model, pairs)
+    for number, model in enumerate(pool.models):
+        for partner, pairs in _pairs(pool, places, recipe, number).items():
+            k = kinship(pool[partner], model, pairs)
             found.append(k)
             if k.cosine < LEAST_COSINE and "unrelated" not in recipe.allow and k.relative_norm > 0:
                 raise MismatchError(
-                    f"{k.model} does not look like a relative of {reference.name}: over a sample their cosine is "
+                    f"{k.model} does not look like a relative of {pool[partner].name}: over a sample their cosine is "
                     f"{k.cosine:.3f} and they lie {k.relative_norm:.2f} base norms apart (fine-tunes: above 0.9). "
                     f"Name the right base, or type 'allow: [unrelated]'."
                 )
     return found
 
 
-def _pairs(
-    base: Input | None, models: Sequence[Input], places: Sequence[Place], recipe: Recipe, number: int
-) -> dict[int, list[Pair]]:
+def _pairs(pool: Pool, places: Sequence[Place], recipe: Recipe, number: int) -> dict[int, list[Pair]]:
     """Return a model's tensors beside those they are merged with, by whose these are; ignored ones are left out."""
     out: dict[int, list[Pair]] = {}
     for place in places:
         if any(matches(place.name, pattern) for pattern in recipe.ignore):
             continue
-        partner, name = place.origin
-        reference = base if base and partner == BASE else models[partner]
-        for source, theirs in place.sources:
-            if source == number and (source, theirs) != place.origin:
-                here, there = reference.checkpoint.resolve(name), models[number].checkpoint.resolve(theirs)
+        for source in place.sources:
+            if source[0] == number and source != place.origin:
+                here, there = pool.resolve(place.origin), pool.resolve(source)
                 if here is not None and there is not None:
-                    out.setdefault(partner, []).append((here, there))
+                    out.setdefault(place.origin[0], []).append((here, there))
     return out

@@ -34,5 +34,5 @@ def load_recipe(path: str | Path) -> tuple[Recipe, list[str]]:
 
 def _mergekit_paths(recipe: Recipe, folder: Path) -> Recipe:
     """Take paths from the working folder if they all exist there, else from the recipe's."""
-    names = [name for name in (recipe.base, *(m.model for m in recipe.models)) if name]
+    names = [name for name in (recipe.base, *(m.model for part in recipe.parts for m in part.models)) if name]
     return resolve_paths(recipe, Path() if all(Path(name).exists() for name in names) else folder)

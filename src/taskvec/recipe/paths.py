@@ -5,7 +5,7 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .schema import VOCABULARY_RULES, ModelEntry, Recipe, Vocabulary
+from .schema import VOCABULARY_RULES, ModelEntry, Part, Recipe, Vocabulary
 
 Entry = TypeVar("Entry", bound=ModelEntry)
 Fix = Callable[[str], str]
@@ -30,8 +30,12 @@ def resolve_paths(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Re
     def fixed(entries: Sequence[Entry]) -> list[Entry]:
         return [m.model_copy(update={"model": fix_sum(m.model)}) for m in entries]
 
+    def fixed_part(part: Part) -> Part:
+        base = fix_sum(part.base) if part.base else None
+        return part.model_copy(update={"models": fixed(part.models), "base": base})
+
     changed: dict[str, Any] = {"models": fixed(recipe.models), "base": fix_sum(recipe.base) if recipe.base else None}
-    changed["stack"] = [p.model_copy(update={"models": fixed(p.models)}) for p in recipe.stack]
+    changed["stack"] = [fixed_part(part) for part in recipe.stack]
     changed["tokenizer"] = recipe.tokenizer if recipe.tokenizer == "base" else fix(recipe.tokenizer)
     if recipe.vocabulary:
         changed["vocabulary"] = _fixed_vocabulary(recipe.vocabulary, fix)

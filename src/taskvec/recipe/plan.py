@@ -18,6 +18,7 @@ from ..store.tensors import Tensor
 from .budget import NO_BUDGET, Budget, make_budget
 from .inputs import (
     Input,
+    Pool,
     check_copied,
     check_not_an_input,
     check_spaces,
@@ -28,8 +29,8 @@ from .inputs import (
     open_input,
 )
 from .kinship import Kinship, check_kinship
-from .schema import PartEntry, Recipe
-from .stack import BASE, Source, Stack, Tower, numbered, places_by_name
+from .schema import Recipe
+from .stack import Source, Stack, Tower, numbered, places_by_name
 from .units import Unit, in_one_order, make_units, space_of
 
 
@@ -39,7 +40,7 @@ class Plan:
 
     recipe: Recipe
     method: Method
-    base: Input | None
+    bases: tuple[Input, ...]
     listed: tuple[Input, ...]
     models: tuple[Input, ...]
     units: tuple[Unit, ...]
@@ -48,6 +49,16 @@ class Plan:
     budget: Budget
     kinship: list[Kinship]
     notes: list[str]
+
+    @property
+    def base(self) -> Input | None:
+        """The recipe's base; parts of a stack may have others."""
+        return self.bases[0] if self.bases else None
+
+    @property
+    def pool(self) -> Pool:
+        """Everything that is read, by the numbers that units call it."""
+        return Pool(self.bases, self.models)
 
     @property
     def reference(self) -> Input:
@@ -62,7 +73,7 @@ class Plan:
     @property
     def inputs(self) -> tuple[Input, ...]:
         """Everything that is read."""
-        return (self.base, *self.listed) if self.base else self.listed
+        return (*self.bases, *self.listed)
 
     @property
     def passes(self) -> int:
@@ -97,7 +108,7 @@ class Plan:
 
     def read(self, unit: Unit) -> list[tuple[Input, Tensor]]:
         """Return what is read for a unit: the base's tensor and each model's; the origin alone if it is copied."""
-        base = [unit.origin] if unit.origin[0] == BASE or not unit.merged else []
+        base = [unit.origin] if unit.origin[0] < 0 or not unit.merged else []
         return [self._find(source) for source in (*base, *(unit.sources if unit.merged else ()))]
 
     def sources(self, unit: Unit) -> list[tuple[Input, Tensor]]:
@@ -105,10 +116,8 @@ class Plan:
         return [self._find(source) for source in unit.sources]
 
     def _find(self, source: Source) -> tuple[Input, Tensor]:
-        number, name = source
-        found = self.base if number == BASE else self.models[number]
-        assert found is not None, "only recipes with a base have units on it"
-        return found, found.checkpoint.info(name)
+        found = self.pool[source[0]]
+        return found, found.checkpoint.info(source[1])
 
     def widest(self) -> tuple[int, float]:
         """Return the most models that a unit has, and the most bytes an entry that reading a unit's tensors takes."""
@@ -118,7 +127,7 @@ class Plan:
 
     def digest(self) -> str:
         """Return a hash of everything that decides the output's bytes; a journal belongs to one digest."""
-        inputs = (self.reference, *self.models)
+        inputs = (self.reference, *self.bases, *self.models)
         facts: dict[str, Any] = {
             "version": __version__,
             "method": self.method.name,
@@ -156,42 +165,43 @@ def make_plan(
     """
     method = find(recipe.method)
     _check_request(recipe, method)
-    entries, numbers = _entries(recipe)
-    base = open_input(recipe.base, "base") if recipe.base else None
-    models = [open_input(entry.model, "model") for entry in entries]
+    pool, numbers, on = _open(recipe)
     if out is not None:
-        check_not_an_input(out, [i.checkpoint.path for i in (*models, *([base] if base else []))])
-    reference = base or models[0]
-    check_spaces(base, models, space_of(method, recipe), method.name)
-    others = models if base else models[1:]
+        check_not_an_input(out, [i.checkpoint.path for i in pool])
+    reference, *others = pool
+    check_spaces(pool, space_of(method, recipe), method.name)
     notes = check_tokenizers(reference, others, recipe)
     check_tokenizer_source(recipe)
     towers: list[Tower] = []
     if recipe.stack:
-        places, towers = Stack(recipe, base, models, numbers).build()
+        places, towers = Stack(recipe, pool, numbers, on).build()
     else:
         dropped = check_tensors(reference, others, recipe) + check_ties(reference, others, recipe)
         notes = [f"'{name}' is left out, as 'ignore' says." for name in dict.fromkeys(dropped)] + notes
-        places = places_by_name(reference, len(models), base is not None)
-    check_copied(base, models, places, recipe)
-    kinship = check_kinship(base, models, places, recipe)
-    units = make_units(recipe, method, base, models, places)
-    added, units = in_one_order(recipe, method, models, units)
+        places = places_by_name(pool)
+    check_copied(pool, places, recipe)
+    kinship = check_kinship(pool, places, recipe)
+    units = make_units(recipe, method, pool, places)
+    added, units = in_one_order(recipe, method, pool.models, units)
     layout = lay_out([OutTensor(u.name, u.dtype, u.shape) for u in units], recipe.output.shard_size, {"format": "pt"})
     plan = Plan(
-        recipe, method, base, tuple(models), added, tuple(units), tuple(towers), layout, NO_BUDGET, kinship, notes
+        recipe, method, pool.bases, pool.models, added, tuple(units), tuple(towers), layout, NO_BUDGET, kinship, notes
     )
     tasks, reading = plan.widest()
     budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading)
     return replace(plan, budget=budget)
 
 
-def _entries(recipe: Recipe) -> tuple[list[PartEntry], list[list[int]]]:
-    """Return the models that are opened, and for each part the numbers of its models."""
-    if recipe.stack:
-        return numbered(recipe.parts)
-    entries = recipe.parts[0].models
-    return entries, [list(range(len(entries)))]
+def _open(recipe: Recipe) -> tuple[Pool, list[list[int]], list[int | None]]:
+    """Return what is read, and for each part the numbers of its models and that of its base."""
+    parts = recipe.parts
+    paths = dict.fromkeys(path for path in (recipe.base, *(part.base for part in parts)) if path)
+    bases = {path: open_input(path, "base") for path in paths}
+    number = {path: -1 - i for i, path in enumerate(bases)}
+    entries, numbers = numbered(parts) if recipe.stack else (parts[0].models, [list(range(len(recipe.models)))])
+    models = [open_input(entry.model, "model") for entry in entries]
+    own = [part.base or recipe.base for part in parts]
+    return Pool(tuple(bases.values()), tuple(models)), numbers, [number[path] if path else None for path in own]
 
 
 def _check_request(recipe: Recipe, method: Method) -> None:

@@ -109,6 +109,7 @@ class Part(Strict):
     models: Annotated[list[PartEntry], BeforeValidator(_entries)] = Field(
         min_length=1, description="The models, each with as many layers."
     )
+    base: str | None = Field(None, description="The base of this part, where it is another than the recipe's.")
     base_layers: str | int | None = Field(None, description="Which layers of the base; the first model's by default.")
     tower: str | None = Field(None, description="Which stack of layers, where a model has several: a name's beginning.")
     settings: Settings = Field(default_factory=dict, description="Settings of the method in this part.")

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from ..errors import MismatchError, RecipeError
 from ..store.checkpoint import Checkpoint
 from .depth import BEFORE_LAYERS, Depth, layer_of, matches
-from .inputs import Input
+from .inputs import Pool
 from .schema import Part, PartEntry, Recipe
 
 NONE = "none"
 """No layer: a part of its own for what comes before, or after, the layers."""
 
 BASE = -1
-"""The number by which a place calls the base."""
+"""The number of a recipe's base."""
 
 Source = tuple[int, str]
-"""A model, by its number (or the base), and the name of a tensor there."""
+"""A model or a base, by its number, and the name of a tensor there."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,20 @@ class Tower:
     order: tuple[int, ...] = ()
 
 
-def places_by_name(reference: Input, count: int, has_base: bool) -> list[Place]:
+def places_by_name(pool: Pool) -> list[Place]:
     """Return the places of a plain recipe: the reference's names, the same in every model."""
-    names = list(reference.checkpoint.tensors)
-    depth = Depth(names)
-    number = BASE if has_base else 0
-    return [Place(n, 0, (number, n), tuple((i, n) for i in range(count)), depth.of(n), depth.through(n)) for n in names]
+    number = BASE if pool.bases else 0
+    names = list(pool[number].checkpoint.tensors)
+    depth, models = Depth(names), range(len(pool.models))
+    return [Place(n, 0, (number, n), tuple((i, n) for i in models), depth.of(n), depth.through(n)) for n in names]
 
 
 class Stack:
     """The places of a recipe whose output is built layer by layer."""
 
-    def __init__(self, recipe: Recipe, base: Input | None, models: Sequence[Input], numbers: Sequence[Sequence[int]]):
-        """Take the models, and for each part the numbers of its models in their order."""
-        self.recipe, self.base, self.models, self.numbers = recipe, base, models, numbers
+    def __init__(self, recipe: Recipe, pool: Pool, numbers: Sequence[Sequence[int]], bases: Sequence[int | None]):
+        """Take the models, and for each part the numbers of its models in their order, and that of its base."""
+        self.recipe, self.pool, self.numbers, self.bases = recipe, pool, numbers, bases
 
     def build(self) -> tuple[list[Place], list[Tower]]:
         """Return the places and the towers.
@@ -85,13 +85,14 @@ class Stack:
         return sorted(places, key=lambda p: (rank.get(p.name, len(rank)), p.part)), built
 
     def _checkpoint(self, number: int) -> Checkpoint:
-        return (self.base if number == BASE and self.base else self.models[number]).checkpoint
+        return self.pool[number].checkpoint
 
     def _name(self, number: int) -> str:
-        return (self.base if number == BASE and self.base else self.models[number]).name
+        return self.pool[number].name
 
     def _origin(self, part: int) -> int:
-        return BASE if self.base else self.numbers[part][0]
+        base = self.bases[part]
+        return self.numbers[part][0] if base is None else base
 
     def _towers(self) -> list[Tower]:
         grouped: dict[str | None, list[int]] = {}
@@ -118,9 +119,9 @@ class Stack:
         part = self.recipe.stack[p]
         ranges = [self._range(entry.layers, number, prefix) for entry, number in self._entries(p)]
         own = ranges[0] if part.base_layers is None else self._range(part.base_layers, self._origin(p), prefix)
-        if self.base is None and part.base_layers is not None:
+        if self.bases[p] is None and part.base_layers is not None:
             raise RecipeError("'base_layers' is given, but there is no base. Type 'base: …', or remove it.")
-        origin_range = own if self.base else ranges[0]
+        origin_range = ranges[0] if self.bases[p] is None else own
         for (entry, _), span in zip(self._entries(p), ranges, strict=True):
             if len(span) != len(origin_range):
                 raise RecipeError(
@@ -178,7 +179,7 @@ class Stack:
         theirs = set(self._suffixes(prefix, *other))
         for one, two, names in ((other, origin, set(suffixes) - theirs), (origin, other, theirs - set(suffixes))):
             for suffix in sorted(names):
-                delta = one == other and other[0] != BASE and self.models[other[0]].kind == "delta"
+                delta = one == other and self.pool[other[0]].kind == "delta"
                 name = f"{prefix}.{one[1]}{suffix}"
                 if not delta and not any(matches(name, pattern) for pattern in self.recipe.ignore):
                     raise MismatchError(
@@ -206,7 +207,7 @@ class Stack:
                 places[name] = Place(name, 0, (self._origin(0), name), sources, 0.0, 1.0)
         for place in places.values():
             for number, name in place.sources:
-                if self._checkpoint(number).resolve(name) is None and self.models[number].kind == "weights":
+                if self._checkpoint(number).resolve(name) is None and self.pool[number].kind == "weights":
                     raise MismatchError(f"{self._name(number)} lacks '{name}', which the stack takes from it.")
         return list(places.values())
 

@@ -1,6 +1,6 @@
 """The units of a plan: every tensor of the output, what it is made of, and with which numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -11,11 +11,12 @@ import numpy as np
 from ..errors import MismatchError, RecipeError
 from ..merge import Method
 from ..store.dtypes import NAMES, is_float
+from ..store.tensors import Tensor
 from .budget import WHOLE_MODEL
 from .depth import in_layers, matches, spread, unmatched
-from .inputs import Input
+from .inputs import Input, Pool
 from .schema import Override, Part, Recipe
-from .stack import BASE, Place, Source
+from .stack import Place, Source
 
 
 @dataclass(frozen=True)
@@ -61,25 +62,21 @@ def space_of(method: Method, recipe: Recipe) -> str:
     return method.needs.space
 
 
-def make_units(
-    recipe: Recipe, method: Method, base: Input | None, models: Sequence[Input], places: Sequence[Place]
-) -> list[Unit]:
+def make_units(recipe: Recipe, method: Method, pool: Pool, places: Sequence[Place]) -> list[Unit]:
     """Give every place its numbers.
 
     Raises:
         RecipeError: a pattern that matches nothing, numbers that are not one a model, or numbers not allowed.
     """
-    _check_patterns(recipe, base, models, places)
-    by_number = {BASE: base, **dict(enumerate(models))}
-    units = [_unit(recipe, method, by_number, place) for place in places]
+    _check_patterns(recipe, pool, places)
+    units = [_unit(recipe, method, pool, place) for place in places]
     _check_whole_model(method, units)
     return units
 
 
-def _check_patterns(recipe: Recipe, base: Input | None, models: Sequence[Input], places: Sequence[Place]) -> None:
+def _check_patterns(recipe: Recipe, pool: Pool, places: Sequence[Place]) -> None:
     names = [p.name for p in places]
-    inputs = [*([base] if base else []), *models]
-    everything = [*names, *(n for i in inputs for n in i.checkpoint.tensors)]
+    everything = [*names, *(n for i in pool for n in i.checkpoint.tensors)]
     if pattern := unmatched(recipe.ignore, dict.fromkeys(everything)):
         raise RecipeError(f"'ignore: {pattern}' matches no tensor. The first of them is '{names[0]}'.")
     for p, part in enumerate(recipe.parts):
@@ -102,16 +99,15 @@ def _holds(override: Override, name: str) -> bool:
     return matches(name, override.match) and in_layers(name, override.layers)
 
 
-def _unit(recipe: Recipe, method: Method, inputs: Mapping[int, Input | None], place: Place) -> Unit:
-    def find(source: Source) -> Any:
-        found = inputs[source[0]]
-        return found.checkpoint.resolve(source[1]) if found else None
+def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place) -> Unit:
+    def find(source: Source) -> Tensor:
+        return pool[source[0]].checkpoint.info(source[1])
 
     origin = find(place.origin)
     code = NAMES[recipe.dtype] if recipe.dtype and is_float(origin.dtype) else origin.stored_as
     merged = is_float(origin.dtype) and not any(matches(place.name, p) for p in recipe.ignore)
     sources = [find(source) for source in place.sources] if merged else []
-    if place.origin[0] == BASE and all(tensor.is_zero for tensor in sources):
+    if place.origin[0] < 0 and all(tensor.is_zero for tensor in sources):
         merged = False  # no model changes the base here
     work = "F64" if any(tensor.dtype == "F64" for tensor in [origin, *(sources if merged else ())]) else "F32"
     if not merged:
@@ -198,7 +194,7 @@ def in_one_order(
 
     def moved(unit: Unit) -> Unit:
         number, name = unit.origin
-        return replace(unit, origin=(rank.get(number, BASE), name))
+        return replace(unit, origin=(rank.get(number, number), name))
 
     return tuple(models[m] for m in order), [moved(turned(u)) if u.merged else moved(u) for u in units]
 

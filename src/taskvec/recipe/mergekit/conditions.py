@@ -1,0 +1,78 @@
+"""What a parameter of mergekit's is for which tensors."""
+
+import re
+from collections.abc import Sequence
+from glob import escape
+from typing import Any
+
+from ...errors import RecipeError
+from ...merge.registry import suggest
+from ..yaml_lines import Document, Path
+from .reading import Place
+
+Chain = list[tuple[str | None, Any]]
+"""(filter, value) in the order of precedence; the last has no filter and holds for every other tensor."""
+
+UNSAID = object()
+"""The default of a parameter that has none."""
+
+
+def chain(document: Document, key: str, default: Any, places: Sequence[Place]) -> Chain:
+    """Return what a parameter is under which filter, from the places that may say it, the nearest first.
+
+    mergekit takes the first filter that occurs in a tensor's name, then looks in the next place. The default ends
+    the chain; without one the chain may be empty.
+
+    Raises:
+        RecipeError: a condition without a value, or filters only, where there is no default.
+    """
+    found: Chain = []
+    said: Path = ()
+    for parameters, path in places:
+        if (value := parameters.get(key)) is not None:
+            found += _conditions(document, (*path, key), value)
+            said = said or (*path, key)
+    found += [] if default is UNSAID else [(None, default)]
+    for at, (name, _) in enumerate(found):
+        if name is None:
+            return found[: at + 1]
+    if found:
+        raise RecipeError(f"{document.at(said)}: '{key}' has filters but no value for the other tensors.")
+    return []
+
+
+def _conditions(document: Document, path: Path, value: Any) -> Chain:
+    items = value if isinstance(value, list) else [value]
+    if not any(isinstance(item, dict) for item in items):
+        return [(None, value)] if value != [] else []
+    out: Chain = []
+    for item in items:
+        given = item if isinstance(item, dict) else {}
+        if odd := [key for key in given if key not in ("filter", "value")]:
+            hint = suggest(odd[0], ("filter", "value"))
+            raise RecipeError(f"{document.at(path)}: unknown key '{odd[0]}'.{hint}")
+        if "value" not in given:
+            raise RecipeError(f"{document.at(path)}: a filter of '{path[-1]}' has no 'value'.")
+        out.append((None if given.get("filter") in (None, "*") else str(given["filter"]), given["value"]))
+    return out
+
+
+def glob(name: str | None) -> str:
+    """Return the glob of all names that hold a filter's text."""
+    return f"*{escape(name or '')}*"
+
+
+def moved(found: Chain, first: int, last: int, to: int) -> Chain:
+    """Return a chain for names in the output, where its filters speak of layers of a model.
+
+    Layers `first` … `last` of the model are those from `to` on. A filter that names another layer never holds.
+    """
+    out: Chain = []
+    for name, value in found:
+        numbers = [int(n) for n in re.findall(LAYER, name or "")]
+        if all(first <= n <= last for n in numbers):
+            out.append((re.sub(LAYER, lambda m: str(int(m[0]) - first + to), name) if name else None, value))
+    return out
+
+
+LAYER = re.compile(r"(?<![^.])\d+(?=\.)")
