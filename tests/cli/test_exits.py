@@ -110,7 +110,7 @@ class TestStatus:
         def interrupt(*args: object, **kwargs: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("taskvec.cli.merging.run", interrupt)
+        monkeypatch.setattr("taskvec.recipe.series.run", interrupt)
         done = command("merge", "recipe.yaml", "-o", "merged")
         assert done.status == 130
         assert done.err.endswith("interrupted; the same command continues where this one stopped.\n")
@@ -121,7 +121,7 @@ class TestStatus:
         def bug(*args: object, **kwargs: object) -> None:
             raise AttributeError("oops")
 
-        monkeypatch.setattr("taskvec.cli.merging.run", bug)
+        monkeypatch.setattr("taskvec.recipe.series.run", bug)
         done = command("merge", "recipe.yaml", "-o", "merged")
         assert done.status == 1
         assert "Traceback" in done.err

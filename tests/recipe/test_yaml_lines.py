@@ -57,7 +57,7 @@ REFUSED = {
     "m:\n  x: 1\n  y: 2\n  x: 1\n": r"^r:4: 'x' is given twice, first on line 2\.$",
     "a: [1, 2\nb: 3": r"^r:2: not valid YAML: ",
     "a: 1\n b: 2": r"^r:2: not valid YAML: ",
-    "a: 1\n---\nb: 2": r"^r:2: not valid YAML: ",
+    "a: 1\n---\nb: 2": r"^r:3: expected one document, got 2\. Remove what follows",
     "a: !!python/object:os.system {}": r"^r:1: not valid YAML: ",
     "a: \x00": r"^r: not valid YAML: ",
     "a: 1\n? [1, 2]\n: x": r"^r:2: a key must be a word, got a list or a mapping\.$",

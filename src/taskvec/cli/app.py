@@ -66,8 +66,8 @@ def merge(
     """
     from . import merging
 
-    recipe, notes = merging.recipe_from(sources, method, base, set_ or [])
-    return merging.merge(recipe, notes, out, force, restart, memory, threads, slice_, json, quiet)
+    loaded = merging.recipes_from(sources, method, base, set_ or [])
+    return merging.merge(loaded, out, force, restart, memory, threads, slice_, json, quiet)
 
 
 @app.command
@@ -90,8 +90,19 @@ def plan(
     """
     from . import merging
 
-    recipe, notes = merging.recipe_from(sources, method, base, set_ or [])
-    return merging.plan(recipe, notes, out, memory, threads, slice_, json)
+    loaded = merging.recipes_from(sources, method, base, set_ or [])
+    return merging.plan(loaded, out, memory, threads, slice_, json)
+
+
+@app.command(name="import")
+def import_(recipe: Annotated[Path, Parameter(help="A recipe in mergekit's form.")], /, *, json: Json = False) -> int:
+    """Print a recipe of mergekit's in our own form, with notes on where results differ.
+
+    Example: `taskvec import recipe.yml > ours.yaml`
+    """
+    from . import importing
+
+    return importing.import_recipe(recipe, json)
 
 
 @app.command
@@ -169,10 +180,11 @@ def apply(
 
     Example: `taskvec apply ./base +0.4 math.tv -1 toxic.tv -o edited`
     """
+    from ..recipe.load import Loaded
     from . import merging, vectors
 
     recipe = vectors.recipe_for(base, terms, dtype)
-    return merging.merge(recipe, [], out, force, restart, memory, threads, 0, json, quiet)
+    return merging.merge([Loaded(recipe, [])], out, force, restart, memory, threads, 0, json, quiet)
 
 
 @app.command(name="schema")

@@ -7,34 +7,34 @@ from typing import Any
 
 from ..errors import RecipeError
 from ..ops import kernels
-from ..recipe.load import load_recipe
-from ..recipe.merge import check_output, run
+from ..recipe.load import Loaded, inputs_of, load_recipes
+from ..recipe.merge import check_output
 from ..recipe.plan import Plan, describe, make_plan
 from ..recipe.probe import estimate
 from ..recipe.schema import Recipe, validate
+from ..recipe.series import run_series
 from ..recipe.yaml_lines import Document, parse
 from ..store.layout import parse_size
 from .show import as_json, duration, progress, size, table
 
 
-def recipe_from(
-    sources: list[Path], method: str | None, base: Path | None, changes: list[str]
-) -> tuple[Recipe, list[str]]:
-    """Return the recipe that the command line names or spells out, with changes applied, and notes on it."""
+def recipes_from(sources: list[Path], method: str | None, base: Path | None, changes: list[str]) -> list[Loaded]:
+    """Return the recipes that the command line names or spells out, with changes applied to the last one."""
     if method is None:
         if len(sources) != 1 or sources[0].is_dir():
             raise RecipeError("give one recipe file, or --method with models, e.g. taskvec merge recipe.yaml -o out")
         if base is not None:
             raise RecipeError("--base goes with --method; a recipe names its own. Type --set base=… to change it.")
-        recipe, notes = load_recipe(sources[0])
-        data = recipe.data
+        *before, last = load_recipes(sources[0])
+        data, notes = last.recipe.data, last.notes
     else:
-        data, notes = {"method": method, "models": [{"model": str(s)} for s in sources]}, []
+        before, data, notes = [], {"method": method, "models": [{"model": str(s)} for s in sources]}, []
         if base is not None:
             data["base"] = str(base)
     for change in changes:
         _set(data, change)
-    return validate(Document(data, "command line" if method else str(sources[0]), {})), notes
+    recipe = validate(Document(data, "command line" if method else str(sources[0]), {}))
+    return [*before, Loaded(recipe, notes)]
 
 
 def _set(data: dict[str, Any], change: str) -> None:
@@ -57,8 +57,7 @@ def _plan(recipe: Recipe, out: Path | None, memory: str, threads: int | None, sl
 
 
 def merge(
-    recipe: Recipe,
-    notes: list[str],
+    loaded: list[Loaded],
     out: Path,
     force: bool,
     restart: bool,
@@ -71,12 +70,25 @@ def merge(
     """Plan, run, and say what was done."""
     loading = Thread(target=_load_kernels, args=(quiet,), daemon=True)
     loading.start()  # while the plan reads headers and samples
-    made = _plan(recipe, out, memory, threads, slice_)
-    if not quiet:
-        for note in [*notes, *made.notes]:
-            print(f"note: {note}", file=sys.stderr)
-    loading.join()
-    receipt = run(made, out, force=force, restart=restart, progress=progress(quiet or json))
+
+    def planned(recipe: Recipe, folder: Path) -> Plan:
+        made = _plan(recipe, folder, memory, threads, slice_)
+        loading.join()
+        return made
+
+    def tell(text: str) -> None:
+        if not quiet:
+            print(f"note: {text}", file=sys.stderr)
+
+    receipt = run_series(
+        loaded,
+        out,
+        planned,
+        force=force,
+        restart=restart,
+        progress=lambda: progress(quiet or json),
+        tell=tell,
+    )
     if json:
         as_json(receipt.facts)
     elif not quiet:
@@ -121,10 +133,20 @@ def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:
         print("That is much. To keep it: --set dtype=float32.")
 
 
-def plan(
+def plan(loaded: list[Loaded], out: Path | None, memory: str, threads: int | None, slice_: int, json: bool) -> int:
+    """Print the plan; of recipes that build on each other those that can be planned before others have run."""
+    names = {one.recipe.name for one in loaded if one.recipe.name} if len(loaded) > 1 else set()
+    ready = [one for one in loaded if not names & {n for path in inputs_of(one.recipe) for n in path.split("+")}]
+    for one in ready:
+        _print_plan(one.recipe, one.notes, out, memory, threads, slice_, json)
+    if not json and len(ready) < len(loaded):
+        print(f"\n{len(loaded) - len(ready)} of {len(loaded)} recipes use what others make, and are planned then.")
+    return 0
+
+
+def _print_plan(
     recipe: Recipe, notes: list[str], out: Path | None, memory: str, threads: int | None, slice_: int, json: bool
-) -> int:
-    """Print the plan."""
+) -> None:
     made = _plan(recipe, out, memory, threads, slice_)
     if out is not None:
         check_output(out)
@@ -133,7 +155,7 @@ def plan(
     facts["time"] = estimate(made, out)
     if json:
         as_json(facts)
-        return 0
+        return
     rows = [[i["role"], i["path"], size(i["bytes"]), i["fingerprint"]] for i in facts["inputs"]]
     table(f"{facts['method']}: {len(made.models)} models", ["", "input", "size", "fingerprint"], rows)
     near = [[k["model"], f"{k['cosine']:.4f}", f"{k['relative_norm']:.2%}"] for k in facts["kinship"]]
@@ -148,4 +170,3 @@ def plan(
     print(f"time     about {duration(e['seconds'])} (probe: reads {size(e['read'])}/s, writes {size(e['write'])}/s)")
     for note in facts["notes"]:
         print(f"note: {note}")
-    return 0

@@ -8,8 +8,6 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from .._version import __version__
 from ..ops.kernels import in_use
 from ..store.card import card
@@ -22,6 +20,7 @@ from .depth import Depth
 from .journal import NAME as JOURNAL
 from .journal import Journal
 from .plan import Plan
+from .write import as_yaml
 
 if TYPE_CHECKING:
     from .run import Stream
@@ -104,6 +103,7 @@ def receipt(plan: Plan, state: "Stream", rounding: dict[str, Any], seconds: floa
         "method": plan.method.name,
         "paper": plan.method.paper,
         "recipe": plan.recipe.data,
+        "plan": plan.digest(),
         "seed": plan.recipe.seed,
         "inputs": [
             {
@@ -151,7 +151,7 @@ def _files(plan: Plan, folder: Path, hashes: dict[str, str]) -> dict[str, Any]:
 
 
 def _card(plan: Plan, name: str, rounding: dict[str, Any]) -> str:
-    recipe = yaml.safe_dump(plan.recipe.data, sort_keys=False)
+    recipe = as_yaml(plan.recipe)
     facts = [
         f"{len(plan.models)} models" + (f" on the base `{_title(plan.base.name)}`" if plan.base else ""),
         f"stored as {rounding['dtype']}, rounded to {rounding['mode']}; rounding lost {rounding['lost']:.2%} of the "

@@ -1,12 +1,22 @@
 """Load a recipe file, ours or mergekit's."""
 
+from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RecipeError
 from .mergekit import is_mergekit, translate
 from .paths import resolve_paths
 from .schema import Recipe, validate
-from .yaml_lines import parse
+from .yaml_lines import Document, parse_all
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A recipe, and notes on where it means something else than its author may think."""
+
+    recipe: Recipe
+    notes: list[str]
 
 
 def load_recipe(path: str | Path) -> tuple[Recipe, list[str]]:
@@ -16,23 +26,98 @@ def load_recipe(path: str | Path) -> tuple[Recipe, list[str]]:
     they are not beside the file).
 
     Raises:
-        RecipeError: the file is not there, or is not a recipe.
+        RecipeError: the file is not there, is not a recipe, or holds several (see `load_recipes`).
+    """
+    loaded = load_recipes(path)
+    if len(loaded) > 1:
+        raise RecipeError(
+            f"{path} holds {len(loaded)} recipes that build on each other. Use load_recipes and run_series, or "
+            f"type: taskvec merge {path} -o OUT."
+        )
+    return loaded[0].recipe, loaded[0].notes
+
+
+def load_recipes(path: str | Path) -> list[Loaded]:
+    """Return all recipes of a YAML file in the order in which they can be run, the one that makes the result last.
+
+    A recipe with a `name` makes a model that others of the file call by that name.
+
+    Raises:
+        RecipeError: the file is not there or is no recipe; names that are given twice, that go in a circle, or that
+            nobody uses.
     """
     path = Path(path)
+    documents = read_documents(path)
+    names = [d.data.get("name") for d in documents if isinstance(d.data, dict) and d.data.get("name")]
+    keep = set(map(str, names)) if len(documents) > 1 else set()
+    return in_order([_load(document, path.parent, keep) for document in documents], path)
+
+
+def read_documents(path: Path) -> list[Document]:
+    """Return the documents of a YAML file.
+
+    Raises:
+        RecipeError: the file is not there, or is no YAML.
+    """
     if not path.is_file():
         raise RecipeError(f"{path} is not a recipe file. Give a YAML file, or use --method, --base and models.")
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as exc:
         raise RecipeError(f"{path} is not text: {exc}.") from exc
-    document = parse(text, str(path))
+    return parse_all(text, str(path))
+
+
+def _load(document: Document, folder: Path, keep: Container[str]) -> Loaded:
     if not is_mergekit(document.data):
-        return resolve_paths(validate(document), path.parent), []
+        return Loaded(resolve_paths(validate(document), folder, keep), [])
     recipe, notes = translate(document)
-    return _mergekit_paths(recipe, path.parent), notes
+    return Loaded(_mergekit_paths(recipe, folder, keep), notes)
 
 
-def _mergekit_paths(recipe: Recipe, folder: Path) -> Recipe:
+def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recipe:
     """Take paths from the working folder if they all exist there, else from the recipe's."""
-    names = [name for name in (recipe.base, *(m.model for part in recipe.parts for m in part.models)) if name]
-    return resolve_paths(recipe, Path() if all(Path(name).exists() for name in names) else folder)
+    here = all(Path(name).exists() for name in inputs_of(recipe) if name not in keep)
+    return resolve_paths(recipe, Path() if here else folder, keep)
+
+
+def inputs_of(recipe: Recipe) -> list[str]:
+    """Return the paths of a recipe's models and bases."""
+    parts = recipe.parts
+    names = [recipe.base, *(part.base for part in parts), *(m.model for part in parts for m in part.models)]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def in_order(loaded: list[Loaded], path: Path) -> list[Loaded]:
+    """Put recipes that call each other by name into an order in which they can be run.
+
+    Raises:
+        RecipeError: see `load_recipes`.
+    """
+    if len(loaded) == 1:
+        return loaded
+    names = [one.recipe.name for one in loaded]
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise RecipeError(f"{path}: two recipes have the name '{twice[0]}'.")
+    used = {name for one in loaded for text in inputs_of(one.recipe) for name in text.split("+")}
+    results = [one for one in loaded if one.recipe.name is None or one.recipe.name not in used]
+    if len(results) != 1:
+        listed = ", ".join(f"'{one.recipe.name}'" if one.recipe.name else "one without a name" for one in results)
+        raise RecipeError(
+            f"{path}: of {len(loaded)} recipes one must make the result, which no other uses; got {len(results)}"
+            f"{f' ({listed})' if results else ''}."
+        )
+    done: list[Loaded] = []
+    left = list(loaded)
+    while left:
+        ready = [one for one in left if not {other.recipe.name for other in left if other.recipe.name} & _uses(one)]
+        if not ready:
+            circle = ", ".join(f"'{one.recipe.name}'" for one in left)
+            raise RecipeError(f"{path}: the recipes {circle} go in a circle.")
+        done += ready
+        left = [one for one in left if one not in ready]
+    return done
+
+
+def _uses(one: Loaded) -> set[str]:
+    return {name for text in inputs_of(one.recipe) for name in text.split("+")}

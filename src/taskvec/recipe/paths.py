@@ -1,7 +1,7 @@
 """Where the paths of a recipe point to."""
 
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,14 +27,23 @@ def resolve_paths(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Re
         local = folder / Path(path).expanduser()
         return fix(path) if "+" not in path or local.exists() else "+".join(map(fix, path.split("+")))
 
+    return _with_paths(recipe, fix_sum)
+
+
+def renamed_models(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
+    """Return the recipe with the names of other recipes' results replaced by where these lie."""
+    return _with_paths(recipe, lambda path: "+".join(places.get(name, name) for name in path.split("+")))
+
+
+def _with_paths(recipe: Recipe, fix: Fix) -> Recipe:
     def fixed(entries: Sequence[Entry]) -> list[Entry]:
-        return [m.model_copy(update={"model": fix_sum(m.model)}) for m in entries]
+        return [m.model_copy(update={"model": fix(m.model)}) for m in entries]
 
     def fixed_part(part: Part) -> Part:
-        base = fix_sum(part.base) if part.base else None
+        base = fix(part.base) if part.base else None
         return part.model_copy(update={"models": fixed(part.models), "base": base})
 
-    changed: dict[str, Any] = {"models": fixed(recipe.models), "base": fix_sum(recipe.base) if recipe.base else None}
+    changed: dict[str, Any] = {"models": fixed(recipe.models), "base": fix(recipe.base) if recipe.base else None}
     changed["stack"] = [fixed_part(part) for part in recipe.stack]
     changed["tokenizer"] = recipe.tokenizer if recipe.tokenizer == "base" else fix(recipe.tokenizer)
     if recipe.vocabulary:

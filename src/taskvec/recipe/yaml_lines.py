@@ -49,15 +49,30 @@ def parse(text: str, name: str) -> Document:
     Raises:
         RecipeError: not YAML, several documents, or a key given twice; with file and line.
     """
+    documents = parse_all(text, name)
+    if len(documents) > 1:
+        line = documents[1].lines[()]
+        raise RecipeError(f"{name}:{line}: expected one document, got {len(documents)}. Remove what follows '---'.")
+    return documents[0]
+
+
+def parse_all(text: str, name: str) -> list[Document]:
+    """Read all documents of a YAML file; empty ones are left out.
+
+    Raises:
+        RecipeError: not YAML, no document, or a key given twice; with file and line.
+    """
     loader = None
+    documents = []
     try:
         loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is None:
-            raise RecipeError(f"{name}:1: the recipe is empty. Type e.g. 'method: ties', 'base: …' and 'models: …'.")
-        lines: dict[Path, int] = {}
-        _walk(node, (), lines, name)
-        return Document(loader.construct_document(node), name, lines)
+        while loader.check_node():
+            node = loader.get_node()
+            lines: dict[Path, int] = {}
+            assert node is not None, "check_node said there is one"
+            _walk(node, (), lines, name)
+            data = loader.construct_document(node)
+            documents += [] if data is None else [Document(data, name, lines)]
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise RecipeError(f"{name}:{line}: not valid YAML: {exc.problem or exc.context}.") from exc
@@ -66,6 +81,9 @@ def parse(text: str, name: str) -> Document:
     finally:
         if loader:
             loader.dispose()
+    if not documents:
+        raise RecipeError(f"{name}:1: the recipe is empty. Type e.g. 'method: ties', 'base: …' and 'models: …'.")
+    return documents
 
 
 def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], name: str) -> None:

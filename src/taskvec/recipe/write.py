@@ -1,0 +1,32 @@
+"""A recipe as the text of a YAML file."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from .schema import Recipe
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists of numbers stand on one line."""
+
+    def represent_list(self, data: Iterable[Any]) -> yaml.SequenceNode:
+        data = list(data)
+        plain = all(x is None or isinstance(x, int | float | str) for x in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=plain)
+
+
+_Dumper.add_representer(list, _Dumper.represent_list)
+
+
+def as_yaml(recipe: Recipe) -> str:
+    """Return a recipe in our form, without what is said by default.
+
+    >>> print(as_yaml(Recipe.model_validate({"method": "linear", "models": ["./math", "./code"]})), end="")
+    method: linear
+    models:
+    - model: ./math
+    - model: ./code
+    """
+    return yaml.dump(recipe.data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

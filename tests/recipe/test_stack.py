@@ -1,0 +1,216 @@
+"""Outputs that are built layer by layer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import taskvec as tv
+from taskvec.recipe.stack import parse_range
+from taskvec.store.config import restacked
+from taskvec.testing import finetuned, tiny_tensors, write_model
+
+Q = "model.layers.{}.self_attn.q_proj.weight"
+EMBED, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
+TOWERS = ("text", "vision")
+CONFIG = {"num_hidden_layers": 5, "layer_types": list("abcde")}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base of five layers, two fine-tunes, a deeper and a wider model, one with two towers, and a task vector."""
+    folder = tmp_path_factory.mktemp("stack")
+    base = tiny_tensors(layers=5)
+    write_model(folder / "base", base, config=CONFIG)
+    for i in (1, 2):
+        write_model(folder / f"m{i}", finetuned(base, i), config=CONFIG)
+    write_model(folder / "deep", tiny_tensors(7, layers=7), config={"num_hidden_layers": 7})
+    write_model(folder / "wide", tiny_tensors(8, layers=5, hidden=16), config=CONFIG)
+    odd = {n: x for n, x in finetuned(base, 3).items() if n != Q.format(2)}
+    write_model(folder / "odd", odd, config=CONFIG)
+    towers = {f"text.{n}": x for n, x in tiny_tensors(9, layers=2).items()}
+    towers |= {f"vision.{n}": x for n, x in tiny_tensors(10, layers=3).items()}
+    config = {"text_config": {"num_hidden_layers": 2}, "vision_config": {"num_hidden_layers": 3}}
+    write_model(folder / "towers", towers, config=config)
+    tv.diff(folder / "base", folder / "m1").save(folder / "m1.tv")
+    return folder
+
+
+@pytest.fixture
+def planned(models: Path) -> Callable[..., tv.Plan]:
+    """Return what plans a stack: parts are lists of 'model' or 'model:layers', or mappings."""
+
+    def entry(text: Any) -> Any:
+        name, _, layers = text.partition(":")
+        return {"model": str(models / name), **({"layers": layers} if layers else {})}
+
+    def plan(method: str, *parts: Any, base: str = "", **keys: Any) -> tv.Plan:
+        stack = [p if isinstance(p, dict) else {"models": p} for p in parts]
+        stack = [{**p, "models": [entry(m) if isinstance(m, str) else m for m in p["models"]]} for p in stack]
+        for part in stack:
+            if "base" in part:
+                part["base"] = str(models / part["base"])
+        data = {"method": method, "stack": stack, **({"base": str(models / base)} if base else {}), **keys}
+        return tv.make_plan(tv.Recipe.model_validate(data))
+
+    return plan
+
+
+def sources(plan: tv.Plan, name: str) -> list[tuple[str, str]]:
+    unit = next(u for u in plan.units if u.name == name)
+    return [(Path(model.name).name, tensor.name) for model, tensor in plan.read(unit)]
+
+
+class TestPlaces:
+    def test_layers_follow_each_other_and_the_ends_come_from_the_first_and_the_last_part(
+        self, planned: Callable[..., tv.Plan]
+    ) -> None:
+        plan = planned("linear", ["m1:0-2"], ["m2:1-4"])
+        assert len(plan.units) == 7 * 3 + 3
+        layers = [("m1", 0), ("m1", 1), ("m1", 2), ("m2", 1), ("m2", 2), ("m2", 3), ("m2", 4)]
+        for out, (model, layer) in enumerate(layers):
+            assert sources(plan, Q.format(out)) == [(model, Q.format(layer))]
+        assert sources(plan, EMBED) == [("m1", EMBED)]
+        assert sources(plan, NORM) == [("m2", NORM)]
+        assert sources(plan, HEAD) == [("m2", HEAD)]
+
+    def test_models_of_a_part_are_merged_at_their_own_layers(self, planned: Callable[..., tv.Plan]) -> None:
+        plan = planned("linear", ["m1:0-1", "m2:3-4"], allow=["unrelated"])
+        assert sources(plan, Q.format(0)) == [("m1", Q.format(0)), ("m2", Q.format(3))]
+        assert sources(plan, Q.format(1)) == [("m1", Q.format(1)), ("m2", Q.format(4))]
+
+    def test_the_base_stands_at_the_first_models_layers_or_its_own(self, planned: Callable[..., tv.Plan]) -> None:
+        plan = planned(
+            "task_arithmetic", ["m1:1"], {"models": ["m2:4"], "base_layers": 3}, base="base", allow=["unrelated"]
+        )
+        assert sources(plan, Q.format(0)) == [("base", Q.format(1)), ("m1", Q.format(1))]
+        assert sources(plan, Q.format(1)) == [("base", Q.format(3)), ("m2", Q.format(4))]
+
+    def test_a_part_may_have_a_base_of_its_own(self, planned: Callable[..., tv.Plan]) -> None:
+        plan = planned("task_arithmetic", ["m1:0"], {"models": ["m2:1"], "base": "m1"}, base="base")
+        assert sources(plan, Q.format(1)) == [("m1", Q.format(1)), ("m2", Q.format(1))]
+        assert sources(plan, HEAD) == [("m1", HEAD), ("m2", HEAD)]
+        assert sources(plan, EMBED) == [("base", EMBED), ("m1", EMBED)]
+
+    def test_a_part_without_layers_lends_its_ends(self, planned: Callable[..., tv.Plan]) -> None:
+        plan = planned("linear", ["m2:none"], ["m1"])
+        assert sources(plan, EMBED) == [("m2", EMBED)]
+        assert sources(plan, Q.format(4)) == [("m1", Q.format(4))]
+
+    def test_towers(self, planned: Callable[..., tv.Plan]) -> None:
+        plan = planned(
+            "linear", {"models": ["towers:0"], "tower": "text"}, {"models": ["towers:0-2"], "tower": "vision"},
+            {"models": ["towers:2"], "tower": "vision"},
+        )  # fmt: skip
+        names = [u.name for u in plan.units]
+        layers = [[sum(f"{tower}.model.layers.{i}.mlp" in n for n in names) for i in range(5)] for tower in TOWERS]
+        assert layers == [[1, 0, 0, 0, 0], [1, 1, 1, 1, 0]]
+        assert {f"{tower}.{name}" for tower in TOWERS for name in (EMBED, NORM, HEAD)} <= set(names)
+
+    def test_a_task_vector_in_a_stack(self, planned: Callable[..., tv.Plan]) -> None:
+        plan = planned("task_arithmetic", ["m1.tv:0-1"], ["m2:2-4"], base="base")
+        assert sources(plan, Q.format(1)) == [("base", Q.format(1)), ("m1.tv", Q.format(1))]
+
+
+class TestNumbers:
+    def test_lists_run_over_the_layers_of_a_part(self, planned: Callable[..., tv.Plan]) -> None:
+        part = {"models": ["m1:0-2", "m2:0-2"], "settings": {"t": [0, 1]}}
+        plan = planned("slerp", part, {"models": ["m1:3", "m2:3"], "settings": {"t": [0.2, 0.4]}})
+        t = {u.name: u.settings["t"] for u in plan.units}
+        assert [t[Q.format(i)] for i in range(4)] == [0, 0.5, 1, 0.4]
+        assert (t[EMBED], t[HEAD]) == (0, 0.2)
+
+    def test_a_part_says_more_than_the_recipe_and_an_override_more_than_both(
+        self, planned: Callable[..., tv.Plan]
+    ) -> None:
+        override = {"match": "*layers.1.*", "settings": {"density": 0.9}, "each": [{"density": 0.8}], "scale": 3}
+        first = {"models": ["m1:0-1"], "settings": {"density": 0.3}, "scale": 2, "overrides": [override]}
+        plan = planned("ties", first, ["m1:2"], base="base", settings={"density": 0.1, "scope": "tensor"}, scale=0.5)
+        found = {u.name: (u.settings["density"], u.scale) for u in plan.units}
+        assert found[Q.format(0)] == (0.3, 2)
+        assert found[Q.format(1)] == ((0.8,), 3)
+        assert found[Q.format(2)] == (0.1, 0.5)
+
+    def test_null_and_nothing_leave_a_model_as_it_is(self, planned: Callable[..., tv.Plan]) -> None:
+        override = {"match": "*mlp*", "weights": [None, 5], "each": [{"density": 0.2}, {}]}
+        plan = planned(
+            "ties", {"models": ["m1", "m2"], "overrides": [override]}, base="base", settings={"scope": "tensor"}
+        )
+        unit = next(u for u in plan.units if "mlp" in u.name)
+        found = {Path(plan.models[n].name).name: i for i, (n, _) in enumerate(unit.sources)}
+        one, two = found["m1"], found["m2"]
+        assert (unit.weights[one], unit.weights[two]) == (1, 5)
+        assert (unit.settings["density"][one], unit.settings["density"][two]) == (0.2, 0.2)
+
+
+class TestResults:
+    def test_the_config_counts_the_layers_and_follows_lists_over_them(
+        self, planned: Callable[..., tv.Plan], tmp_path: Path
+    ) -> None:
+        tv.run(planned("linear", ["m1:0-3"], ["m2:2-4"]), tmp_path / "out")
+        made = tv.Checkpoint(tmp_path / "out")
+        assert made.config["num_hidden_layers"] == 7
+        assert made.config["layer_types"] == list("abcdcde")
+
+    def test_copies_are_the_models_own_bits(
+        self, planned: Callable[..., tv.Plan], models: Path, tmp_path: Path
+    ) -> None:
+        tv.run(planned("linear", ["m1:0-3"], ["m2:2-4"]), tmp_path / "out")
+        made, second = tv.Checkpoint(tmp_path / "out"), tv.Checkpoint(models / "m2")
+        assert (made.raw(Q.format(5)) == second.raw(Q.format(3))).all()
+        assert (made.raw(HEAD) == second.raw(HEAD)).all()
+
+    def test_all_layers_in_parts_are_the_plain_merge(
+        self, planned: Callable[..., tv.Plan], models: Path, tmp_path: Path
+    ) -> None:
+        tv.run(planned("ties", ["m1:0-2", "m2:0-2"], ["m1:3-4", "m2:3-4"], base="base"), tmp_path / "a")
+        data = {"method": "ties", "base": str(models / "base"), "models": [str(models / m) for m in ("m1", "m2")]}
+        tv.run(tv.make_plan(tv.Recipe.model_validate(data)), tmp_path / "b")
+        one, two = tv.Checkpoint(tmp_path / "a"), tv.Checkpoint(tmp_path / "b")
+        assert set(one) == set(two)
+        assert all((one.raw(n) == two.raw(n)).all() for n in one)
+
+
+@pytest.mark.parametrize(
+    ("method", "parts", "message"),
+    [
+        ("linear", [["m1:0-5"]], r"'layers: 0-5' reaches outside .*m1, which has 5 layers \('model\.layers\.0' to"),
+        ("linear", [["m1:0-1", "m2:0-2"]], r"a part of the stack takes 3 layers of .*m2 but 2 of .*m1\. Give ranges"),
+        ("linear", [["m1:0-1"], ["wide:2-4"]], r"the parts of the stack do not join: '.*' of .*wide is \(16"),
+        ("linear", [["m1:0-1", "wide:0-1"]], r"is \(16.*\) in .*wide but \(8.* in .*m1, which it would be merged with"),
+        ("linear", [["m1:2", "odd:2"]], r"odd has no 'model\.layers\.2\.self.*', which layer 2 of .*m1"),
+        ("linear", [["odd:2", "m1:2"]], r"odd has no 'model\.layers\.2\.self.*', which layer 2 of .*m1"),
+        ("linear", [["m1:2-1"]], r"'layers' must be a layer or a range such as '0-3', got '2-1'"),
+        ("linear", [["m1:few"]], r"'layers' must be a layer or a range such as '0-3', got 'few'"),
+        ("linear", [["towers:0"]], r"towers has 2 stacks of layers \('text\.model\.layers', 'vision\..*'\)\. Type"),
+        ("linear", [{"models": ["m1:0"], "tower": "vision"}], r"'tower: vision' names 0 stacks of layers of .*m1"),
+        ("linear", [{"models": ["m1:0"], "base_layers": 1}], r"'base_layers' is given, but there is no base"),
+        ("slerp", [["m1:0", "m2:0"], ["m1:1"]], r"'slerp' takes 2 models in each part of a stack, got 1\."),
+        ("slerp", [{"models": ["m1:0", "m2:0"], "scale": 2}], r"'slerp' merges whole models, so there is no task v"),
+        ("linear", [["m1:0", "m2:4"], ["deep:0-2", "m1:0-2"]], r"deep|m1 does not look like a relative"),
+        ("linear", [{"models": ["m1:0"], "overrides": [{"match": "*layers.3.*"}]}], r"'match: \*layers\.3\.\*'.* match"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_stacked_is_refused(
+    planned: Callable[..., tv.Plan], method: str, parts: list[Any], message: str
+) -> None:
+    with pytest.raises((tv.RecipeError, tv.MismatchError), match=message):
+        planned(method, *parts)
+
+
+def test_a_rank_over_the_whole_model_needs_the_same_models_everywhere(planned: Callable[..., tv.Plan]) -> None:
+    with pytest.raises(tv.RecipeError, match=r"the parts of the stack hold other models, so 'scope: model'"):
+        planned("ties", ["m1:0-2"], ["m2:3-4"], base="base", settings={"scope": "model"})
+
+
+@pytest.mark.parametrize(("text", "span"), [("0-3", (0, 3)), (2, (2, 2)), ("4", (4, 4)), (" 1 - 2 ", (1, 2))])
+def test_ranges(text: str | int, span: tuple[int, int]) -> None:
+    assert parse_range(text) == span
+
+
+def test_configs_with_parts() -> None:
+    config = {"vision_config": {"num_hidden_layers": 3}, "text_config": {"num_hidden_layers": 2}, "x": [1, 2, 3]}
+    assert restacked(config, "vision.model.layers", 3, [0, 1, 2, 2])["vision_config"] == {"num_hidden_layers": 4}
+    assert restacked(config, "language_model.layers", 2, [0])["text_config"] == {"num_hidden_layers": 1}
+    assert restacked({"n_layer": 12, "y": [1] * 12}, "h", 11, [0]) == {"n_layer": 12, "y": [1] * 12}
