@@ -57,9 +57,9 @@ def nuslerp(
            mergekit takes a vector of zeros to be at a right angle. Weights that sum to 0 are refused; mergekit takes
            t = 1/2.
     Same:  `slerp` at t, where there is no base and `over: tensor`.
-    Note:  a tensor of one axis is one vector, and what shares a first index is one row. mergekit's `nuslerp_flatten:
-           false` is `over: row` (vectors along the last axis, which differs where there are more than two), and with
-           `nuslerp_row_wise: true` too it is `over: column`.
+    Note:  what shares a first index is one row; a tensor of one axis or one row is one vector. mergekit's
+           `nuslerp_flatten: false` is `over: row` (vectors along the last axis, which differs where there are more
+           than two), and with `nuslerp_row_wise: true` too it is `over: column`.
     Paper: Shoemake interpolates points of length 1; here each vector keeps its own length, as in mergekit.
 
     Args:
