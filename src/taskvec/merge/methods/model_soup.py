@@ -30,7 +30,7 @@ def steps(weights: Float[np.ndarray, " task"], *, score: float | Sequence[float]
 
 
 @merge_method(
-    needs=Needs(space="weight", tasks=range(2, MANY), weighted=False, blend=steps),
+    needs=Needs(space="weight", weighted=False, blend=steps),
     laws=("any_order", "idempotent"),
     paper="Wortsman et al. 2022, arXiv:2203.05482, §2",
 )
