@@ -178,7 +178,7 @@ class Gram:
         """See `Statistic`."""
         del dtype, sample, max_bins
         over = self.over(settings) if self.over else "tensor"
-        if over == "tensor" or columns in (0, total):
+        if over == "tensor" or total == 0 or columns in (0, total):
             return GramSearch(tasks, in_parts=self.over is not None)
         return PartsSearch(tasks, total // columns if over == "row" else columns, columns, over)
 
