@@ -39,6 +39,7 @@ LAWS = {
     "any_order": "Listing the models in another order gives the same merge, up to the rounding of float32 sums.",
     "idempotent": "Merging a model with itself gives that model.",
     "homogeneous": "Task vectors c times as long, c > 0, give a merged task vector c times as long.",
+    "odd": "The opposite task vector gives the opposite merged task vector.",
     "linear": "The merge of sums is the sum of the merges.",
 }
 

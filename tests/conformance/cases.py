@@ -35,7 +35,9 @@ class Case:
 
     def where_all_matters(self) -> "Case":
         """Keep most entries, unless told how many: where few are left, votes are never tied and a trim is idle."""
-        most = {"density": 0.8} if "density" in self.method.settings else {}
+        most: dict[str, Any] = {"density": 0.8} if "density" in self.method.settings else {}
+        if "best" in self.method.settings:
+            most |= {"best": 2, "score": (0.7, 0.5, 0.6)}
         return replace(self, settings={**most, **self.settings})
 
     @property
@@ -87,7 +89,7 @@ def _others(setting: Setting, tasks: int) -> Iterator[Any]:
     else:
         low, high = (setting.interval.low, setting.interval.high) if setting.interval else (-1.0, 2.0)
         inside = [low + share * (min(high, low + 4) - low) for share in (0.3, 0.6, 0.45, 0.8, 0.5)]
-        yield inside[0]
+        yield setting.kind(inside[0])
         if setting.per_task:
             yield tuple(inside[:tasks])
 

@@ -70,4 +70,5 @@ def test_what_the_needs_name_are_arguments(method: Method) -> None:
     for name in expected:
         assert parameters[name].default is None
     assert ("depth" in parameters) == method.needs.depth
+    assert ("place" in parameters) == method.needs.place
     assert not expected & set(method.settings)

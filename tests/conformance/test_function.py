@@ -102,15 +102,17 @@ def test_a_method_without_weights_ignores_them(case: Case, rng: np.random.Genera
 @pytest.mark.parametrize("case", [c for c in CASES if c.method.needs.weighted], ids=str)
 def test_a_method_with_weights_heeds_them(case: Case, rng: np.random.Generator) -> None:
     stack = case.stack(rng, 100)
-    assert case.merge(stack, np.array([0.75, 2.0, 1.25])).tobytes() != case.merge(stack).tobytes()
+    assert case.merge(stack, np.array([0.75, 2.0, 1.25][: case.tasks])).tobytes() != case.merge(stack).tobytes()
 
 
 @every()
 def test_every_setting_makes_a_difference(case: Case, rng: np.random.Generator) -> None:
     ours = {k: v for k, v in case.settings.items() if k != "scope"}  # the planner's
+    if isinstance(ours.get("score"), float):
+        pytest.skip("one score for all ranks nobody")
+    default = Case(case.method, {k: v for k, v in case.settings.items() if k not in ours}).where_all_matters()
     case = case.where_all_matters()
-    stack = case.stack(rng, 400)
+    stack = case.stack(rng, 20, 20)
     if case.method.needs.weighted:  # some tied votes
-        stack[:, :40] = (np.sign(case.weights) * np.array([8.0, 8.0, -16.0]))[:, None]
-    default = Case(case.method, {k: v for k, v in case.settings.items() if k not in ours})
+        stack[:, :2] = (np.sign(case.weights) * np.array([8.0, 8.0, -16.0][: case.tasks]))[:, None, None]
     assert (case.merge(stack).tobytes() != default.merge(stack).tobytes()) == bool(ours)

@@ -69,9 +69,10 @@ def recipe(soup: Callable[..., Path]) -> Callable[..., tv.Recipe]:
     """Return what makes a recipe over a soup; `models` may be numbers of models, or entries."""
 
     def make(
-        method: str = "ties", models: Any = (0, 1), kind: str = "bf16", folder: Path | None = None, **keys: Any
+        method: str = "ties", models: Any = None, kind: str = "bf16", folder: Path | None = None, **keys: Any
     ) -> tv.Recipe:
         folder = folder or soup(kind)
+        models = range(min(2, tv.METHODS[method].needs.tasks.stop - 1)) if models is None else models
         entries = [{"model": m} if isinstance(m, int) else dict(m) for m in models]
         for entry in entries:
             entry["model"] = str(folder / f"m{entry['model']}")

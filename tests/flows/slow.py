@@ -7,6 +7,7 @@ import torch
 
 import taskvec as tv
 from taskvec.ops.chance import drop
+from taskvec.ops.gram import gram_parts, total
 from taskvec.store.bridge import TORCH_NAMES
 
 Array = np.ndarray
@@ -14,7 +15,7 @@ Array = np.ndarray
 
 def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
     """Return what every tensor of the output must be, to the bit (rounding to nearest)."""
-    thresholds = model_thresholds(plan)
+    found = over_the_model(plan)
     out = {}
     for unit in plan.units:
         dtype = getattr(torch, TORCH_NAMES[unit.dtype])
@@ -24,11 +25,11 @@ def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
             continue
         rows = task_rows(plan, unit)
         origin = reference.to(rows_dtype(unit)).numpy()
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = dict(found)
+        if plan.method.needs.depth:
+            extra["depth"] = unit.depth
         if plan.method.needs.chance:
             extra["chance"] = chance(plan, unit)
-        if thresholds is not None:
-            extra["threshold"] = thresholds
         merged = plan.method.function(rows, np.array(unit.weights), **unit.settings, **extra)
         if plan.space == "delta":
             step = origin.dtype.type(unit.scale) * merged
@@ -54,11 +55,24 @@ def chance(plan: tv.Plan, unit: Any) -> tv.Chance:
     return tv.Chance(plan.recipe.seed, tuple(m.fingerprint for m in plan.models), unit.name)
 
 
-def model_thresholds(plan: tv.Plan) -> Array | None:
-    """Return each task's smallest kept magnitude over the whole model, by sorting all of it."""
+def over_the_model(plan: tv.Plan) -> dict[str, Array]:
+    """Return the statistics of a method whose scope is the model."""
     units = [u for u in plan.units if u.merged]
     if units[0].settings.get("scope") != "model":
-        return None
+        return {}
+    if "gram" in plan.method.needs.statistics:
+        return {"gram": model_gram(plan, units)}
+    return {"threshold": model_thresholds(plan, units)}
+
+
+def model_gram(plan: tv.Plan, units: list[Any]) -> Array:
+    """Return the inner products over the whole model, added up exactly."""
+    parts = [part for unit in units for part in gram_parts(task_rows(plan, unit).reshape(len(plan.models), -1))]
+    return total(parts)
+
+
+def model_thresholds(plan: tv.Plan, units: list[Any]) -> Array:
+    """Return each task's smallest kept magnitude over the whole model, by sorting all of it."""
     settings = units[0].settings
     kept, everything = "density", []
     for unit in units:

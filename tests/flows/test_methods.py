@@ -44,6 +44,26 @@ RECIPES: dict[str, dict[str, Any]] = {
     "dare_ties without trim": {"method": "dare_ties", "settings": {"trim": 1.0, "density": 0.4, "combine": "sum"}},
     "breadcrumbs, wide": {"method": "breadcrumbs", "models": [0, 1, 2], "settings": {"density": 0.5, "gamma": 0.2}},
     "model_stock of three": {"method": "model_stock", "models": [0, 1, 2]},
+    "model_soup, the best": {
+        "method": "model_soup",
+        "models": [{"model": m, "settings": {"score": score}} for m, score in ((0, 0.5), (1, 0.7), (2, 0.6))],
+        "settings": {"best": 2},
+    },
+    "metagpt by tensor": {"method": "metagpt", "models": [0, 1, 2], "settings": {"scope": "tensor"}},
+    "geometric_median of three": {"method": "geometric_median", "models": [0, 1, 2]},
+    "geometric_median by tensor": {
+        "method": "geometric_median",
+        "models": [{"model": 0, "weight": -0.7}, {"model": 1, "weight": 0.9}, 2],
+        "settings": {"scope": "tensor"},
+    },
+    "nuslerp by row": {"method": "nuslerp", "settings": {"over": "row"}},
+    "nuslerp by column": {
+        "method": "nuslerp",
+        "settings": {"over": "column"},
+        "models": [{"model": 0, "weight": 3}, 1],
+    },
+    "nuslerp of whole models by column": {"method": "nuslerp", "settings": {"over": "column"}, "base": None},
+    "multislerp of whole models": {"method": "multislerp", "models": [0, 1, 2], "base": None},
     "slerp over depth": {"method": "slerp", "settings": {"t": [0, 1]}},
     "overrides": {
         "method": "ties",
@@ -87,7 +107,7 @@ def test_float64_where_an_input_is_float64(
     merged: Callable[..., Path], recipe: Callable[..., tv.Recipe], method: str
 ) -> None:
     local = {"settings": {"scope": "tensor"}} if "scope" in tv.METHODS[method].settings else {}
-    made = recipe(method, kind="wide", models=[0, 1], **local)
+    made = recipe(method, kind="wide", **local)
     plan = tv.make_plan(made)
     work = {u.name: u.work for u in plan.units}
     assert (work[EMBED], work[NORM]) == ("F64", "F32")

@@ -68,7 +68,7 @@ def family(folder: Path) -> Path:
 
 def merge(folder: Path, name: str) -> dict[str, Any]:
     data = dict(RECIPES[name])
-    weights = data.pop("weights", [1, 1])
+    weights = data.pop("weights", [1] * min(2, tv.METHODS[data["method"]].needs.tasks.stop - 1))
     data["models"] = [{"model": str(folder / f"m{i}"), "weight": w} for i, w in enumerate(weights)]
     if tv.METHODS[data["method"]].needs.takes_base:
         data["base"] = str(folder / "base")

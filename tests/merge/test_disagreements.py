@@ -23,10 +23,10 @@ from taskvec.merge.methods import (
     ties,
 )
 from taskvec.merge.methods.model_stock import interpolation_ratio
-from taskvec.merge.methods.slerp import coefficients
 from taskvec.merge.methods.ties import KEPT
 from taskvec.ops.chance import Chance
 from taskvec.ops.gram import gram
+from taskvec.ops.sphere import arc
 
 Array = npt.NDArray[np.float64]
 
@@ -302,7 +302,7 @@ def test_model_stock_takes_the_mean_of_cosines_and_not_the_cosine_of_the_mean_an
 def test_slerp_follows_the_arc_at_small_angles_where_mergekit_takes_the_line(angle: float) -> None:
     """Its threshold is a cosine of 0.9995, an angle of 0.0316; two fine-tunes of 2 % lie closer than that."""
     models = np.array([[1.0, 0.0], [math.cos(angle), math.sin(angle)]])
-    half = coefficients(np.ones(2), t=0.5, gram=gram(models))
+    half = arc(gram(models), 0.5)
     assert half == pytest.approx(1 / (2 * math.cos(angle / 2)), rel=1e-13)
     assert half[0] > 0.5
     t = 0.25

@@ -68,6 +68,27 @@ def test_a_gram_search_is_settled_after_one_pass_in_any_order(kernels: str, rng:
     assert search.value.tobytes() == gram(rows).tobytes()
 
 
+def test_the_gram_of_a_large_model_takes_no_more_memory_than_that_of_a_small_one(
+    kernels: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, found = rng.standard_normal((2, 40 * BLOCK)).astype(np.float32), []
+    for most in (1 << 12, 8):
+        monkeypatch.setattr("taskvec.merge.statistics.MOST_PARTS", most)
+        search = Gram().search(2, rows.shape[1], rows.dtype, {}, lambda: rows[:, :0])
+        for at in range(0, rows.shape[1], BLOCK):
+            search.add(at, look(search, rows[:, at : at + BLOCK]))
+            assert len(search.parts) <= most + 1
+        search.end_pass()
+        found.append(search.value.tobytes())
+    assert found == [gram(rows).tobytes()] * 2
+
+
+def test_a_method_can_be_tried_with_an_example() -> None:
+    assert KEPT.example(3).shape == (3, 2)
+    assert Gram().example(3).tolist() == np.eye(3).tolist()
+    assert Gram(over=lambda settings: "row").example(2).shape == (1, 2, 2)
+
+
 def test_as_many_ranks_as_announced() -> None:
     two = Magnitudes(lambda settings, task, total: (1, 2))
     with pytest.raises(ValueError, match="1 ranks were announced, 2 are asked for"):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from taskvec.ops.gram import BLOCK, cosines, gram, gram_parts, total
+from taskvec.ops.gram import BLOCK, ExactSum, cosines, fold, gram, gram_parts, grams_of, total
 
 from .samples import SIZES, floats32
 
@@ -81,3 +81,48 @@ def test_cosines_are_one_on_the_diagonal_and_never_beyond(rng: np.random.Generat
 def test_cosines_do_not_depend_on_the_scale(rng: np.random.Generator, size: float) -> None:
     stack = rng.standard_normal((3, 100))
     np.testing.assert_allclose(cosines(gram(size * stack)), cosines(gram(stack)), rtol=1e-13)
+
+
+@pytest.mark.parametrize("over", ["row", "column"])
+@pytest.mark.parametrize("columns", [1, 3, 100, BLOCK, BLOCK + 7])
+def test_matrices_of_rows_and_columns_are_those_of_the_rows_and_columns(
+    over: Literal["row", "column"], columns: int, rng: np.random.Generator
+) -> None:
+    count = max(1, 20_000 // columns) * columns
+    rows = rng.standard_normal((2, count)).astype(np.float32)
+    held = ExactSum(2, 2, count // columns if over == "row" else columns)
+    for first, term in grams_of(rows, 0, columns, over):
+        held.add(first, term)
+    cut = rows.reshape(2, -1, columns).astype(np.float64)
+    axes = "irc,jrc->ijr" if over == "row" else "irc,jrc->ijc"
+    np.testing.assert_allclose(held.value, np.einsum(axes, cut, cut), rtol=1e-12, atol=1e-12)
+
+
+def test_an_exact_sum_is_rounded_once_in_any_order(rng: np.random.Generator) -> None:
+    terms = rng.standard_normal((200, 3)) * 10.0 ** rng.integers(-20, 20, (200, 3))
+    expected = [math.fsum(column) for column in terms.T.tolist()]
+    for order in (np.arange(200), np.arange(200)[::-1], rng.permutation(200)):
+        held = ExactSum(3)
+        for term in terms[order]:
+            held.add(0, term)
+        assert held.value.tolist() == expected
+        assert len(held.carried) < 8
+
+
+def test_an_exact_sum_of_what_is_not_finite_is_not_finite_and_holds_no_more(rng: np.random.Generator) -> None:
+    held = ExactSum(2)
+    for term in ([np.inf, 1.0], [1.0, np.nan], [-np.inf, 1e300], [2.0, 3.0]):
+        held.add(0, np.array(term))
+    assert np.isnan(held.value).all()
+    assert len(held.carried) < 4
+
+
+def test_folded_matrices_have_the_same_sum_to_the_bit(rng: np.random.Generator) -> None:
+    parts = list(rng.standard_normal((300, 2, 2)) * 10.0 ** rng.integers(-20, 20, (300, 1, 1)))
+    folded = fold(parts)
+    assert len(folded) < 8
+    assert total(folded).tobytes() == total(parts).tobytes()
+    more = rng.standard_normal((2, 2)) - total(parts)
+    assert total([*folded, more]).tobytes() == total([*parts, more]).tobytes()
+    assert fold([np.zeros((2, 2))])[0].tolist() == [[0, 0], [0, 0]]
+    assert np.isnan(fold([np.full((1, 1), np.inf), np.full((1, 1), -np.inf)])[0]).all()

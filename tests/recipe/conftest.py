@@ -39,7 +39,8 @@ def typed(tmp_path: Path) -> Callable[[str], tuple[tv.Recipe, list[str]]]:
 def planned(family: Path) -> Callable[..., tv.Plan]:
     """Return what plans a merge of the family; keywords are keys of the recipe, `how` goes to make_plan."""
 
-    def plan(method: str = "ties", count: int = 2, how: dict[str, Any] | None = None, **keys: Any) -> tv.Plan:
+    def plan(method: str = "ties", count: int | None = None, how: dict[str, Any] | None = None, **keys: Any) -> tv.Plan:
+        count = min(2, tv.METHODS[method].needs.tasks.stop - 1) if count is None else count
         recipe: dict[str, Any] = {"method": method, "models": [{"model": str(family / f"m{i}")} for i in range(count)]}
         if tv.METHODS[method].needs.takes_base:
             recipe["base"] = str(family / "base")

@@ -64,9 +64,10 @@ class Family:
 
     def data(self, method: str = "task_arithmetic", **keys: Any) -> dict[str, Any]:
         """Return a recipe that would be fine; `keys` change it (None removes)."""
-        models = [{"model": str(self.folder / f"m{i}")} for i in range(2)]
+        needs = tv.METHODS[method].needs if method in tv.METHODS else None
+        models = [{"model": str(self.folder / f"m{i}")} for i in range(2)][-needs.tasks.stop + 1 if needs else 0 :]
         data: dict[str, Any] = {"method": method, "models": models}
-        if method not in ("linear", "slerp"):
+        if needs is None or needs.takes_base:
             data["base"] = str(self.folder / "base")
         return {k: v for k, v in (data | keys).items() if v is not None}
 

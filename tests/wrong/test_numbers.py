@@ -172,3 +172,18 @@ def test_an_entry_that_is_far_from_the_others_is_no_error(family: Family) -> Non
     spoil(family, "m0", HEAD, [1e30])
     recipe = family.recipe(allow=["unrelated"])
     assert np.isfinite(tv.Checkpoint(tv.run(tv.make_plan(recipe), family.out).folder)[HEAD].numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "weights", "message"),
+    [
+        ("nuslerp", (1, -1), r"the weights \[1\.0, -1\.0\] sum to 0\. Type other weights\."),
+        ("multislerp", (1, -1), r"the weights \[1\.0, -1\.0\] sum to 0\. Type 'normalize: false'"),
+        ("geometric_median", (0, 0), r"the weights \[0\.0, 0\.0\] are all 0, .* Type other weights\."),
+    ],
+)
+def test_weights_are_tried_before_anything_is_searched(
+    family: Family, refused: Refused, method: str, weights: tuple[float, float], message: str
+) -> None:
+    models = [{"model": str(family.folder / f"m{i}"), "weight": w} for i, w in enumerate(weights)]
+    refused(tv.RecipeError, message, method, models=models)

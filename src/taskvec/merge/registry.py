@@ -72,9 +72,11 @@ class Needs:
     chance: it draws random words, and takes them as `chance`.
     depth: it takes as `depth` how deep a tensor stands: 0 (first layer, input embeddings) to 1 (last layer, what
         follows it).
+    place: it takes as `place` where a slice lies in its tensor: (its first entry, entries a row).
     statistics: numbers about whole tensors that a first pass finds, by the name of the argument that takes them.
     blend: for methods that are a blend (drop, keep a band, add with weights or by vote): (weights, settings and
-        statistics) → `Blend`. The stream then goes from stored inputs to the stored result in one pass.
+        statistics) → `Blend`, or None where these make it none. The stream then goes from stored inputs to the stored
+        result in one pass.
     """
 
     space: Literal["weight", "delta", "either"]
@@ -83,7 +85,8 @@ class Needs:
     weighted: bool = True
     chance: bool = False
     depth: bool = False
-    blend: Callable[..., Blend] | None = None
+    place: bool = False
+    blend: Callable[..., Blend | None] | None = None
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
 
     @property
@@ -132,6 +135,8 @@ class Setting:
             raise RecipeError(f"'{self.name}' must be a number, got {value!r}.")
         if self.interval and value not in self.interval:
             raise RecipeError(f"'{self.name}' must be in {self.interval}, got {value!r}.")
+        if self.kind is int and value != int(value):
+            raise RecipeError(f"'{self.name}' must be a whole number, got {value!r}.")
         return self.kind(value)
 
     def expected(self) -> str:
@@ -140,7 +145,8 @@ class Setting:
             return "one of " + ", ".join(map(str, self.choices))
         if self.kind is bool:
             return "true or false"
-        return f"a number in {self.interval}" if self.interval else "a number"
+        number = "a whole number" if self.kind is int else "a number"
+        return f"{number} in {self.interval}" if self.interval else number
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ class Method:
     @cached_property
     def settings(self) -> dict[str, Setting]:
         """The keyword arguments that a recipe may set, read from the function's signature."""
-        given_by_us = {*self.needs.statistics, "chance", "depth"}
+        given_by_us = {*self.needs.statistics, "chance", "depth", "place"}
         parameters = inspect.signature(self.function).parameters.values()
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in given_by_us]
         return {p.name: _setting(p) for p in keywords}
@@ -207,7 +213,9 @@ def find(name: str) -> Method:
     return METHODS[name]
 
 
-def shares(weights: Float[Array, " task"]) -> npt.NDArray[np.float64]:
+def shares(
+    weights: Float[Array, " task"], remedy: str = "Type 'normalize: false', or other weights."
+) -> npt.NDArray[np.float64]:
     """Return the weights divided by their sum.
 
     Raises:
@@ -216,7 +224,7 @@ def shares(weights: Float[Array, " task"]) -> npt.NDArray[np.float64]:
     w = np.asarray(weights, dtype=np.float64)
     total = float(w.sum())
     if abs(total) <= 1e-9 * float(np.abs(w).sum()):
-        raise RecipeError(f"the weights {w.tolist()} sum to 0. Type 'normalize: false', or other weights.")
+        raise RecipeError(f"the weights {w.tolist()} sum to 0. {remedy}")
     return w / total
 
 

@@ -4,6 +4,7 @@ A method names them in `Needs.statistics`. Called directly on whole tensors it c
 first pass over the slices finds them, exactly and to the same bits.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,12 +15,16 @@ import numpy.typing as npt
 from ..ops import gram
 from ..ops.arrays import Array
 from ..ops.blend import Drop
+from ..ops.gram import ExactSum, Over, grams_of
 from ..ops.select import MAX_BINS, KthLargest, kth_largest
 from ..ops.slices import Seen, Slice, inner_products, survey
 
 Rows = npt.NDArray[np.floating]
 Settings = Mapping[str, Any]
 Sample = Callable[[], Rows]
+
+MOST_PARTS = 1 << 12
+"""Partial Gram matrices that are kept before they are added up, so that memory does not grow with the model."""
 
 
 class Search(Protocol):
@@ -45,9 +50,22 @@ class Statistic(Protocol):
     """What a method may ask for."""
 
     def search(
-        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
+        self,
+        tasks: int,
+        total: int,
+        dtype: np.dtype,
+        settings: Settings,
+        sample: Sample,
+        max_bins: int = MAX_BINS,
+        columns: int = 0,
     ) -> Any:
-        """Begin. `sample` gives some entries of each task if asked: a hint, without effect on the value."""
+        """Begin. `sample` gives some entries of each task if asked: a hint, without effect on the value.
+
+        `columns` are the entries a row of the one tensor that is looked at; 0 says that all is one row.
+        """
+
+    def example(self, tasks: int) -> npt.NDArray[np.floating]:
+        """Return a value that a method can be tried with, before anything is read."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +82,17 @@ class Magnitudes:
     count: int = 1
 
     def search(
-        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
+        self,
+        tasks: int,
+        total: int,
+        dtype: np.dtype,
+        settings: Settings,
+        sample: Sample,
+        max_bins: int = MAX_BINS,
+        columns: int = 0,
     ) -> "MagnitudeSearch":
         """See `Statistic`."""
+        del columns
         drop = self.drop(settings) if self.drop else None
         ranks = [self.ranks(settings, task, total) for task in range(tasks)]
         if any(len(row) != self.count for row in ranks):
@@ -76,6 +102,10 @@ class Magnitudes:
             hint = drop(sample(), None) if drop else sample()
         searches = [[KthLargest(k, total, dtype, hint[t], max_bins) for k in row] for t, row in enumerate(ranks)]
         return MagnitudeSearch(searches, drop)
+
+    def example(self, tasks: int) -> npt.NDArray[np.floating]:
+        """See `Statistic`."""
+        return np.ones((tasks, self.count))
 
     def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.floating]:
         """Return the magnitudes (task, rank) of whole tensors in memory."""
@@ -127,22 +157,55 @@ class MagnitudeSearch:
 
 @dataclass(frozen=True)
 class Gram:
-    """All inner products of the inputs, in float64, the same bits however they were sliced."""
+    """All inner products of the inputs, in float64, the same bits however they were sliced.
+
+    over: settings → what is one vector. Where it is given, the value is (part, task, task), a matrix a vector;
+        without it all is one vector, and the value is its (task, task). A tensor of one row is one vector.
+    """
+
+    over: Callable[[Settings], Over] | None = None
 
     def search(
-        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
-    ) -> "GramSearch":
+        self,
+        tasks: int,
+        total: int,
+        dtype: np.dtype,
+        settings: Settings,
+        sample: Sample,
+        max_bins: int = MAX_BINS,
+        columns: int = 0,
+    ) -> "GramSearch | PartsSearch":
         """See `Statistic`."""
-        del total, dtype, settings, sample, max_bins
-        return GramSearch(tasks)
+        del dtype, sample, max_bins
+        over = self.over(settings) if self.over else "tensor"
+        if over == "tensor" or total == 0 or columns in (0, total):
+            return GramSearch(tasks, in_parts=self.over is not None)
+        return PartsSearch(tasks, total // columns if over == "row" else columns, columns, over)
+
+    def example(self, tasks: int) -> npt.NDArray[np.float64]:
+        """See `Statistic`."""
+        return np.eye(tasks)[None] if self.over else np.eye(tasks)
+
+    def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.float64]:
+        """Return the inner products of whole tensors in memory."""
+        rows = np.asarray(stack).reshape(len(stack), -1)
+        columns = math.prod(stack.shape[2:]) if stack.ndim > 2 else 0
+        search = self.search(len(rows), rows.shape[1], rows.dtype, settings, lambda: rows[:, :0], columns=columns)
+        if isinstance(search, GramSearch):
+            search.add(0, gram.gram_parts(rows))
+        else:
+            search.add(0, search.parts_of(rows, 0))
+        search.end_pass()
+        return search.value
 
 
 class GramSearch:
     """Partial Gram matrices, a block each."""
 
-    def __init__(self, tasks: int) -> None:
-        """Begin with none."""
+    def __init__(self, tasks: int, in_parts: bool = False) -> None:
+        """Begin with none. `in_parts`: the value is (1, task, task)."""
         self.settled = False
+        self.in_parts = in_parts
         self.parts: list[npt.NDArray[np.float64]] = [np.zeros((tasks, tasks))]
 
     def look(self, part: Slice) -> tuple[bool, list[npt.NDArray[np.float64]]]:
@@ -153,6 +216,8 @@ class GramSearch:
         """See `Search`."""
         del at
         self.parts.extend(seen)
+        if len(self.parts) > MOST_PARTS:
+            self.parts = gram.fold(self.parts)
 
     def end_pass(self) -> None:
         """See `Search`."""
@@ -162,4 +227,35 @@ class GramSearch:
     @property
     def value(self) -> npt.NDArray[np.float64]:
         """(task, task)."""
-        return self.parts[0]
+        return self.parts[0][None] if self.in_parts else self.parts[0]
+
+
+class PartsSearch:
+    """Gram matrices of all rows or columns."""
+
+    def __init__(self, tasks: int, parts: int, columns: int, over: Over) -> None:
+        """Begin with zeros."""
+        self.settled = False
+        self.columns, self.over = columns, over
+        self.sum = ExactSum(tasks, tasks, parts)
+        self.value: npt.NDArray[np.float64] = np.zeros((parts, tasks, tasks))
+
+    def parts_of(self, rows: Rows, start: int) -> list[tuple[int, npt.NDArray[np.float64]]]:
+        """Return what rows that begin at an offset contribute."""
+        return list(grams_of(rows, start, self.columns, self.over))
+
+    def look(self, part: Slice) -> tuple[bool, list[tuple[int, npt.NDArray[np.float64]]]]:
+        """See `Search`."""
+        finite, rows, _ = part.gather()
+        return finite, self.parts_of(rows, part.start)
+
+    def add(self, at: int, seen: list[tuple[int, npt.NDArray[np.float64]]]) -> None:
+        """See `Search`."""
+        del at
+        for first, term in seen:
+            self.sum.add(first, term)
+
+    def end_pass(self) -> None:
+        """See `Search`."""
+        self.value = np.ascontiguousarray(np.moveaxis(self.sum.value, -1, 0))
+        self.settled = True

@@ -1,7 +1,8 @@
 """Inner products of a stack of tensors, to the same bits whatever the slices were."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,9 @@ BLOCK = 1 << 14
 """Entries a partial sum covers. Slices begin at multiples of it."""
 
 LANES = 16
+
+Over = Literal["tensor", "row", "column"]
+"""What is one vector: all of a tensor, what shares a first index, or what shares all others."""
 
 
 def gram(stack: Float[Array, " task *shape"]) -> Float64[np.ndarray, "task task"]:
@@ -31,13 +35,85 @@ def gram_parts(rows: Float[np.ndarray, "task n"]) -> list[Float64[np.ndarray, "t
     return [_block(np.ascontiguousarray(rows[:, at : at + BLOCK])) for at in range(0, max(1, rows.shape[1]), BLOCK)]
 
 
+def grams_of(
+    rows: Float[np.ndarray, "task n"], start: int, columns: int, over: Over
+) -> Iterator[tuple[int, Float64[np.ndarray, "task task part"]]]:
+    """Yield for each block of `BLOCK` entries what it adds to the Gram matrices of rows or columns.
+
+    Each is (the first row or column it is about, a matrix for that one and those that follow). `start` is the offset
+    of the first entry in its tensor, a multiple of `BLOCK`; `columns` are the entries a row.
+
+    >>> [(first, parts.tolist()) for first, parts in grams_of(np.array([[1.0, 2.0, 3.0, 4.0]]), 0, 2, "row")]
+    [(0, [[[5.0, 25.0]]])]
+    """
+    for at in range(0, rows.shape[1], BLOCK):
+        wide = rows[:, at : at + BLOCK].astype(np.float64)
+        tasks, n = wide.shape
+        entry = start + at + np.arange(n)
+        part = entry // columns if over == "row" else entry % columns
+        first, last = int(part.min()), int(part.max())
+        out = np.empty((tasks, tasks, last - first + 1))
+        for i in range(tasks):
+            for j in range(i + 1):
+                out[i, j] = out[j, i] = np.bincount(part - first, wide[i] * wide[j], last - first + 1)
+        yield first, out
+
+
+class ExactSum:
+    """A sum of arrays without any rounding, so that the order of the terms does not matter.
+
+    What a float64 cannot hold is carried to a further array, and so on; a few are enough for any number of terms.
+    """
+
+    def __init__(self, *shape: int) -> None:
+        """Begin with zeros."""
+        self.carried = [np.zeros(shape)]
+
+    def add(self, first: int, term: Float64[np.ndarray, "*shape part"]) -> None:
+        """Add a term to the entries of the last axis that begin with `first`."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            for held in self.carried:
+                here = held[..., first : first + term.shape[-1]]
+                rounded = here + term
+                back = rounded - here
+                term = (here - (rounded - back)) + (term - back)
+                here[...] = rounded
+                term = np.where(term == term, term, 0.0)  # NaN and Inf are in the sum, and have no remainder
+                if not term.any():
+                    return
+        self.carried.append(np.zeros_like(self.carried[0]))
+        self.carried[-1][..., first : first + term.shape[-1]] = term
+
+    @property
+    def value(self) -> Float64[np.ndarray, "*shape"]:
+        """The sum, rounded once."""
+        if len(self.carried) == 1:
+            return self.carried[0]
+        terms = np.stack(self.carried).reshape(len(self.carried), -1)
+        return np.array([math.fsum(column) for column in terms.T.tolist()]).reshape(self.carried[0].shape)
+
+
 def total(parts: Iterable[Float64[np.ndarray, "task task"]]) -> Float64[np.ndarray, "task task"]:
     """Add partial Gram matrices; the correctly rounded sum, so their order does not matter."""
     stacked = np.stack(list(parts))
+    if not np.isfinite(stacked).all():
+        with np.errstate(invalid="ignore"):
+            return np.asarray(stacked.sum(axis=0))
     out = np.empty(stacked.shape[1:])
     for at in np.ndindex(out.shape):
         out[at] = math.fsum(stacked[(slice(None), *at)])
     return out
+
+
+def fold(parts: Iterable[Float64[np.ndarray, "task task"]]) -> list[Float64[np.ndarray, "task task"]]:
+    """Return few matrices whose sum is, without any rounding, that of many."""
+    rest, out = list(parts), []
+    while (rounded := total(rest)).any():
+        out.append(rounded)
+        if not np.isfinite(rounded).all():
+            return out
+        rest.append(-rounded)
+    return out or [rounded]
 
 
 def _block(rows: Float[np.ndarray, "task n"]) -> Float64[np.ndarray, "task task"]:

@@ -73,6 +73,11 @@ class Slice:
         return cls([Stored(row, code) for row in stack], None, stack.dtype, chance or Chance())
 
     @property
+    def start(self) -> int:
+        """The offset of its first entry in the tensor."""
+        return self.chance.start
+
+    @property
     def count(self) -> int:
         """Entries of each input."""
         return int(self.inputs[0].raw.size)

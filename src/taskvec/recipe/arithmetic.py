@@ -120,12 +120,12 @@ class Arithmetic:
         weights = np.array(unit.weights)
         part = self.part(unit, start, stop, scratch)
         given = {**unit.settings, **statistics, **({"depth": unit.depth} if needs.depth else {})}
-        if needs.blend:
-            how = needs.blend(weights, **given)
+        if needs.blend and (how := needs.blend(weights, **given)):
             done = blend_stored(part, how, scale, unit.dtype, drawn, scratch.out)
         else:
             finite, rows, reference = part.gather()
-            extra = {"chance": part.chance} if needs.chance else {}
+            extra: dict[str, Any] = {"chance": part.chance} if needs.chance else {}
+            extra |= {"place": (start, unit.columns)} if needs.place else {}
             stack = rows.reshape(len(rows), *self._shape(unit, stop - start))
             merged = self.plan.method.function(stack, weights, **given, **extra).reshape(-1)
             done = replace(finish(merged, reference, scale, unit.dtype, drawn, scratch.out), finite=finite)

@@ -67,7 +67,7 @@ def make_budget(
     """
     threads = max(1, threads or len(os.sched_getaffinity(0)))
     width = 8 if any(u.work == "F64" for u in units) else 4
-    rows = needs.blend is None or rounding != "nearest" or width == 8 or in_use() == "plain"
+    rows = needs.blend is None or needs.place or rounding != "nearest" or width == 8 or in_use() == "plain"
     widest = _whole_blocks(max((u.count for u in units if u.merged), default=1))
     room, brackets = limit - STANDING, tasks * _ranks(needs)
     whole_model = any(u.merged and u.group == WHOLE_MODEL for u in units)

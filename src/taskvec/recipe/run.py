@@ -113,6 +113,7 @@ class Stream:
                     first.settings,
                     lambda: self._sample(group),
                     self.plan.budget.bins,
+                    first.columns,
                 )
 
     def _sample(self, group: Group) -> np.ndarray[Any, Any]:

@@ -133,10 +133,12 @@ def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place) -> Unit:
 
 def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[str, Any], name: str) -> None:
     """Refuse weights that a method cannot use, before work starts."""
-    if method.needs.blend is None or method.needs.statistics:
+    needs = method.needs
+    if needs.blend is None:
         return
+    given: dict[str, Any] = {key: s.example(len(weights)) for key, s in needs.statistics.items()}
     try:
-        method.needs.blend(np.array(weights), **settings, **({"depth": 0.0} if method.needs.depth else {}))
+        needs.blend(np.array(weights), **settings, **given, **({"depth": 0.0} if needs.depth else {}))
     except RecipeError as exc:
         exc.add_note(f"at '{name}'")
         raise

@@ -1,42 +1,22 @@
 """Slerp: walk from one model to another along the arc between them."""
 
-import math
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
-from ...ops.gram import cosines
 from ...ops.gram import gram as gram_of
 from ...ops.shapes import Float, Float64
+from ...ops.sphere import arc
 from ..registry import Interval, Needs, merge_method
 from ..statistics import Gram
-
-NO_ARC = 1e-6
-"""The sine of an angle that a cosine in float64 cannot tell from 0 or π: there arc and line differ by rounding only,
-or the arc is not defined."""
-
-
-def coefficients(
-    weights: Float[Array, " task"], *, t: float, gram: Float64[np.ndarray, "2 2"]
-) -> npt.NDArray[np.float64]:
-    """Return the factors of both models: sin((1 - t) Ω) / sin Ω and sin(t Ω) / sin Ω.
-
-    >>> coefficients(np.ones(2), t=0.5, gram=np.eye(2)).round(4)
-    array([0.7071, 0.7071])
-    """
-    del weights
-    angle = math.acos(float(cosines(gram)[0, 1])) if gram[0, 0] and gram[1, 1] else 0.0
-    if math.sin(angle) < NO_ARC:
-        return np.array([1 - t, t])
-    return np.array([math.sin((1 - t) * angle), math.sin(t * angle)]) / math.sin(angle)
 
 
 def steps(weights: Float[np.ndarray, " task"], *, t: float, gram: Float64[np.ndarray, "2 2"]) -> Blend:
     """Return a sum with both models' factors."""
-    return Blend(coefficients(weights, t=t, gram=gram))
+    del weights
+    return Blend(arc(gram, t))
 
 
 @merge_method(
