@@ -62,7 +62,7 @@ def geometric_median(
     Edge:  of two task vectors the heavier one is the median; of two that weigh the same, and of an even number on one
            line, every point between is, and the one is taken that the iteration reaches from the weighted mean.
     Note:  an average that outliers hardly move: less than half of the weight cannot drag it away.
-    Base:  the median moves with the base: any other base of the same models gives the same merged model.
+    Base:  while no weight is negative the median moves with the base: any other one gives the same merged model.
     Paper: Weiszfeld's iteration stops at a data point that is not the median; Vardi & Zhang's does not. It stays in
            the span of the vectors, so here it runs on their inner products in float64, until the factors settle to
            1e-14.
