@@ -55,15 +55,14 @@ def geometric_median(
 
         out = argmin_y Σ w_t |τ_t - y|
 
-    An average that outliers hardly move: less than half of the weight cannot drag it away.
-
     Shape: `deltas` is (task, *shape), `weights` is (task,); the result is (*shape).
     Units: those of `deltas` (fine-tuned minus base). Not scaled: the caller adds λ (`scale`) times this.
     Zero:  weights that are all 0 are refused; a weight of 0 leaves its vector out. A negative weight turns its vector
            around first, as in `ties`.
     Edge:  of two task vectors the heavier one is the median; of two that weigh the same, and of an even number on one
            line, every point between is, and the one is taken that the iteration reaches from the weighted mean.
-    Base:  the median moves with the base: any other base of the same models gives the same merged model.
+    Note:  an average that outliers hardly move: less than half of the weight cannot drag it away.
+    Base:  while no weight is negative the median moves with the base: any other one gives the same merged model.
     Paper: Weiszfeld's iteration stops at a data point that is not the median; Vardi & Zhang's does not. It stays in
            the span of the vectors, so here it runs on their inner products in float64, until the factors settle to
            1e-14.

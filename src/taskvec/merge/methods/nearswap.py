@@ -36,6 +36,7 @@ def nearswap(
         weights: not used.
         t: the largest change of an entry.
 
+    >>> import numpy as np
     >>> nearswap(np.array([[0.25, -3.0, 0.0]]), np.ones(1), t=0.5)
     array([ 0.25, -0.5 ,  0.  ])
     """
