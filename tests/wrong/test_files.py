@@ -25,7 +25,9 @@ class TestMissing:
     def test_folder(self, family: Family, refused: Refused) -> None:
         models = [{"model": str(family.folder / "nowhere")}]
         refused(
-            tv.StoreError, r"nowhere does not exist\. Give a \.safetensors file, its \.index\.json, or a", models=models
+            tv.StoreError,
+            r"nowhere does not exist\. Give a \.safetensors file, its \.index\.json, a \.gguf file, or a",
+            models=models,
         )
 
     def test_base(self, family: Family, refused: Refused) -> None:
@@ -40,6 +42,10 @@ class TestMissing:
         refused(
             tv.StoreError, r"m0 holds no \.safetensors file\. It holds pytorch_model\.bin, which this version does no"
         )
+
+    def test_which_gguf_file(self, family: Family, refused: Refused) -> None:
+        family.file("m0").rename(family.folder / "m0" / "Q8_0.gguf")
+        refused(tv.StoreError, r"m0 holds no \.safetensors file\. It holds Q8_0\.gguf; name the one to read\.$")
 
     def test_a_shard_that_the_index_names(self, family: Family, refused: Refused) -> None:
         family.file("m0").unlink()
