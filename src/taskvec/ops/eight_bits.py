@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .floats import FLOATS, Raw, widen
+from .kernels import fused_for
 
 CHUNK = 1 << 15
 """Entries decoded at once: looking up makes indices of eight bytes each, which shall stay in a core's cache."""
@@ -49,6 +50,9 @@ def decode(raw: Raw, code: str) -> npt.NDArray[np.float32]:
     if code not in TABLES:
         return raw.astype(np.float32)
     table, codes, out = TABLES[code], raw.view(np.uint8), np.empty(raw.shape, np.float32)
+    if codes.flags.c_contiguous and codes.ndim == 1 and (fused := fused_for(table, out)):
+        fused.look_up(table, codes, out)
+        return out
     for start in range(0, raw.size, CHUNK):
         # 'clip' spares numpy a copy of the output; a byte cannot be out of range.
         np.take(table, codes[start : start + CHUNK], out=out[start : start + CHUNK], mode="clip")
