@@ -114,9 +114,15 @@ def test_every_dtype_is_what_safetensors_reads(tmp_path: Path, code: str) -> Non
     file = tmp_path / "x.safetensors"
     save_file({"x": tensor, "scalar": tensor.reshape(-1)[0].clone(), "none": tensor[:0].clone()}, file)
     ours, theirs = Checkpoint(file), load_file(file)
-    assert ours.info("x").dtype == code
+    computed = code in ("F8_E4M3", "F8_E5M2")  # seen as the float32 numbers that they are: test_quantised.py
+    assert ours.info("x").dtype == ("F32" if computed else code)
     for name in ("x", "scalar", "none"):
-        assert same(ours[name], theirs[name]), name
+        if computed:  # NaN is NaN; its bits say nothing
+            there = theirs[name].float()
+            assert same(ours[name].isnan(), there.isnan()), name
+            assert same(ours[name][~there.isnan()], there[~there.isnan()]), name
+        else:
+            assert same(ours[name], theirs[name]), name
 
 
 def test_bf16_is_what_safetensors_reads_from_shards_of_mixed_types(

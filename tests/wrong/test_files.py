@@ -25,7 +25,9 @@ class TestMissing:
     def test_folder(self, family: Family, refused: Refused) -> None:
         models = [{"model": str(family.folder / "nowhere")}]
         refused(
-            tv.StoreError, r"nowhere does not exist\. Give a \.safetensors file, its \.index\.json, or a", models=models
+            tv.StoreError,
+            r"nowhere does not exist\. Give a \.safetensors file, its \.index\.json, a \.gguf file, or a",
+            models=models,
         )
 
     def test_base(self, family: Family, refused: Refused) -> None:
@@ -40,6 +42,10 @@ class TestMissing:
         refused(
             tv.StoreError, r"m0 holds no \.safetensors file\. It holds pytorch_model\.bin, which this version does no"
         )
+
+    def test_which_gguf_file(self, family: Family, refused: Refused) -> None:
+        family.file("m0").rename(family.folder / "m0" / "Q8_0.gguf")
+        refused(tv.StoreError, r"m0 holds no \.safetensors file\. It holds Q8_0\.gguf; name the one to read\.$")
 
     def test_a_shard_that_the_index_names(self, family: Family, refused: Refused) -> None:
         family.file("m0").unlink()
@@ -292,14 +298,16 @@ class TestSidecars:
         refused(tv.FormatError, r"m1/tokenizer\.json is damaged: ")
 
 
-def test_a_float8_tensor(family: Family, refused: Refused) -> None:
+def test_a_float8_tensor_without_its_scale(family: Family, refused: Refused) -> None:
     tensors = {n: torch.from_numpy(x) for n, x in finetuned(family.base, 0).items()}
     tensors["lm_head.weight"] = tensors["lm_head.weight"].to(torch.float8_e4m3fn)
     save_file(tensors, family.file("m0"))
-    message = r"'lm_head\.weight' in .*m0 is F8_E4M3, which cannot be merged\. Convert it to bfloat16 first, or add it"
-    refused(tv.MismatchError, message)
-    plan = tv.make_plan(family.recipe(ignore=["lm_head.*"]))
-    assert not next(u for u in plan.units if u.name == "lm_head.weight").merged
+    tv.make_plan(family.recipe())  # plain float8 is merged as the numbers that it stands for
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"].to(torch.float8_e4m3fn)
+    save_file(tensors | {"model.embed_tokens.weight_scale": torch.ones(1)}, family.file("m0"))
+    refused(
+        tv.FormatError, r"m0: 'lm_head\.weight' is a quantised tensor \(F8_E4M3\) without its scale\. Use the model"
+    )
 
 
 def test_a_base_of_complex_numbers(family: Family, refused: Refused) -> None:

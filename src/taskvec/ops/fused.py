@@ -876,6 +876,17 @@ def widen(raw: npt.NDArray[np.uint16], out: F32) -> F32:
     return out
 
 
+@_kernel
+def _look_up(table: F32, codes: npt.NDArray[np.uint8], out: F32) -> None:
+    for i in range(out.size):
+        out[i] = table[codes[i]]
+
+
+def look_up(table: F32, codes: npt.NDArray[np.uint8], out: F32) -> None:
+    """See `eight_bits.decode`; the table has 256 entries."""
+    _look_up(table, codes, out)
+
+
 @_exact
 def _take_off(base: F32, out: F32) -> None:
     for i in range(out.size):

@@ -1,14 +1,14 @@
 """A checkpoint: a read-only mapping from names to tensors, read when asked for."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import FormatError, MismatchError
+from ..errors import MismatchError
 from ..ops.floats import Raw
 from .bridge import to_torch
 from .formats import Found, read
+from .formats.config import read_config
 from .tensors import Files, Tensor
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Checkpoint(Mapping[str, "torch.Tensor"]):
         self.tensors: dict[str, Tensor] = dict(found.tensors)
         self.folder = found.folder
         self.metadata = found.metadata
-        self.config = _read_config(found.folder) if found.config is None else dict(found.config)
+        self.config = read_config(found.folder) if found.config is None else dict(found.config)
+        self.notes = found.notes
         self.files = Files()
 
     def resolve(self, name: str) -> Tensor | None:
@@ -113,16 +114,3 @@ class Checkpoint(Mapping[str, "torch.Tensor"]):
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}, {len(self)} tensors, {self.nbytes / 1e9:.3f} GB)"
-
-
-def _read_config(folder: Path | None) -> dict[str, Any]:
-    path = folder / "config.json" if folder else None
-    if path is None or not path.is_file():
-        return {}
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except ValueError as exc:
-        raise FormatError(f"{path} is damaged: {exc}.") from exc
-    if not isinstance(config, dict):
-        raise FormatError(f"{path} is damaged: expected a JSON object, got {type(config).__name__}.")
-    return config

@@ -24,6 +24,7 @@ BITS: dict[str, np.dtype] = {
         "BOOL": "u1",
         "F8_E4M3": "u1",
         "F8_E5M2": "u1",
+        "F8_E8M0": "u1",
         "C64": "<c8",
     }.items()
 }

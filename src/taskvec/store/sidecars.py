@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
+from .formats.announced import FILES as QUANTISED
 
 WEIGHTS = (
     ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".onnx", ".h5", ".msgpack", ".ot", ".npz", ".pkl", ".tv",
@@ -26,12 +27,15 @@ def is_tokenizer_file(relative: Path) -> bool:
 
 
 def sidecars(folder: Path) -> Iterator[Path]:
-    """Yield the files of a model folder, relative to it, that are neither weights nor rewritten by a merge."""
+    """Yield the files of a model folder, relative to it, that are neither weights nor rewritten by a merge.
+
+    Nor what says that weights are quantised: a merge writes plain floats.
+    """
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts) or not path.is_file():
             continue
-        if path.suffix in WEIGHTS or path.name.endswith(".index.json") or str(relative) in OURS:
+        if path.suffix in WEIGHTS or path.name.endswith(".index.json") or str(relative) in (*OURS, *QUANTISED):
             continue
         if path.stat().st_size <= MAX_BYTES:
             yield relative

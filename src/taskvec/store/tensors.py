@@ -47,6 +47,11 @@ class Tensor(ABC):
         return BITS[self.dtype].itemsize
 
     @property
+    def stored_as(self) -> str:
+        """The type in which a merge stores it unless told otherwise: its own, if it is one that is stored."""
+        return self.dtype
+
+    @property
     def nbytes(self) -> int:
         """Bytes on disk."""
         return sum(part.nbytes for part in self.on_disk)

@@ -25,8 +25,10 @@ def read(path: Path) -> Found:
     if len(singles) == 1:
         return replace(safetensors_file.read(singles[0]), folder=path)
     if not singles:
-        others = [p for p in sorted(path.iterdir()) if p.suffix in (".bin", ".pt", ".pth", ".gguf", ".ckpt")]
+        others = [p for p in sorted(path.iterdir()) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
         hint = f" It holds {_names(others)}, which this version does not read." if others else ""
+        if ggufs := sorted(path.glob("*.gguf")):
+            hint = f" It holds {_names(ggufs)}; name the one to read."
         raise StoreError(f"{path} holds no .safetensors file.{hint}")
     raise StoreError(
         f"{path} holds {len(singles)} safetensors files ({_names(singles)}) and no model.safetensors.index.json. "

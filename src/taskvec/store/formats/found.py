@@ -13,9 +13,11 @@ class Found:
     """The tensors of a checkpoint, its folder if it is one, and the free text of its headers.
 
     config: what config.json would say, for formats that carry it elsewhere; None: read it from the folder.
+    notes: what was left out, a sentence each.
     """
 
     tensors: Mapping[str, Tensor]
     folder: Path | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
