@@ -170,7 +170,8 @@ def make_plan(
         check_not_an_input(out, [i.checkpoint.path for i in pool])
     reference, *others = pool
     check_spaces(pool, space_of(method, recipe), method.name)
-    notes = check_tokenizers(reference, others, recipe)
+    notes = [note for i in pool for note in i.checkpoint.notes]
+    notes += check_tokenizers(reference, others, recipe)
     check_tokenizer_source(recipe)
     towers: list[Tower] = []
     if recipe.stack:

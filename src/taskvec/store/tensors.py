@@ -32,11 +32,6 @@ class Tensor(ABC):
     is_zero: bool = False
 
     @property
-    def stored_as(self) -> str:
-        """What a merged tensor of this origin is stored as, where the recipe does not say."""
-        return self.dtype
-
-    @property
     def count(self) -> int:
         """Number of entries."""
         return prod(self.shape)

@@ -106,7 +106,7 @@ SPECS: dict[str, Spec] = {
         weighted=False,
         note="the mean is iterated until it stands still, whatever 'max_iter' and 'tol' say.",
     ),
-    "nearswap": Spec({"t": _number("t", required=True)}, base="first", weighted=False),
+    "nearswap": Spec({"t": _number("t", required=True)}, weighted=False),
     "passthrough": Spec({"scale": Parameter(setting("factor"), each=True)}, base="model", weighted=False),
     "model_stock": Spec(
         {"filter_wise": _flag(rows, False)},

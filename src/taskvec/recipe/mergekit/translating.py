@@ -187,6 +187,12 @@ class _Translation:
         """Say a parameter that each model may have its own value of."""
         default = parameter.default
         shared = [(given, path) for given, path in group.parameters if key in given]
+        if key != "weight" and self.needs.models == "1":
+            source = sources[0]
+            found = self._chain_of(key, default, source, group, to)
+            own: Path = (*(source.parameters[1] if key in source.parameters[0] else at), key)
+            self._say(parameter, found, own, out, at)
+            return
         if key != "weight" and not any(key in s.parameters[0] for s in sources):
             found = chain(self.document, key, default, group.parameters)
             where: Path = (*shared[0][1], key) if shared else ()
