@@ -52,3 +52,11 @@ def test_an_override_multiplies_some_tensors_only(tmp_path: Path) -> None:
     out = tv.run(tv.make_plan(tv.Recipe.model_validate(data)), tmp_path / "out").folder
     with tv.Checkpoint(out) as got:
         assert (got["a"].tolist(), got["b"].tolist()) == ([1, 1, 1], [0.5, 0.5, 0.5])
+
+
+def test_the_factor_may_stand_under_the_model(tmp_path: Path) -> None:
+    write_model(tmp_path / "m", {"a": np.ones(3, np.float32)}, dtype="F32")
+    data = {"method": "passthrough", "models": [{"model": str(tmp_path / "m"), "settings": {"factor": 0.25}}]}
+    out = tv.run(tv.make_plan(tv.Recipe.model_validate(data)), tmp_path / "out").folder
+    with tv.Checkpoint(out) as got:
+        assert got["a"].tolist() == [0.25, 0.25, 0.25]

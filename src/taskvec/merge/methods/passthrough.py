@@ -1,5 +1,6 @@
 """Passthrough: one model's weights, as they are or times a factor."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -7,13 +8,13 @@ import numpy as np
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
 from ...ops.shapes import Float
-from ..registry import Interval, Needs, merge_method
+from ..registry import Interval, Needs, each, merge_method
 
 
-def steps(weights: Float[np.ndarray, " task"], *, factor: float) -> Blend:
+def steps(weights: Float[np.ndarray, " task"], *, factor: float | Sequence[float]) -> Blend:
     """Return a sum of one."""
     del weights
-    return Blend(np.array([factor], dtype=np.float64))
+    return Blend(np.array([each(factor, 0)]))
 
 
 @merge_method(
@@ -25,7 +26,7 @@ def passthrough(
     models: Float[Array, " task *shape"],
     weights: Float[Array, " task"],
     *,
-    factor: Annotated[float, Interval(-100, 100)] = 1.0,
+    factor: Annotated[float | Sequence[float], Interval(-100, 100)] = 1.0,
 ) -> Float[Array, "*shape"]:
     """Take one model's weights, multiplied by a factor.
 
@@ -40,7 +41,8 @@ def passthrough(
     Args:
         models: the one model's weights.
         weights: not used.
-        factor: what they are multiplied by; an override may set it for some tensors only.
+        factor: what they are multiplied by; under `settings`, under the model, or in an override for
+            some tensors only.
 
     >>> passthrough(np.array([[1.0, -2.0]]), np.ones(1), factor=0.5)
     array([ 0.5, -1. ])
