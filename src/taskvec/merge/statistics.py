@@ -44,6 +44,9 @@ class Search(Protocol):
 class Statistic(Protocol):
     """What a method may ask for."""
 
+    def wanted(self, settings: Settings) -> bool:
+        """Whether these settings need it; if not, its search is settled from the start."""
+
     def search(
         self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
     ) -> Any:
@@ -62,6 +65,11 @@ class Magnitudes:
     ranks: Callable[[Settings, int, int], tuple[int, ...]]
     drop: Callable[[Settings], Drop] | None = None
     count: int = 1
+
+    def wanted(self, settings: Settings) -> bool:
+        """See `Statistic`."""
+        del settings
+        return True
 
     def search(
         self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
@@ -128,6 +136,11 @@ class MagnitudeSearch:
 @dataclass(frozen=True)
 class Gram:
     """All inner products of the inputs, in float64, the same bits however they were sliced."""
+
+    def wanted(self, settings: Settings) -> bool:
+        """See `Statistic`."""
+        del settings
+        return True
 
     def search(
         self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS

@@ -4,6 +4,8 @@ from .breadcrumbs import breadcrumbs
 from .breadcrumbs_ties import breadcrumbs_ties
 from .dare_linear import dare_linear
 from .dare_ties import dare_ties
+from .della import della
+from .della_linear import della_linear
 from .linear import linear
 from .magnitude_prune import magnitude_prune
 from .model_stock import model_stock
@@ -16,6 +18,8 @@ __all__ = [
     "breadcrumbs_ties",
     "dare_linear",
     "dare_ties",
+    "della",
+    "della_linear",
     "linear",
     "magnitude_prune",
     "model_stock",
