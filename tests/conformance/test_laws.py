@@ -101,7 +101,7 @@ def test_the_stream_does_what_the_method_does(kernels: str, case: Case, shape: t
         return
     assert how.weights.shape == (case.tasks,)
     assert how.weights.dtype == np.float64
-    part = Slice.of(stack.reshape(len(stack), -1), case.chance)
+    part = Slice.of(stack, case.chance)
     done = blend_stored(part, how, None, "F32")
     assert done.finite
     assert done.raw.tobytes() == case.merge(stack).tobytes()
@@ -113,7 +113,7 @@ def _whole(case: Case, stack: np.ndarray, name: str) -> np.ndarray:
     columns = math.prod(stack.shape[2:]) if stack.ndim > 2 else rows.shape[1]
     search = statistic.search(len(rows), rows.shape[1], rows.dtype, case.filled, lambda: rows[:, :0], columns=columns)
     while not search.settled:
-        finite, seen = search.look(Slice.of(rows, case.chance))
+        finite, seen = search.look(Slice.of(stack, case.chance))
         assert finite
         search.add(0, seen)
         search.end_pass()

@@ -1,13 +1,16 @@
 """Slices: an `entry` method fed parts gives the bytes of the whole, and the stream finds the same statistics."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from taskvec.merge import METHODS
+from taskvec.merge.magprune import Norms
 from taskvec.merge.statistics import Gram, Magnitudes
 from taskvec.ops.gram import BLOCK
+from taskvec.ops.slices import Slice
 
 from .cases import CASES, Case, Floats, every, searched
 
@@ -15,7 +18,13 @@ N = 2 * BLOCK + 4099
 EDGES = (0, BLOCK, 2 * BLOCK, N)
 
 BY_ENTRY = [case for case in CASES if case.method.needs.scope == "entry"]
-SEARCHING = [case for case in CASES if case.method.needs.statistics]
+BY_ROW = [case for case in CASES if case.method.needs.scope == "row"]
+SEARCHING = [case for case in CASES if case.method.needs.searches(case.filled)]
+
+
+def blocks(case: Case) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where slices of a tensor of one axis end, and an order of them; it is one row."""
+    return (EDGES, (2, 0, 1)) if case.method.needs.scope == "entry" else ((0, N), (0,))
 
 
 def part(case: Case, stack: Floats, start: int, stop: int, statistics: dict[str, Floats]) -> Floats:
@@ -34,6 +43,35 @@ def test_slices_give_the_bytes_of_the_whole(dtype: np.dtype, case: Case, rng: np
     found = searched(case, stack, edges=EDGES, order=(2, 0, 1), sample=stack[:, ::9])
     for edges in (EDGES, (0, 1, 2048, 30_001, N)):
         parts = [part(case, stack, a, b, found) for a, b in pairwise(edges)]
+        assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("case", BY_ROW, ids=str)
+def test_slices_of_whole_rows_give_the_bytes_of_the_whole(
+    dtype: np.dtype, case: Case, rng: np.random.Generator
+) -> None:
+    stack = case.stack(rng, 90, 7, 11, dtype=dtype)
+    whole = case.merge(stack)
+    assert np.any(whole)
+    found: dict[str, Floats] = {}
+    for name, statistic in case.method.needs.statistics.items():
+        search = statistic.search(case.tasks, stack[0].size, stack.dtype, case.filled, lambda: stack[:, :0])
+        while not search.settled:
+            for start, stop in ((40, 90), (0, 1), (1, 40)):
+                chance = replace(case.chance, start=77 * start) if case.chance else None
+                search.add(77 * start, search.look(Slice.of(stack[:, start:stop], chance))[1])
+            search.end_pass()
+        found[name] = search.value
+        assert np.array_equal(found[name], in_memory(case, statistic, stack)), name
+    for edges in ((0, 90), (0, 1, 2, 40, 90)):
+        parts = [
+            case.merge(
+                np.ascontiguousarray(stack[:, a:b]).reshape(len(stack), b - a, 77),
+                **found,
+                **({"chance": replace(case.chance, start=77 * a)} if case.chance else {}),
+            )
+            for a, b in pairwise(edges)
+        ]
         assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
@@ -62,7 +100,8 @@ def test_the_stream_finds_what_memory_finds(case: Case, hint: str, max_bins: int
         "constant": np.full_like(stack[:, :500], 0.7),
     }[hint]
     sample = np.ascontiguousarray(sample)
-    found = searched(case, stack, edges=EDGES, order=(2, 0, 1), sample=sample, max_bins=max_bins)
+    edges, order = blocks(case)
+    found = searched(case, stack, edges=edges, order=order, sample=sample, max_bins=max_bins)
     for name, statistic in case.method.needs.statistics.items():
         assert np.array_equal(found[name], in_memory(case, statistic, stack)), name
 
@@ -73,11 +112,13 @@ def in_memory(case: Case, statistic: object, stack: Floats) -> Floats:
     if isinstance(statistic, Magnitudes):
         left = statistic.drop(case.filled)(rows, case.chance) if statistic.drop else rows
         return statistic.whole(left, case.filled)
+    if isinstance(statistic, Norms):
+        return statistic.whole(stack, case.filled, case.chance)
     assert isinstance(statistic, Gram), "say here how a new kind of statistic is found in memory"
     return statistic.whole(rows, case.filled)
 
 
-@pytest.mark.parametrize("case", SEARCHING, ids=str)
+@pytest.mark.parametrize("case", [c for c in SEARCHING if c in BY_ENTRY], ids=str)
 def test_statistics_over_several_tensors_are_those_of_one_long_one(case: Case, rng: np.random.Generator) -> None:
     stack = case.stack(rng, 3 * BLOCK, dtype=np.float32)
     found = searched(case, stack, edges=(0, BLOCK, 3 * BLOCK), order=(1, 0), sample=stack[:, :100].copy())

@@ -43,6 +43,17 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "dare_ties without trim": {"method": "dare_ties", "settings": {"trim": 1.0, "density": 0.4, "combine": "sum"}},
     "breadcrumbs, wide": {"method": "breadcrumbs", "models": [0, 1, 2], "settings": {"density": 0.5, "gamma": 0.2}},
+    "breadcrumbs_ties as mergekit": {
+        "method": "breadcrumbs_ties",
+        "settings": {"density": 0.8, "gamma": 0.1, "elect": "weighted", "combine": "sum", "tied": "positive"},
+    },
+    "magnitude_prune by tensor": {"method": "magnitude_prune", "settings": {"scope": "tensor", "density": 0.4}},
+    "della as mergekit": {
+        "method": "della",
+        "models": [0, {"model": 1, "settings": {"density": 0.4, "epsilon": 0.3}}, 2],
+        "settings": {"rescale": "mergekit", "elect": "weighted", "tied": "positive"},
+    },
+    "della_linear, not rescaled": {"method": "della_linear", "settings": {"rescale": "none"}},
     "model_stock of three": {"method": "model_stock", "models": [0, 1, 2]},
     "model_soup, the best": {
         "method": "model_soup",

@@ -36,6 +36,13 @@ def test_however_it_is_run(
     assert contents(merged(made, {"threads": 2, "slice_": 32768})) == first, "plain kernels"
 
 
+def test_however_a_factor_a_tensor_is_found(merged: Callable[..., Path], recipe: Callable[..., tv.Recipe]) -> None:
+    made = recipe("della_linear", settings={"rescale": "mergekit"})
+    first = contents(merged(made))
+    for how in HOW[1:4]:
+        assert contents(merged(made, how)) == first, how
+
+
 @pytest.mark.parametrize("method", ["ties", "dare_ties", "model_stock", "linear"])
 def test_mixed_types_too(merged: Callable[..., Path], recipe: Callable[..., tv.Recipe], method: str) -> None:
     made = recipe(method, kind="mixed", models=[0, 1, 2][: 3 if method != "slerp" else 2])

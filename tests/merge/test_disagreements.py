@@ -6,6 +6,7 @@ written out here from their sources.
 
 import math
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,13 @@ import pytest
 from taskvec.errors import RecipeError
 from taskvec.merge.methods import (
     breadcrumbs,
+    breadcrumbs_ties,
     dare_linear,
     dare_ties,
+    della,
+    della_linear,
     linear,
+    magnitude_prune,
     model_stock,
     slerp,
     task_arithmetic,
@@ -24,7 +29,7 @@ from taskvec.merge.methods import (
 )
 from taskvec.merge.methods.model_stock import interpolation_ratio
 from taskvec.merge.methods.ties import KEPT
-from taskvec.ops.chance import Chance
+from taskvec.ops.chance import Chance, cases_by_rank
 from taskvec.ops.gram import gram
 from taskvec.ops.sphere import arc
 
@@ -159,6 +164,38 @@ def test_ties_with_sd_mechas_settings_votes_by_count_and_cancels_to_0(rng: np.ra
     assert merged.tolist() == [-1.5, 0.0, 4.0]
 
 
+def test_ties_with_weights_2_to_a_quarter_is_far_from_pefts_which_divides_by_the_count(
+    rng: np.random.Generator,
+) -> None:
+    deltas, weights = rng.standard_normal((4, 20_000)), np.array([2.0, 1.0, 0.5, 0.25])
+    mean = ties(deltas, weights, tied="positive")
+    by_count = ties(deltas, weights, combine="count", tied="positive")
+    np.testing.assert_allclose(by_count, peft_ties(deltas, weights, 0.2), rtol=1e-12)
+    assert np.linalg.norm(by_count - mean) > 0.5 * np.linalg.norm(mean)
+
+
+def test_ties_with_fusion_benchs_settings_is_three_tenths_of_a_sum(rng: np.random.Generator) -> None:
+    deltas = rng.standard_normal((4, 5000))
+    kept = trimmed(deltas, 0.2)
+    sign = np.sign(kept.sum(0))
+    theirs = 0.3 * np.where(np.sign(kept) == sign, kept, 0).sum(0)
+    np.testing.assert_allclose(0.3 * ties(deltas, np.ones(4), combine="sum"), theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("density", "n", "kept"), [(0.2, 1000, 200), (0.29, 100, 29), (0.001, 100, 1)])
+def test_ties_keeps_the_nearest_number_where_authors_keep_one_more_and_mergekit_rounds_down(
+    density: float, n: int, kept: int, rng: np.random.Generator
+) -> None:
+    """int(0.29 · 100) is 28; the authors' code keeps int(density · n) + 1."""
+    assert np.count_nonzero(ties(rng.standard_normal((1, n)), np.ones(1), density=density)) == kept
+
+
+def test_magnitude_prune_per_tensor_is_pefts(rng: np.random.Generator) -> None:
+    deltas, weights = rng.standard_normal((3, 5000)), np.array([0.3, -1.0, 0.5])
+    theirs = np.tensordot(weights, trimmed(deltas, 0.2), 1)
+    np.testing.assert_allclose(magnitude_prune(deltas, weights, density=0.2), theirs, rtol=1e-12, atol=1e-15)
+
+
 # --- DARE ------------------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +263,92 @@ def test_dare_ties_trims_as_its_authors_do_and_leaves_it_out_as_mergekit_does(rn
     assert np.count_nonzero(full) < np.count_nonzero(merged)
 
 
+# --- DELLA -----------------------------------------------------------------------------------------------------------
+
+LARGE = 40, 2000
+"""Rows and columns of a matrix on which means over masks are taken."""
+
+
+def by_decile(x: Array, of: Array) -> Array:
+    """What is left of each tenth of a matrix' entries, by magnitude within their row, on the whole."""
+    order = np.argsort(np.abs(of), axis=1)
+    left = np.take_along_axis(x * np.sign(of), order, axis=1).reshape(LARGE[0], 10, -1).sum(axis=(0, 2))
+    whole = np.take_along_axis(np.abs(of), order, axis=1).reshape(LARGE[0], 10, -1).sum(axis=(0, 2))
+    return left / whole
+
+
+def mean_della(deltas: Array, **how: Any) -> Array:
+    """The mean of some draws."""
+    return np.mean([della_linear(deltas, np.ones(1), chance=Chance(seed), **how) for seed in range(12)], axis=0)
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.15, 0.4])
+def test_della_is_unbiased_in_every_magnitude_decile(epsilon: float, rng: np.random.Generator) -> None:
+    """As the authors' code is; mergekit's mean is 0.66 to 1.13 of an entry."""
+    deltas = rng.standard_normal((1, *LARGE))
+    left = by_decile(mean_della(deltas, density=0.5, epsilon=epsilon), deltas[0])
+    assert left == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize(("epsilon", "smallest", "largest"), [(0.1, 0.77, 1.09), (0.15, 0.66, 1.13)])
+def test_della_with_mergekits_rescaling_has_mergekits_bias(
+    epsilon: float, smallest: float, largest: float, rng: np.random.Generator
+) -> None:
+    deltas = rng.standard_normal((1, *LARGE))
+    left = by_decile(mean_della(deltas, density=0.5, epsilon=epsilon, rescale="mergekit"), deltas[0])
+    assert left[0] == pytest.approx(smallest, abs=0.02)
+    assert left[-1] == pytest.approx(largest, abs=0.01)
+    assert np.all(np.diff(left[[0, 2, 4, 6, 9]]) > 0)
+
+
+def test_della_with_mergekits_rescaling_keeps_the_l1_norm_of_each_task(rng: np.random.Generator) -> None:
+    deltas = rng.standard_normal((1, 30, 40))
+    merged = della_linear(deltas, np.ones(1), rescale="mergekit")
+    assert np.abs(merged).sum() == pytest.approx(np.abs(deltas).sum(), rel=1e-12)
+    assert np.unique((merged / deltas[0]).round(9)).size == 2
+
+
+def test_della_divides_each_kept_entry_by_its_own_probability_as_its_authors_do(rng: np.random.Generator) -> None:
+    """rank_magnitude of their sparsify.py: ranks 1 … n in each row, less the least, by the range, over the window."""
+    deltas, density, epsilon = rng.standard_normal((30, 400)), 0.7, 0.07
+    ranks = 1 + np.argsort(np.argsort(np.abs(deltas), axis=1), axis=1)
+    p = density - epsilon + (ranks - 1) / (400 - 1) * 2 * epsilon
+    merged = della_linear(deltas[None], np.ones(1), density=density, epsilon=epsilon)
+    kept = merged != 0
+    np.testing.assert_allclose(deltas[kept] / merged[kept], p[kept], atol=0.51 / 65536)
+
+
+def test_della_tells_all_ranks_apart_where_mergekit_in_bf16_cannot_beyond_256(rng: np.random.Generator) -> None:
+    deltas = rng.permutation(np.arange(1.0, 2001.0)).astype(np.float32)
+    cases = cases_by_rank(deltas[None], [0.5], [0.1])
+    assert np.unique(cases).size == 2000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_della_gives_equal_entries_equal_chances_where_a_sort_decides_elsewhere(seed: int) -> None:
+    """A bf16 delta of few magnitudes; the same entries in another order keep their chances."""
+    rng = np.random.default_rng(seed)
+    row = np.round(rng.standard_normal(4000) * 8) / 8
+    cases, order = cases_by_rank(row[None], [0.5], [0.15])[0], rng.permutation(4000)
+    assert cases_by_rank(row[None, order], [0.5], [0.15])[0].tolist() == cases[order].tolist()
+    assert np.unique(cases).size == np.unique(np.abs(row)).size
+
+
+def test_della_with_mergekits_settings_is_its_vote_and_mean(rng: np.random.Generator) -> None:
+    deltas, weights = rng.standard_normal((3, 20, 250)), np.array([0.3, 1.0, 0.5])
+    rest = np.stack(
+        [
+            della_linear(x[None], np.ones(1), rescale="mergekit", chance=Chance(0, (key,), "w")).reshape(-1)
+            for x, key in zip(deltas, "abc", strict=True)
+        ]
+    )
+    how = {"rescale": "mergekit", "elect": "weighted", "tied": "positive", "chance": Chance(0, ("a", "b", "c"), "w")}
+    merged = della(deltas, weights, **how)
+    np.testing.assert_allclose(merged.reshape(-1), mergekit_ties(rest, weights, 1.0, True), rtol=1e-12)
+    total = della(deltas, weights, combine="sum", **how)
+    np.testing.assert_allclose(total.reshape(-1), mergekit_ties(rest, weights, 1.0, False), rtol=1e-12)
+
+
 # --- Breadcrumbs -----------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +374,19 @@ def test_breadcrumbs_does_not_rescale(rng: np.random.Generator) -> None:
     deltas = rng.standard_normal((1, 640))
     merged = breadcrumbs(deltas, np.ones(1), density=0.5, gamma=0.1)
     assert np.all((merged == deltas[0]) | (merged == 0))
+
+
+def test_breadcrumbs_ties_with_mergekits_settings_is_its_vote_and_sum(rng: np.random.Generator) -> None:
+    deltas, weights = rng.standard_normal((3, 5000)), np.array([0.3, 1.0, 0.5])
+    masked = np.zeros_like(deltas)
+    for row, delta in zip(masked, deltas, strict=True):
+        kept = np.argsort(np.abs(delta))[int(0.19 * 5000) : int(0.99 * 5000)]
+        row[kept] = delta[kept]
+    how = {"density": 0.8, "gamma": 0.01, "elect": "weighted", "tied": "positive"}
+    merged = breadcrumbs_ties(deltas, weights, combine="sum", **how)
+    np.testing.assert_allclose(merged, mergekit_ties(masked, weights, 1.0, False), rtol=1e-12)
+    normalized = breadcrumbs_ties(deltas, weights, **how)
+    np.testing.assert_allclose(normalized, mergekit_ties(masked, weights, 1.0, True), rtol=1e-12)
 
 
 # --- Model stock -----------------------------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference.della import cases as slow_cases
 from reference.philox import word
-from taskvec.ops.chance import RESOLUTION, Chance, drop, keep_chance, words
+from taskvec.ops.blend import Blend, RankedDrop, blend
+from taskvec.ops.chance import RESOLUTION, Chance, cases_by_rank, drop, keep_chance, words
 
 from .samples import SIZES, floats32
 
@@ -122,3 +124,72 @@ def test_only_a_density_of_one_keeps_all(density: float) -> None:
 def test_a_chance_is_the_nearest_step_and_never_none(density: float) -> None:
     assert 1 <= keep_chance(density) <= RESOLUTION
     assert abs(keep_chance(density) - density * RESOLUTION) <= 1
+
+
+# --- By rank ---------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(-6, 6).map(lambda k: k / 4), min_size=1, max_size=30),
+    st.integers(1, 5),
+    st.floats(0.01, 1),
+    st.floats(0, 1),
+)
+def test_cases_are_those_of_the_slow_loop(row: list[float], rows: int, density: float, reach: float) -> None:
+    stack = np.array([[row[k:] + row[:k] for k in range(rows)]])
+    expected = [slow_cases(r, density, reach) for r in stack[0].tolist()]
+    assert cases_by_rank(stack, [density], [reach])[0].tolist() == expected
+
+
+def test_equal_magnitudes_have_equal_chances_wherever_they_stand(rng: np.random.Generator) -> None:
+    row = np.round(4 * rng.standard_normal(500)) / 4
+    cases = cases_by_rank(row[None], [0.5], [0.4])[0]
+    for size in np.unique(np.abs(row)):
+        assert np.unique(cases[np.abs(row) == size]).size == 1
+    order = rng.permutation(500)
+    assert cases_by_rank(row[order][None], [0.5], [0.4])[0].tolist() == cases[order].tolist()
+
+
+def test_the_mean_chance_is_the_density_and_the_ends_are_its_reach(rng: np.random.Generator) -> None:
+    p = cases_by_rank(rng.standard_normal((1, 20, 301)), [0.6], [0.3]) / RESOLUTION
+    assert p.mean(axis=-1) == pytest.approx(0.6, abs=1e-5)
+    assert p.min(axis=-1) == pytest.approx(0.3, abs=1e-5)
+    assert p.max(axis=-1) == pytest.approx(0.9, abs=1e-5)
+
+
+@pytest.mark.parametrize(("density", "reach", "lowest", "highest"), [(0.1, 0.5, 1, 39322), (0.9, 0.5, 26214, 65536)])
+def test_chances_beyond_the_ends_stay_at_the_ends(density: float, reach: float, lowest: int, highest: int) -> None:
+    cases = cases_by_rank(np.arange(1.0, 102.0)[None], [density], [reach])
+    assert (cases.min(), cases.max()) == (lowest, highest)
+
+
+def rows_of(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows of one sort: of many bits, of few, of equal ones, far apart, and with what is no number."""
+    x = rng.standard_normal((2, *shape)).astype(np.float32)
+    if kind == "few bits":
+        return np.round(x * 16) / np.float32(16)
+    if kind == "zeros":
+        return np.where(rng.random(x.shape) < 0.2, x, np.float32(0))
+    if kind == "far apart":
+        return (x * np.exp2(rng.integers(-120, 120, x.shape))).astype(np.float32)
+    if kind == "an outlier":
+        x[..., :1] = 1e30
+    if kind == "denormal":
+        return (x * np.float32(1e-42)).astype(np.float32)
+    if kind == "nan":
+        x[rng.random(x.shape) < 0.1] = np.nan
+        x[rng.random(x.shape) < 0.1] = -np.inf
+    return x
+
+
+@pytest.mark.parametrize("kind", ["many bits", "few bits", "zeros", "far apart", "an outlier", "denormal", "nan"])
+@pytest.mark.parametrize("shape", [(1,), (5, 1), (7, 3), (40, 96), (9, 97), (3, 2, 500), (4097,), (2, 5000)], ids=str)
+def test_ranks_are_the_same_fused_and_plain(
+    twins: Twins, rng: np.random.Generator, shape: tuple[int, ...], kind: str
+) -> None:
+    stack, chance = rows_of(kind, rng, shape), Chance(seed=5, keys=("a", "b"), tensor="w", start=7)
+    for divisor in (None, np.array([1.0, 0.3])):
+        how = Blend(np.array([1.0, 0.5]), RankedDrop([0.5, 0.8], [0.5, 0.1], divisor))
+        with np.errstate(invalid="ignore"):
+            fused, plain = twins("blend_rows", lambda how=how: blend(stack, how, chance))
+        assert fused.tobytes() == plain.tobytes()

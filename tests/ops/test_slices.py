@@ -1,6 +1,7 @@
 """A slice from stored bits to stored bits."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from taskvec.ops import kernels as k
-from taskvec.ops.blend import Blend, Drop, Vote, blend
+from taskvec.ops.blend import Blend, Drop, RankedDrop, Vote, blend
 from taskvec.ops.chance import Chance, words
 from taskvec.ops.combine import add_scaled, weighted_sum
 from taskvec.ops.floats import narrow, widen
@@ -228,6 +229,44 @@ def test_a_blend_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.rand
         assert fused.raw.tobytes() == plain.raw.tobytes(), (drop, band, vote, codes, base)
         assert fused.finite
         assert plain.finite
+
+
+@pytest.mark.parametrize("columns", [1, 96, 700, 5000])
+def test_a_blend_by_rank_gives_the_same_bytes_fused_and_plain(
+    twins: Twins, rng: np.random.Generator, columns: int
+) -> None:
+    n = columns * max(1, 9000 // columns)
+    how = Blend(np.array(WEIGHTS), RankedDrop((0.5, 0.9, 1.0), (0.3, 0.1, 0.2)))
+    for vote, divisor, (codes, base) in product(
+        (None, Vote()), (None, np.array([1.0, 0.4, 2.0])), [(CODES[0], "BF16"), (CODES[2], "F32"), (CODES[4], "F16")]
+    ):
+        inputs, origin = some(rng, n, codes, base, (False, True, False))
+        chance = Chance(3, ("a", "b", "c"), "w", start=5 * columns)
+        part = Slice(inputs, origin, F4, chance, columns=columns)
+        these = replace(how, drop=replace(how.drop, divisor=divisor), vote=vote)  # type: ignore[type-var]
+        fused, plain = twins("blend", lambda part=part, these=these: blend_stored(part, these, 0.3, "BF16"))
+        assert fused.raw.tobytes() == plain.raw.tobytes(), (vote, divisor, codes, base)
+        assert fused.finite
+        assert plain.finite
+
+
+def test_entries_that_are_not_whole_rows_are_refused() -> None:
+    part = Slice([Stored(np.zeros(7, np.float32), "F32")], None, F4, columns=3)
+    with pytest.raises(ValueError, match="7 entries are not whole rows of 3"):
+        blend_stored(part, Blend(np.ones(1), RankedDrop([0.5], [0.1])), None, "F32")
+
+
+@pytest.mark.parametrize(
+    ("drop", "message"),
+    [
+        (RankedDrop([0.5], [0.1, 0.1]), "1 densities for 2 tasks"),
+        (RankedDrop([0.5, 0.5], [0.1]), "1 reaches for 2 tasks"),
+        (RankedDrop([0.5, 0.5], [0.1, 0.1], np.ones(3)), "3 divisors for 2 tasks"),
+    ],
+)
+def test_numbers_that_are_not_one_a_task_are_refused(drop: RankedDrop, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        blend(np.zeros((2, 3), np.float32), Blend(np.ones(2), drop))
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -392,6 +392,15 @@ class TestBudget:
         assert not fused.rows
         assert by_chance.rows
 
+    def test_rows_are_planned_for_where_norms_are_looked_for(self, planned: Planned) -> None:
+        own, mergekit = planned("della"), planned("della", settings={"rescale": "mergekit"})
+        assert (own.passes, own.budget.rows) == (1, False)
+        assert (mergekit.passes, mergekit.budget.rows) == (2, True)
+        assert mergekit.bytes_read > 1.9 * own.bytes_read
+
+    def test_ranking_within_rows_takes_memory(self, planned: Planned) -> None:
+        assert planned("della").budget.peak > planned("task_arithmetic").budget.peak
+
 
 class TestMethodsAndModels:
     @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from .ties import elect_and_merge
+
 
 def nearest(share: float, n: int) -> int:
     """The nearest number of entries to a share of n."""
@@ -36,3 +38,18 @@ def breadcrumbs(
             tau += weight * entry
         merged.append(tau)
     return merged
+
+
+def breadcrumbs_ties(
+    deltas: Sequence[Sequence[float]],
+    weights: Sequence[float],
+    *,
+    density: Sequence[float],
+    gamma: Sequence[float],
+    elect: str = "sum",
+    combine: str = "mean",
+    tied: str = "zero",
+) -> list[float]:
+    """The masks, then steps 2 and 3 of TIES-Merging."""
+    masked = [mask(tau, d, g) for tau, d, g in zip(deltas, density, gamma, strict=True)]
+    return elect_and_merge(masked, weights, elect=elect, combine=combine, tied=tied)

@@ -55,6 +55,13 @@ def ties(
 ) -> list[float]:
     """Trim, elect, merge. A negative weight turns its task vector around first."""
     trimmed = [keep_topk(tau, d) for tau, d in zip(deltas, density, strict=True)]
+    return elect_and_merge(trimmed, weights, elect=elect, combine=combine, tied=tied)
+
+
+def elect_and_merge(
+    trimmed: Sequence[Sequence[float]], weights: Sequence[float], *, elect: str, combine: str, tied: str
+) -> list[float]:
+    """Steps 2 and 3, whatever was kept of the task vectors."""
     merged = []
     for entries in zip(*trimmed, strict=True):
         turned = [-x if w < 0 else x for w, x in zip(weights, entries, strict=True)]

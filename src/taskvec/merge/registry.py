@@ -94,6 +94,10 @@ class Needs:
         """Whether a recipe may have a base."""
         return self.space != "weight"
 
+    def searches(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a first pass is needed with these settings."""
+        return any(s.wanted(settings) for s in self.statistics.values())
+
     @property
     def models(self) -> str:
         """How many models it takes, in words: '2', '1 or more', '2 to 4'."""

@@ -49,6 +49,9 @@ class Search(Protocol):
 class Statistic(Protocol):
     """What a method may ask for."""
 
+    def wanted(self, settings: Settings) -> bool:
+        """Whether these settings need it; if not, its search is settled from the start."""
+
     def search(
         self,
         tasks: int,
@@ -80,6 +83,11 @@ class Magnitudes:
     ranks: Callable[[Settings, int, int], tuple[int, ...]]
     drop: Callable[[Settings], Drop] | None = None
     count: int = 1
+
+    def wanted(self, settings: Settings) -> bool:
+        """See `Statistic`."""
+        del settings
+        return True
 
     def search(
         self,
@@ -164,6 +172,11 @@ class Gram:
     """
 
     over: Callable[[Settings], Over] | None = None
+
+    def wanted(self, settings: Settings) -> bool:
+        """See `Statistic`."""
+        del settings
+        return True
 
     def search(
         self,

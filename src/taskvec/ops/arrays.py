@@ -1,5 +1,7 @@
 """What an array is on this floor: a numpy array, a torch tensor, or anything else of the array API standard."""
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -16,6 +18,15 @@ def namespace(*arrays: Array) -> Any:
     array([-1.])
     """
     return array_namespace(*arrays)
+
+
+def columns_of(shape: Sequence[int]) -> int:
+    """Return the entries a row: those that share a first index; all of a tensor with one axis or none.
+
+    >>> columns_of((3, 4, 5)), columns_of((7,)), columns_of(())
+    (20, 7, 1)
+    """
+    return prod(shape[1:] if len(shape) > 1 else shape)
 
 
 def per_task(values: Array, stack: Array) -> Array:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Array, namespace, per_task
+from .arrays import Array, columns_of, namespace, per_task
 from .kernels import fused_for
+from .select import magnitude_bits
 from .shapes import Float, UInt16
 
 WORDS_A_STEP = 16
@@ -99,3 +100,59 @@ def drop(
     xp = namespace(stack)
     kept = xp.asarray(drawn.astype(np.int32) < kept_of[:, None]).reshape(stack.shape)
     return xp.where(kept, stack / per_task(p, stack), xp.zeros_like(stack))
+
+
+def cases_by_rank(
+    stack: Float[Array, " task *shape"], density: Sequence[float], reach: Sequence[float]
+) -> npt.NDArray[np.int32]:
+    """Return in how many of 65,536 cases each entry is kept, by the rank of its magnitude within its row.
+
+        r = rank of |x| within its row, from 0; equal magnitudes share the mean of their ranks
+        p = density + reach (2 r - (n - 1)) / (n - 1)        from density - reach to density + reach
+
+    Rows are what shares a first index; a tensor of one axis or none is one row. A row of one entry, and one whose
+    entries are all equal, has p = density. A density of 1 keeps all.
+
+    >>> cases_by_rank(np.array([[3.0, -1.0, 2.0, 2.0, 0.5]]), [0.5], [0.25]) / RESOLUTION
+    array([[0.75  , 0.375 , 0.5625, 0.5625, 0.25  ]])
+    """
+    columns = columns_of(stack.shape[1:])
+    cases = np.empty((stack.shape[0], int(np.prod(stack.shape[1:]))), np.int32)
+    for t, (d, r) in enumerate(zip(density, reach, strict=True)):
+        rows = np.ascontiguousarray(np.asarray(stack[t]).reshape(-1, max(1, columns)))
+        off = _twice_the_rank(magnitude_bits(rows)) - (columns - 1)
+        p = d + (0.0 if d >= 1 else r) / max(columns - 1, 1) * off
+        most = np.where(p >= 1, RESOLUTION, RESOLUTION - 1)
+        cases[t] = np.maximum(1, np.minimum(np.rint(RESOLUTION * p), most)).reshape(-1)
+    return cases.reshape(stack.shape)
+
+
+def _twice_the_rank(sizes: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.int64]:
+    """Return the first and the last rank that equal numbers have in their row, added up."""
+    order = np.argsort(sizes, axis=1)
+    ascending = np.take_along_axis(sizes, order, axis=1)
+    changes = ascending[:, 1:] != ascending[:, :-1]
+    edge, at = np.ones((len(sizes), 1), np.bool_), np.arange(sizes.shape[1])
+    first = np.maximum.accumulate(np.where(np.hstack([edge, changes]), at, 0), axis=1)
+    backwards = np.where(np.hstack([changes, edge]), at, sizes.shape[1])[:, ::-1]
+    last = np.minimum.accumulate(backwards, axis=1)[:, ::-1]
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, first + last, axis=1)
+    return ranks
+
+
+def drop_by_rank(
+    stack: Float[Array, " task *shape"],
+    density: Sequence[float],
+    reach: Sequence[float],
+    chance: Chance,
+    p: npt.NDArray[np.float64] | None = None,
+) -> Float[Array, " task *shape"]:
+    """Keep each entry with the probability that `cases_by_rank` gives it, and divide by that, or by a `p` a task."""
+    tasks, count = stack.shape[0], int(np.prod(stack.shape[1:]))
+    cases = cases_by_rank(stack, density, reach)
+    drawn = np.stack([chance.words(t, count) for t in range(tasks)]).reshape(cases.shape)
+    xp = namespace(stack)
+    kept = xp.asarray(drawn < cases)
+    divisor = xp.asarray(cases / RESOLUTION, dtype=stack.dtype) if p is None else per_task(p, stack)
+    return xp.where(kept, stack / divisor, xp.zeros_like(stack))

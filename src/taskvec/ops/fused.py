@@ -43,6 +43,30 @@ LANES = 16
 DRAWN = 16
 """16-bit words that one step of the Philox counter yields."""
 
+COARSE = 16
+"""Low bits of a magnitude that its bin leaves out."""
+
+BINS = 8 << (23 - COARSE)
+"""Bins for the ranks within a row: eight octaves, down from its largest magnitude."""
+
+UNEVEN = 0x8000
+"""Marks the bin of a magnitude that is not the least of its bin."""
+
+FEW = 96
+"""Magnitudes that are sorted by insertion."""
+
+TO_WHOLE = 1.5 * 2.0**52
+"""A float64 that takes no fraction: adding it rounds, halves to even, and subtracting it gives the whole number."""
+
+APART = 4 * BINS + 320
+"""Bytes from one table of bins to the next: not a multiple of 4096, at which a processor takes one for the other."""
+
+DESK = 4 * APART + 4 * (512 + (1 << 15)) + 320
+"""Bytes for counts while a row is ranked. Each entry of the row takes 20 more: itself, and twice with its place."""
+
+PANEL = 4096
+"""Entries of whole rows that are ranked before anything else is done to them (one row, where that is longer)."""
+
 ELECTIONS, WEIGHTED, BY_COUNT = ("sum", "weighted", "count"), 1, 2
 COMBINATIONS, SUM, COUNT = ("mean", "sum", "count"), 1, 2
 """What a vote may be, in the order of the numbers that stand for it here."""
@@ -552,6 +576,218 @@ def _elect(
         _divide(share, out)
 
 
+# Ranks of magnitudes within a row.
+
+Counts = npt.NDArray[np.int32]
+Packed = npt.NDArray[np.uint64]
+"""Magnitudes (the upper 32 bits) with their places (the lower), so that both move together."""
+
+
+@_exact
+def _cases(density: float, slope: float, off: float) -> float:
+    """Return in how many of 65,536 cases an entry is kept; see `chance.cases_by_rank`."""
+    p = density + slope * off
+    most = 65536.0 if p >= 1.0 else 65535.0
+    cases = (65536.0 * p + TO_WHOLE) - TO_WHOLE
+    cases = cases if cases > 1.0 else 1.0
+    return cases if cases < most else most
+
+
+@_exact
+def _largest(bits: Bits) -> np.uint32:
+    top = np.uint32(0)
+    for i in range(bits.size):
+        size = np.uint32(bits[i] & np.uint32(0x7FFFFFFF))
+        top = size if size > top else top
+    return top
+
+
+@_exact
+def _bin_of(size: np.uint32, low: np.uint32) -> np.uint32:
+    key = np.uint32(size >> np.uint32(COARSE))
+    return np.uint32((key if key > low else low) - low)
+
+
+@_exact
+def _bin(bits: Bits, low: np.uint32, bins: npt.NDArray[np.uint16]) -> None:
+    """Put magnitudes into bins, and mark those that are not the least of their bin; the least of the first is zero."""
+    for i in range(bits.size):
+        size = np.uint32(bits[i] & np.uint32(0x7FFFFFFF))
+        at = _bin_of(size, low)
+        least = np.uint32((at + low if at > np.uint32(0) else np.uint32(0)) << np.uint32(COARSE))
+        bins[i] = np.uint16(at | (np.uint32(UNEVEN) if size != least else np.uint32(0)))
+
+
+@_exact
+def _count_bins(bins: npt.NDArray[np.uint16], counts: Counts, more: Counts) -> None:
+    """Count by turns here and there: equal magnitudes side by side would wait for each other's count."""
+    even = bins.size // 2 * 2
+    for i in range(0, even, 2):
+        counts[bins[i] & np.uint16(UNEVEN - 1)] += np.int32(1)
+        more[bins[i + 1] & np.uint16(UNEVEN - 1)] += np.int32(1)
+    for i in range(even, bins.size):
+        counts[bins[i] & np.uint16(UNEVEN - 1)] += np.int32(1)
+
+
+@_exact
+def _pack(bits: Bits, i: int) -> np.uint64:
+    return np.uint64(np.uint64(bits[i] & np.uint32(0x7FFFFFFF)) << np.uint64(32)) | np.uint64(i)
+
+
+@_exact
+def _size_of(packed: np.uint64) -> np.uint32:
+    return np.uint32(packed >> np.uint64(32))
+
+
+@_exact
+def _pack_marked(bits: Bits, bins: npt.NDArray[np.uint16], fours: npt.NDArray[np.uint64], out: Packed) -> int:
+    """Pack the magnitudes whose bins are marked, looking at four bins at once: marks are rare."""
+    found = 0
+    for four in range(fours.size):
+        if fours[four] & np.uint64(0x8000800080008000):
+            for i in range(4 * four, 4 * four + 4):
+                if bins[i] & np.uint16(UNEVEN):
+                    out[found] = _pack(bits, i)
+                    found += 1
+    for i in range(4 * fours.size, bins.size):
+        if bins[i] & np.uint16(UNEVEN):
+            out[found] = _pack(bits, i)
+            found += 1
+    return found
+
+
+@_exact
+def _insert(keys: Packed) -> None:
+    for i in range(1, keys.size):
+        key, j = keys[i], i
+        while j > 0 and keys[j - 1] > key:
+            keys[j] = keys[j - 1]
+            j -= 1
+        keys[j] = key
+
+
+@_exact
+def _digit(key: np.uint64, place: int, low: np.uint64) -> np.uint64:
+    """Return where a digit of a packed magnitude is counted: its last byte, the one before, or the rest from `low`."""
+    if place == 0:
+        return (key >> np.uint64(32)) & np.uint64(255)
+    if place == 1:
+        return np.uint64(256) + ((key >> np.uint64(40)) & np.uint64(255))
+    return np.uint64(512) + ((key >> np.uint64(48)) - low)
+
+
+@_exact
+def _scatter(keys: Packed, place: int, low: np.uint64, starts: Counts, out: Packed) -> None:
+    for i in range(keys.size):
+        digit = _digit(keys[i], place, low)
+        out[np.uint32(starts[digit])] = keys[i]
+        starts[digit] += np.int32(1)
+
+
+@_exact
+def _sort(keys: Packed, spare: Packed, starts: Counts) -> Packed:
+    """Sort by magnitude, a few by insertion, many by their digits; return the array that holds the result."""
+    if keys.size <= FEW:
+        _insert(keys)
+        return keys
+    low, top = keys[0] >> np.uint64(48), keys[0] >> np.uint64(48)
+    for i in range(keys.size):
+        rest = keys[i] >> np.uint64(48)
+        low, top = min(low, rest), max(top, rest)
+    edges = (0, 256, 512, 513 + np.int64(top - low))
+    for k in range(edges[3]):
+        starts[k] = np.int32(0)
+    for i in range(keys.size):
+        for place in range(3):
+            starts[_digit(keys[i], place, low)] += np.int32(1)
+    for place in range(3):
+        total = np.int32(0)
+        for k in range(edges[place], edges[place + 1]):
+            total, starts[k] = np.int32(total + starts[k]), total
+    _scatter(keys, 0, low, starts, spare)
+    _scatter(spare, 1, low, starts, keys)
+    _scatter(keys, 2, low, starts, spare)
+    return spare
+
+
+@_exact
+def _tabulate(density: float, slope: float, n: int, counts: Counts, marked: Counts, table: Counts) -> None:
+    """Find the cases of every bin's least magnitude, less one; turn counts into sums up to each bin."""
+    least, others = np.int32(0), np.int32(0)
+    for k in range(counts.size):
+        count = counts[k]
+        table[k] = np.int32(np.int32(least - np.int32(n)) + np.int32(least + count)) + np.int32(others + others)
+        least = np.int32(least + count)
+        others = np.int32(others + marked[k])
+        counts[k] = least
+    for k in range(table.size):
+        table[k] = np.int32(_cases(density, slope, np.float64(table[k])) - 1.0)
+
+
+@_exact
+def _rank_row(bits: Bits, density: float, reach: float, desk: np.uint64, cases: npt.NDArray[np.uint16]) -> None:
+    """Find for each entry of a row in how many of 65,536 cases it is kept, less one.
+
+    Magnitudes that are the least of their bin are counted, not sorted. Where inputs are bf16 or float16 these are
+    nearly all: the difference of two such numbers has few bits.
+    """
+    n, found, low = bits.size, bits.size, np.uint32(0)
+    slope = reach / max(n - 1, 1)
+    counts, more, marked, table = _counts(desk, 0), _counts(desk, 1), _counts(desk, 2), _counts(desk, 3)
+    starts = _carray(_pointer(desk + np.uint64(4 * APART)), 512 + (1 << 15), np.int32)
+    near = desk + np.uint64(DESK)
+    keys = _carray(_pointer(near), n, np.uint64)
+    if n > FEW:
+        top, last = np.uint32(_largest(bits) >> np.uint32(COARSE)), np.uint32(BINS - 1)
+        low = np.uint32((top if top > last else last) - last)
+        _bin(bits, low, cases)
+        for k in range(BINS):
+            counts[k], more[k], marked[k] = np.int32(0), np.int32(0), np.int32(0)
+        _count_bins(cases, counts, more)
+        fours = _carray(_pointer(np.uint64(cases.ctypes.data)), n // 4, np.uint64)
+        found = _pack_marked(bits, cases, fours, keys)
+        for j in range(found):
+            marked[_bin_of(_size_of(keys[j]), low)] += np.int32(1)
+        for k in range(BINS):
+            counts[k] = np.int32(np.int32(counts[k] + more[k]) - marked[k])
+        _tabulate(density, slope, n, counts, marked, table)
+        for i in range(n):
+            cases[i] = np.uint16(table[cases[i] & np.uint16(UNEVEN - 1)])
+    else:
+        for i in range(n):
+            keys[i] = _pack(bits, i)
+    spare = _carray(_pointer(near + np.uint64(8 * n)), found, np.uint64)
+    keys = _sort(_carray(_pointer(near), found, np.uint64), spare, starts)
+    i = 0
+    while i < found:
+        size, stop = _size_of(keys[i]), i + 1
+        while stop < found and _size_of(keys[stop]) == size:
+            stop += 1
+        below = i + (np.int64(counts[_bin_of(size, low)]) if n > FEW else 0)
+        kept_of = np.uint16(_cases(density, slope, np.float64(below + below + stop - i - n)) - 1.0)
+        for j in range(i, stop):
+            cases[np.uint64(keys[j] & np.uint64(0xFFFFFFFF))] = kept_of
+        i = stop
+
+
+@_exact
+def _counts(desk: np.uint64, at: int) -> Counts:
+    return _carray(_pointer(desk + np.uint64(APART * at)), BINS, np.int32)
+
+
+@_exact
+def _drop_by_rank(words: npt.NDArray[np.uint16], cases: npt.NDArray[np.uint16], p: np.float32, x: F32) -> None:
+    """Drop, and divide by `p`, or where it is 0 by each entry's own chance."""
+    if p == np.float32(0):
+        for i in range(x.size):
+            quotient = x[i] / (np.float32(np.int32(np.int32(cases[i]) + np.int32(1))) * np.float32(1 / 65536))
+            x[i] = quotient if words[i] <= cases[i] else np.float32(0)
+    else:
+        for i in range(x.size):
+            quotient = x[i] / p
+            x[i] = quotient if words[i] <= cases[i] else np.float32(0)
+
+
 # From the stored bits of every input to the stored bits of the result, or to what a search wants to know.
 
 Inputs = tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.bool_], np.uint64, int]
@@ -561,19 +797,43 @@ Chances = tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], F32, int]
 """Each task's key, in how many of 65,536 cases it is kept, what it is divided by; the first entry's offset."""
 
 
+Ranking = tuple[int, int, npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Entries a row (0: nothing is ranked) and a panel, and each task's density and how far chances reach from it."""
+
 Space = npt.NDArray[np.float32]
 """Strips to work in. Arrays are made of their addresses: those cost nothing to make, while a slice of an array counts
 references, atomically, twice for each strip and step."""
 
 
 @_exact
-def _drop_strip(task: int, begin: int, chances: Chances, draws: np.uint64, x: F32) -> None:
-    keys, kept_of, p, start = chances
+def _words(task: int, begin: int, count: int, chances: Chances, draws: np.uint64) -> npt.NDArray[np.uint16]:
+    """Return the random words of a strip, drawn at `draws`."""
+    keys, _, _, start = chances
     at = start + begin
     skip = at % DRAWN
-    steps = (skip + x.size + DRAWN - 1) // DRAWN
+    steps = (skip + count + DRAWN - 1) // DRAWN
     _draw(keys[task, 0], keys[task, 1], np.uint64(at // DRAWN), _carray(_pointer(draws), 4 * steps, np.uint64))
-    _drop(_short(draws, skip, x.size), kept_of[task], p[task], x)
+    return _short(draws, skip, count)
+
+
+@_exact
+def _rank_panel(
+    task: int, begin: int, end: int, inputs: Inputs, ranking: Ranking, lent: np.uint64, desk: np.uint64, to: np.uint64
+) -> None:
+    """Rank a task's entries within each row of a panel; see `_rank_row`."""
+    addresses, kinds, subtract, base_address, base_kind = inputs
+    columns, _, density, reach = ranking
+    row = desk + np.uint64(DESK + 16 * columns)
+    for start in range(begin, end, columns):
+        for at in range(start, start + columns, STRIP):
+            m = min(STRIP, start + columns - at)
+            nothing, reference = _f32(lent, 0, m), _f32(lent, STRIP, m)
+            if subtract[task]:
+                _take(base_address, base_kind, at, nothing, reference)
+            origin = reference if subtract[task] else nothing
+            _take(addresses[task], kinds[task], at, origin, _f32(row, at - start, m))
+        bits = _carray(_pointer(row), columns, np.uint32)
+        _rank_row(bits, density[task], reach[task], desk, _short(to, start - begin, columns))
 
 
 @_kernel
@@ -582,6 +842,7 @@ def _blend(
     weights: F32,
     dropping: bool,
     chances: Chances,
+    ranking: Ranking,
     banded: bool,
     low: F32,
     high: F32,
@@ -594,42 +855,53 @@ def _blend(
     n: int,
     space: Space,
 ) -> tuple[float, float, float]:
-    """One strip at a time through everything."""
+    """One panel at a time through the ranking, one strip at a time through everything else."""
     addresses, kinds, subtract, base_address, base_kind = inputs
+    columns, step = ranking[:2]
     tasks, straight = weights.size, not (dropping or banded or elect >= 0)
     lent = np.uint64(space.ctypes.data)
     rows = lent + np.uint64(4 * STRIP * STANDING)
+    draws, desk = lent + np.uint64(4 * 5 * STRIP), rows + np.uint64(4 * STRIP * tasks)
+    cases = desk + np.uint64(DESK + 20 * columns)
     odd, lost, moved = np.float32(0), np.float64(0), np.float64(0)
     _fill(np.float32(0), _f32(lent, 0, STRIP))
-    for begin in range(0, n, STRIP):
-        m = min(STRIP, n - begin)
-        nothing, reference, total = _f32(lent, 0, m), _f32(lent, STRIP, m), _f32(lent, 2 * STRIP, m)
-        if base_kind >= 0:
-            _take(base_address, base_kind, begin, nothing, reference)
-        else:
-            _take(addresses[0], kinds[0], begin, nothing, reference)
-        for t in range(tasks):
-            origin = reference if subtract[t] else nothing
-            if straight and kinds[t] != HALF:
-                _weigh(weights[t], addresses[t], kinds[t], begin, origin, total, t == 0)
-                continue
-            x = _f32(rows, t * STRIP if elect >= 0 else 0, m)
-            odd += _take(addresses[t], kinds[t], begin, origin, x)
-            if dropping:
-                _drop_strip(t, begin, chances, lent + np.uint64(4 * 5 * STRIP), x)
-            if banded:
-                _keep(low[t], high[t], x)
-            if elect < 0 and t == 0:
-                _scale(weights[t], x, total)
-            elif elect < 0:
-                _add(weights[t], x, total)
-        if elect >= 0:
-            vote, share = _f32(lent, 3 * STRIP, m), _f32(lent, 4 * STRIP, m)
-            _elect(rows, weights, elect, combine, positive, vote, share, total)
-        if base_kind >= 0:
-            _add_base(reference, scale, total)
-        moved += _squared_distance(total, reference)
-        lost += _store(total, out_address, out_kind, begin)
+    for panel in range(0, n, step):
+        end = min(panel + step, n)
+        if columns:
+            for t in range(tasks):
+                _rank_panel(t, panel, end, inputs, ranking, lent, desk, cases + np.uint64(2 * t * step))
+        for begin in range(panel, end, STRIP):
+            m = min(STRIP, end - begin)
+            nothing, reference, total = _f32(lent, 0, m), _f32(lent, STRIP, m), _f32(lent, 2 * STRIP, m)
+            if base_kind >= 0:
+                _take(base_address, base_kind, begin, nothing, reference)
+            else:
+                _take(addresses[0], kinds[0], begin, nothing, reference)
+            for t in range(tasks):
+                origin = reference if subtract[t] else nothing
+                if straight and kinds[t] != HALF:
+                    _weigh(weights[t], addresses[t], kinds[t], begin, origin, total, t == 0)
+                    continue
+                x = _f32(rows, t * STRIP if elect >= 0 else 0, m)
+                odd += _take(addresses[t], kinds[t], begin, origin, x)
+                if columns:
+                    words = _words(t, begin, m, chances, draws)
+                    _drop_by_rank(words, _short(cases, t * step + begin - panel, m), chances[2][t], x)
+                elif dropping:
+                    _drop(_words(t, begin, m, chances, draws), chances[1][t], chances[2][t], x)
+                if banded:
+                    _keep(low[t], high[t], x)
+                if elect < 0 and t == 0:
+                    _scale(weights[t], x, total)
+                elif elect < 0:
+                    _add(weights[t], x, total)
+            if elect >= 0:
+                vote, share = _f32(lent, 3 * STRIP, m), _f32(lent, 4 * STRIP, m)
+                _elect(rows, weights, elect, combine, positive, vote, share, total)
+            if base_kind >= 0:
+                _add_base(reference, scale, total)
+            moved += _squared_distance(total, reference)
+            lost += _store(total, out_address, out_kind, begin)
     return odd, lost, moved
 
 
@@ -660,7 +932,7 @@ def _survey(
         for t in range(addresses.size):
             odd += _take(addresses[t], kinds[t], begin, reference if subtract[t] else nothing, x)
             if dropping:
-                _drop_strip(t, begin, chances, lent + np.uint64(4 * 5 * STRIP), x)
+                _drop(_words(t, begin, m, chances, lent + np.uint64(4 * 5 * STRIP)), chances[1][t], chances[2][t], x)
             for s in range(task.size):
                 if task[s] == t:
                     at = lent + np.uint64(4 * 2 * STRIP)
@@ -748,8 +1020,21 @@ def _finish(
     return lost, moved
 
 
-def _space(tasks: int) -> Space:
-    return np.empty((STANDING + tasks) * STRIP, np.float32)
+def _space(tasks: int, ranking: Ranking | None = None) -> Space:
+    entries = (STANDING + tasks) * STRIP
+    if ranking and ranking[0]:
+        columns, panel = ranking[:2]
+        entries += -(-(DESK + 20 * columns + 2 * tasks * panel) // 4)
+    return np.empty(entries, np.float32)
+
+
+def _ranking(given: Any, tasks: int, n: int) -> Ranking:
+    """Return ranks as the kernel takes them; without any, all entries are one panel."""
+    if given is None:
+        return 0, max(1, n), np.zeros(tasks), np.zeros(tasks)
+    columns, density, reach = given
+    columns = max(1, columns)
+    return columns, columns * max(1, PANEL // columns), density, reach
 
 
 def _where(array: npt.NDArray[Any]) -> np.uint64:
@@ -793,21 +1078,32 @@ def _ballot(vote: Any) -> tuple[int, int, bool]:
 
 
 def blend(
-    inputs: Any, base: Any, weights: Any, drop: Any, band: Any, vote: Any, scale: float | None, code: str, out: Any
+    inputs: Any,
+    base: Any,
+    weights: Any,
+    drop: Any,
+    ranks: Any,
+    band: Any,
+    vote: Any,
+    scale: float | None,
+    code: str,
+    out: Any,
 ) -> tuple[bool, float, float]:
-    """See `slices.merge`."""
+    """See `slices.blend_stored`."""
     w = np.array(weights, np.float32)
+    ranking = _ranking(ranks, w.size, inputs[0].raw.size)
     odd, lost, moved = _blend(
         _inputs(inputs, base),
         w,
         *_chances(drop, w.size),
+        ranking,
         *_edges(band, w.size),
         *_ballot(vote),
         np.float32(1 if scale is None else scale),
         _where(out),
         KINDS.index(code),
         inputs[0].raw.size,
-        _space(w.size),
+        _space(w.size, ranking),
     )
     return bool(odd == odd), float(lost), float(moved)
 
@@ -826,11 +1122,14 @@ def survey(inputs: Any, base: Any, drop: Any, brackets: Any, room: Bits) -> tupl
     return bool(odd == odd), [(over, same, x[:count].copy()) for over, same, x, count in seen]
 
 
-def blend_rows(stack: F32, weights: Any, drop: Any = None, band: Any = None, vote: Any = None) -> F32:
+def blend_rows(
+    stack: F32, weights: Any, drop: Any = None, ranks: Any = None, band: Any = None, vote: Any = None
+) -> F32:
     """See `blend.blend`."""
     out, w = np.empty(stack.shape[1:], np.float32), np.array(weights, np.float32)
-    settings = (*_chances(drop, w.size), *_edges(band, w.size), *_ballot(vote))
-    _blend(_rows(stack), w, *settings, np.float32(1), _where(out), 1, out.size, _space(w.size))
+    ranking = _ranking(ranks, w.size, out.size)
+    settings = (*_chances(drop, w.size), ranking, *_edges(band, w.size), *_ballot(vote))
+    _blend(_rows(stack), w, *settings, np.float32(1), _where(out), 1, out.size, _space(w.size, ranking))
     return out
 
 

@@ -41,6 +41,19 @@ def count_of(share: float, total: int) -> int:
     return min(total, int(share * total + 0.5))
 
 
+def ends_of_band(density: float, gamma: float, total: int) -> tuple[int, int]:
+    """Return the ranks of the largest and the smallest magnitude kept, where the share `gamma` above them is dropped.
+
+    At least one entry stays, and where the shares together exceed all entries the outliers go first.
+
+    >>> ends_of_band(0.5, 0.25, 8)
+    (3, 6)
+    """
+    outliers = min(count_of(gamma, total), total - 1)
+    kept = max(1, min(count_of(density, total), total - outliers))
+    return outliers + 1, outliers + kept
+
+
 def kth_largest(stack: Float[Array, " task *shape"], k: int) -> Float[np.ndarray, " task"]:
     """Return the k-th largest magnitude of each task's tensor (k from 1), found by selection, not by sorting.
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import floats
+from .arrays import columns_of
 from .blend import Blend, Drop, blend
 from .chance import Chance
 from .combine import add_scaled
@@ -56,7 +57,10 @@ FUSED_CODES = ("BF16", "F32", "F16")
 
 @dataclass(frozen=True)
 class Slice:
-    """The same entries of every input, as stored, and room to work in (made when it is needed and not given)."""
+    """The same entries of every input, as stored, and room to work in (made when it is needed and not given).
+
+    columns: entries a row, where the slice is whole rows; 0: all of it is one.
+    """
 
     inputs: Sequence[Stored]
     base: Stored | None
@@ -65,12 +69,14 @@ class Slice:
     rows: Rows | None = None
     reference: Float[np.ndarray, " n"] | None = None
     room: npt.NDArray[np.uint32] | None = None
+    columns: int = 0
 
     @classmethod
-    def of(cls, stack: Rows, chance: Chance | None = None) -> "Slice":
-        """Return rows in memory as a slice."""
-        code = "F32" if stack.dtype == np.float32 else "F64"
-        return cls([Stored(row, code) for row in stack], None, stack.dtype, chance or Chance())
+    def of(cls, stack: Float[np.ndarray, " task *shape"], chance: Chance | None = None) -> "Slice":
+        """Return tensors in memory as a slice."""
+        code, rows = "F32" if stack.dtype == np.float32 else "F64", stack.reshape(len(stack), -1)
+        columns = columns_of(stack.shape[1:])
+        return cls([Stored(row, code) for row in rows], None, stack.dtype, chance or Chance(), columns=columns)
 
     @property
     def start(self) -> int:
@@ -138,13 +144,17 @@ def blend_stored(
 ) -> Finished:
     """Return what `gather`, `blend` and `finish` give together, without storing anything in between."""
     how.check(len(part.inputs))
+    if part.columns and part.count % part.columns:
+        raise ValueError(f"{part.count} entries are not whole rows of {part.columns}")
     usual = words is None and code in FUSED_CODES and (part.base is None) == (scale is None)
     if usual and (fused := _fused_for(part)):
         out = _room(code, part.count, out)
-        finite, lost, moved = fused.blend(part.inputs, part.base, *how.terms(part.chance), scale, code, out)
+        terms = how.terms(part.chance, part.columns or part.count)
+        finite, lost, moved = fused.blend(part.inputs, part.base, *terms, scale, code, out)
         return Finished(out, lost, moved, finite)
     finite, rows, reference = part.gather()
-    done = finish(blend(rows, how, part.chance), reference, scale, code, words)
+    stack = rows.reshape(len(rows), -1, part.columns) if part.columns else rows
+    done = finish(blend(stack, how, part.chance).reshape(-1), reference, scale, code, words)
     return replace(done, finite=finite)
 
 

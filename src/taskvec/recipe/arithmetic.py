@@ -77,7 +77,9 @@ class Arithmetic:
         inputs = [self._stored(source, start, stop) for source in self.plan.sources(unit)]
         base = self._stored(self.plan.origin(unit), start, stop) if self.on_base else None
         rows, reference = scratch.rows(unit, stop - start)
-        return Slice(inputs, base, unit.numpy, self.chance(unit, start), rows, reference, scratch.room)
+        columns = unit.columns if self.plan.method.needs.scope == "row" else 0
+        chance = self.chance(unit, start)
+        return Slice(inputs, base, unit.numpy, chance, rows, reference, scratch.room, columns)
 
     def look(self, unit: Unit, start: int, stop: int, search: Search, scratch: Scratch) -> Any:
         """Return what a slice contributes to a statistic.

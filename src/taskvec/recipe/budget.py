@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
 from ..merge import Needs
+from ..merge.magprune import Norms
 from ..merge.statistics import Magnitudes
 from ..ops.gram import BLOCK
 from ..ops.kernels import in_use
@@ -67,7 +68,8 @@ def make_budget(
     """
     threads = max(1, threads or len(os.sched_getaffinity(0)))
     width = 8 if any(u.work == "F64" for u in units) else 4
-    rows = needs.blend is None or needs.place or rounding != "nearest" or width == 8 or in_use() == "plain"
+    plain = rounding != "nearest" or width == 8 or in_use() == "plain"
+    rows = needs.blend is None or needs.place or plain or _gathers(needs, units)
     widest = _whole_blocks(max((u.count for u in units if u.merged), default=1))
     room, brackets = limit - STANDING, tasks * _ranks(needs)
     whole_model = any(u.merged and u.group == WHOLE_MODEL for u in units)
@@ -75,6 +77,7 @@ def make_budget(
     bins = _bins(histograms * (8 + 3 * width), room // 3)
     searching = histograms * (8 + 3 * width) * bins
     entry = _bytes(tasks, brackets, width, rows) + math.ceil(reading)
+    entry += _ranking_bytes(tasks, rows) if needs.scope == "row" else 0
     size = min(widest, _whole_blocks(slice_ or LARGEST))
     least_size = BLOCK
     if needs.scope == "tensor":
@@ -107,6 +110,20 @@ def _bytes(tasks: int, brackets: int, width: int, rows: bool) -> int:
     With rows: these, three copies that steps make of them, random words and masks, and single rows around them.
     """
     return 8 + (4 * tasks * width + 3 * tasks + 8 * width if rows else 8 * brackets)
+
+
+def _ranking_bytes(tasks: int, rows: bool) -> int:
+    """Bytes an entry takes while it is ranked within its row: itself, with its place and again, what comes of it.
+
+    By the plain operations: the sorted row, its order, ranks from both ends; for each task chances and their divisors.
+    """
+    return 20 + 2 * tasks + (60 + 14 * tasks if rows else 0)
+
+
+def _gathers(needs: Needs, units: Sequence["Unit"]) -> bool:
+    """Whether a first pass works on rows: one that looks for norms, where it is wanted."""
+    norms = [s for s in needs.statistics.values() if isinstance(s, Norms)]
+    return any(s.wanted(u.settings) for s in norms for u in units if u.merged)
 
 
 def _ranks(needs: Needs) -> int:

@@ -78,7 +78,7 @@ class Plan:
     @property
     def passes(self) -> int:
         """How often the inputs are read: once, and once more for a first pass that finds statistics."""
-        return 2 if self.method.needs.statistics else 1
+        return 2 if any(self.method.needs.searches(u.settings) for u in self.units if u.merged) else 1
 
     @property
     def bytes_read(self) -> int:

@@ -1,14 +1,18 @@
 """The methods. The list is a list: a method is one file and one line here."""
 
 from .breadcrumbs import breadcrumbs
+from .breadcrumbs_ties import breadcrumbs_ties
 from .dare_linear import dare_linear
 from .dare_ties import dare_ties
+from .della import della
+from .della_linear import della_linear
 from .ema import ema
 from .expo import expo
 from .geometric_median import geometric_median
 from .karcher import karcher
 from .linear import linear
 from .lines import lines
+from .magnitude_prune import magnitude_prune
 from .metagpt import metagpt
 from .model_soup import model_soup
 from .model_stock import model_stock
@@ -22,14 +26,18 @@ from .ties import ties
 
 __all__ = [
     "breadcrumbs",
+    "breadcrumbs_ties",
     "dare_linear",
     "dare_ties",
+    "della",
+    "della_linear",
     "ema",
     "expo",
     "geometric_median",
     "karcher",
     "linear",
     "lines",
+    "magnitude_prune",
     "metagpt",
     "model_soup",
     "model_stock",

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
-from ...ops.select import count_of
+from ...ops.select import ends_of_band
 from ...ops.shapes import Float
 from ..registry import Needs, Rests, Shares, each, merge_method
 from ..statistics import Magnitudes, Settings
@@ -14,9 +14,7 @@ from ..statistics import Magnitudes, Settings
 
 def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
     """Return the ranks of the largest and the smallest magnitude that is kept."""
-    outliers = min(count_of(each(settings["gamma"], task), total), total - 1)
-    kept = max(1, min(count_of(each(settings["density"], task), total), total - outliers))
-    return outliers + 1, outliers + kept
+    return ends_of_band(each(settings["density"], task), each(settings["gamma"], task), total)
 
 
 KEPT = Magnitudes(ranks, count=2)
