@@ -18,6 +18,8 @@ from taskvec.merge.methods import (
     dare_ties,
     linear,
     model_stock,
+    ram,
+    ramplus_tl,
     slerp,
     task_arithmetic,
     ties,
@@ -330,3 +332,38 @@ def test_weights_that_sum_to_0_are_refused_where_mergekit_gives_minus_infinity()
 def test_normalising_1_and_minus_1_is_refused_where_mergekit_skips_it() -> None:
     with pytest.raises(RecipeError, match="sum to 0"):
         task_arithmetic(np.ones((2, 3)), np.array([1.0, -1.0]), normalize=True)
+
+
+# --- RAM -------------------------------------------------------------------------------------------------------------
+
+
+def mergekit_ram(deltas: Array, epsilon: float = 1e-5) -> Array:
+    """mergekit's `ram`: an absolute threshold decides what an active entry is."""
+    active = np.abs(deltas) > epsilon
+    return (deltas * active).sum(0) / np.maximum(active.sum(0), 1)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-6, 1e-12])
+def test_ram_does_not_depend_on_the_size_of_the_changes_where_mergekits_threshold_does(
+    size: float, rng: np.random.Generator
+) -> None:
+    deltas = size * np.where(rng.random((3, 2000)) < 0.3, rng.standard_normal((3, 2000)), 0)
+    for method in (ram, ramplus_tl):
+        np.testing.assert_allclose(
+            method(deltas, np.ones(3)) / size, method(deltas / size, np.ones(3)), rtol=1e-9, atol=0
+        )
+    np.testing.assert_allclose(ram(deltas, np.ones(3), epsilon=1e-5), mergekit_ram(deltas), rtol=1e-12)
+    if size <= 1e-6:
+        assert not mergekit_ram(deltas).any()
+        assert ram(deltas, np.ones(3)).any()
+
+
+def test_ramplus_tl_is_mergekits_with_its_epsilon(rng: np.random.Generator) -> None:
+    deltas = 1e-4 * np.where(rng.random((3, 2000)) < 0.05, rng.standard_normal((3, 2000)), 0)
+    active = np.abs(deltas) > 1e-5
+    count = active.sum(0)
+    shared, alone = (active & (count > 1)).sum(1), (active & (count == 1)).sum(1)
+    raised = 1 + 0.1 * np.clip(shared / np.maximum(alone, 1e-5), 0, 0.2)
+    expected = np.where(count == 1, raised @ (deltas * active), (deltas * active).sum(0) / np.maximum(count, 1))
+    assert len(set(raised.tolist())) == 3
+    np.testing.assert_allclose(ramplus_tl(deltas, np.ones(3), epsilon=1e-5), expected, rtol=1e-12)

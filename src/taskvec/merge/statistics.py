@@ -42,12 +42,19 @@ class Search(Protocol):
 
 
 class Statistic(Protocol):
-    """What a method may ask for."""
+    """What a method may ask for. `count`: how many magnitudes of each task are searched for at once."""
+
+    @property
+    def count(self) -> int:
+        """See above."""
 
     def search(
         self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
     ) -> Any:
         """Begin. `sample` gives some entries of each task if asked: a hint, without effect on the value."""
+
+    def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.floating]:
+        """Return the statistic of whole tensors in memory."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Magnitudes:
 
     def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.floating]:
         """Return the magnitudes (task, rank) of whole tensors in memory."""
-        rows = np.asarray(stack).reshape(stack.shape[0], -1)
+        rows = flat(stack)
         return np.array(
             [
                 [kth_largest(row[None], k)[0] for k in self.ranks(settings, t, rows.shape[1])]
@@ -90,10 +97,11 @@ class Magnitudes:
 
 @dataclass
 class MagnitudeSearch:
-    """A search a task and rank."""
+    """A search a row and rank. The rows are the tasks or, with `derive`, what it makes of a slice of them."""
 
     searches: list[list[KthLargest]]
     drop: Drop | None = None
+    derive: Callable[[Slice], tuple[bool, Rows]] | None = None
 
     @property
     def settled(self) -> bool:
@@ -106,7 +114,11 @@ class MagnitudeSearch:
 
     def look(self, part: Slice) -> tuple[bool, list[Seen]]:
         """See `Search`."""
-        return survey(part, self.drop, [(task, s.low, s.high) for task, s in self._open])
+        brackets = [(task, s.low, s.high) for task, s in self._open]
+        if not self.derive:
+            return survey(part, self.drop, brackets)
+        finite, rows = self.derive(part)
+        return finite, survey(Slice.of(rows), None, brackets)[1]
 
     def add(self, at: int, seen: list[Seen]) -> None:
         """See `Search`."""
@@ -121,33 +133,69 @@ class MagnitudeSearch:
 
     @property
     def value(self) -> npt.NDArray[np.floating]:
-        """(task, rank)."""
+        """(row, rank)."""
         return np.array([[s.value for s in row] for row in self.searches], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over all entries, correctly rounded, so that they are the same bits however the entries were sliced.
+
+    parts: (rows, settings) → what each block of `gram.BLOCK` entries adds; any slices will do where that is counts.
+    shape: tasks → the shape of a part.
+    """
+
+    parts: Callable[[Rows, Settings], list[npt.NDArray[np.float64]]]
+    shape: Callable[[int], tuple[int, ...]]
+    count: int = 0
+
+    def search(
+        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
+    ) -> "SumSearch":
+        """See `Statistic`."""
+        del total, dtype, sample, max_bins
+
+        def look(part: Slice) -> tuple[bool, list[npt.NDArray[np.float64]]]:
+            finite, rows, _ = part.gather()
+            return finite, self.parts(rows, settings)
+
+        return SumSearch(look, self.shape(tasks))
+
+    def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.float64]:
+        """Return the sums over whole tensors in memory."""
+        rows = flat(stack)
+        return gram.total([np.zeros(self.shape(len(rows))), *self.parts(rows, settings)])
 
 
 @dataclass(frozen=True)
 class Gram:
     """All inner products of the inputs, in float64, the same bits however they were sliced."""
 
+    count: int = 0
+
     def search(
         self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
-    ) -> "GramSearch":
+    ) -> "SumSearch":
         """See `Statistic`."""
         del total, dtype, settings, sample, max_bins
-        return GramSearch(tasks)
+        return SumSearch(inner_products, (tasks, tasks))
+
+    def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.float64]:
+        """Return the inner products (task, task) of whole tensors in memory."""
+        del settings
+        return gram.gram(stack)
 
 
-class GramSearch:
-    """Partial Gram matrices, a block each."""
+class SumSearch:
+    """Partial sums, a block each; settled after one pass."""
 
-    def __init__(self, tasks: int) -> None:
-        """Begin with none."""
+    def __init__(
+        self, look: Callable[[Slice], tuple[bool, list[npt.NDArray[np.float64]]]], shape: tuple[int, ...]
+    ) -> None:
+        """Begin with none. `look` gives a slice's parts, of the shape given."""
+        self.look = look
         self.settled = False
-        self.parts: list[npt.NDArray[np.float64]] = [np.zeros((tasks, tasks))]
-
-    def look(self, part: Slice) -> tuple[bool, list[npt.NDArray[np.float64]]]:
-        """See `Search`."""
-        return inner_products(part)
+        self.parts: list[npt.NDArray[np.float64]] = [np.zeros(shape)]
 
     def add(self, at: int, seen: list[npt.NDArray[np.float64]]) -> None:
         """See `Search`."""
@@ -161,5 +209,56 @@ class GramSearch:
 
     @property
     def value(self) -> npt.NDArray[np.float64]:
-        """(task, task)."""
+        """The sums."""
         return self.parts[0]
+
+
+class Stages:
+    """Searches that follow each other, because what one looks for depends on what those before it have found."""
+
+    def __init__(
+        self,
+        begin: Callable[[list[npt.NDArray[np.floating]]], Search | None],
+        join: Callable[[list[npt.NDArray[np.floating]]], npt.NDArray[np.floating]],
+    ) -> None:
+        """`begin` gives the next search for the values found so far, None after the last; `join` makes one of them."""
+        self._begin, self._join = begin, join
+        self._found: list[npt.NDArray[np.floating]] = []
+        self._now = begin([])
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._now and self._now.settled:
+            self._found.append(self._now.value)
+            self._now = self._begin(self._found)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last one is."""
+        return self._now is None
+
+    def look(self, part: Slice) -> tuple[bool, Any]:
+        """See `Search`."""
+        assert self._now, "nothing is looked for any more"
+        return self._now.look(part)
+
+    def add(self, at: int, seen: Any) -> None:
+        """See `Search`."""
+        assert self._now, "nothing is looked for any more"
+        self._now.add(at, seen)
+
+    def end_pass(self) -> None:
+        """See `Search`."""
+        assert self._now, "nothing is looked for any more"
+        self._now.end_pass()
+        self._go_on()
+
+    @property
+    def value(self) -> npt.NDArray[np.floating]:
+        """What all of them have found, as one array."""
+        return self._join(self._found)
+
+
+def flat(stack: Array) -> Rows:
+    """Return tensors in memory as contiguous rows, one a task."""
+    return np.ascontiguousarray(np.asarray(stack).reshape(stack.shape[0], -1))

@@ -31,8 +31,8 @@ def gram_parts(rows: Float[np.ndarray, "task n"]) -> list[Float64[np.ndarray, "t
     return [_block(np.ascontiguousarray(rows[:, at : at + BLOCK])) for at in range(0, max(1, rows.shape[1]), BLOCK)]
 
 
-def total(parts: Iterable[Float64[np.ndarray, "task task"]]) -> Float64[np.ndarray, "task task"]:
-    """Add partial Gram matrices; the correctly rounded sum, so their order does not matter."""
+def total(parts: Iterable[Float64[np.ndarray, "*shape"]]) -> Float64[np.ndarray, "*shape"]:
+    """Add partial sums, Gram matrices or others; the correctly rounded sum, so their order does not matter."""
     stacked = np.stack(list(parts))
     out = np.empty(stacked.shape[1:])
     for at in np.ndindex(out.shape):

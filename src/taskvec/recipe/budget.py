@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
 from ..merge import Needs
-from ..merge.statistics import Magnitudes
 from ..ops.gram import BLOCK
 from ..ops.kernels import in_use
 from ..ops.select import MAX_BINS
@@ -105,7 +104,7 @@ def _bytes(tasks: int, brackets: int, width: int, rows: bool) -> int:
 
 def _ranks(needs: Needs) -> int:
     """Brackets a task: a search of magnitudes has one for each rank."""
-    return sum(s.count for s in needs.statistics.values() if isinstance(s, Magnitudes))
+    return sum(s.count for s in needs.statistics.values())
 
 
 def _bins(width: int, room: int) -> int:
