@@ -111,7 +111,7 @@ def test_every_setting_makes_a_difference(case: Case, rng: np.random.Generator) 
     case = case.where_all_matters()
     stack = case.stack(rng, 400)
     stack[1:, 40:80] = 0  # what one task changed alone
-    if case.method.needs.weighted:  # some tied votes
+    if case.tasks == 3:  # some tied votes
         stack[:, :40] = (np.sign(case.weights) * np.array([8.0, 8.0, -16.0]))[:, None]
     default = Case(case.method, {k: v for k, v in case.settings.items() if k not in ours})
     assert (case.merge(stack).tobytes() != default.merge(stack).tobytes()) == bool(ours)

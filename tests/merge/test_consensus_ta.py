@@ -11,7 +11,7 @@ from taskvec.merge.methods import consensus_ta, task_arithmetic
 
 from .inputs import Array, assert_agree, each, flat, quarters, stacks
 
-TALLS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0])  # no rounding in multiples of 2⁻¹⁰, so that equality is equality
+TALLS = st.sampled_from([0.0, 0.25, 0.5, 1.0])  # no rounding in multiples of 2⁻¹⁰, so that equality is equality
 
 
 @given(st.data(), stacks(tasks=st.integers(2, 5), step=2.0**-10))
@@ -41,7 +41,7 @@ def test_selfish_and_catastrophic_entries_go() -> None:
 
 def test_a_larger_tall_and_a_larger_k_keep_less(rng: np.random.Generator) -> None:
     deltas = rng.standard_normal((4, 5000))
-    for settings in ({"k": (1.0, 2.0, 3.0, 4.0)}, {"tall": (0.2, 0.4, 0.8, 1.6)}):
+    for settings in ({"k": (1.0, 2.0, 3.0, 4.0)}, {"tall": (0.2, 0.4, 0.6, 0.8)}):
         for name, values in settings.items():
             kept = [np.count_nonzero(consensus_ta(deltas, np.ones(4), **{name: value})) for value in values]
             assert kept == sorted(kept, reverse=True)

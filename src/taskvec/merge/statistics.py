@@ -25,7 +25,9 @@ Sample = Callable[[], Rows]
 class Search(Protocol):
     """A statistic on its way: blocks in, passes ended, a value out."""
 
-    settled: bool
+    @property
+    def settled(self) -> bool:
+        """Whether the value is known."""
 
     def look(self, part: Slice) -> tuple[bool, Any]:
         """Return whether a slice is finite, and what it contributes. Called by many threads at once."""
@@ -97,11 +99,11 @@ class Magnitudes:
 
 @dataclass
 class MagnitudeSearch:
-    """A search a row and rank. The rows are the tasks or, with `derive`, what it makes of a slice of them."""
+    """A search a row and rank. The rows are the tasks or, with `derive`, what it makes of them."""
 
     searches: list[list[KthLargest]]
     drop: Drop | None = None
-    derive: Callable[[Slice], tuple[bool, Rows]] | None = None
+    derive: Callable[[Rows], Rows] | None = None
 
     @property
     def settled(self) -> bool:
@@ -117,8 +119,8 @@ class MagnitudeSearch:
         brackets = [(task, s.low, s.high) for task, s in self._open]
         if not self.derive:
             return survey(part, self.drop, brackets)
-        finite, rows = self.derive(part)
-        return finite, survey(Slice.of(rows), None, brackets)[1]
+        finite, rows, _ = part.gather()
+        return finite, survey(Slice.of(self.derive(rows)), None, brackets)[1]
 
     def add(self, at: int, seen: list[Seen]) -> None:
         """See `Search`."""
@@ -218,40 +220,41 @@ class Stages:
 
     def __init__(
         self,
-        begin: Callable[[list[npt.NDArray[np.floating]]], Search | None],
+        count: int,
+        begin: Callable[[list[npt.NDArray[np.floating]]], Search],
         join: Callable[[list[npt.NDArray[np.floating]]], npt.NDArray[np.floating]],
     ) -> None:
-        """`begin` gives the next search for the values found so far, None after the last; `join` makes one of them."""
-        self._begin, self._join = begin, join
+        """`begin` gives the next of `count` searches for the values found so far, `join` makes one array of all."""
+        self._count, self._begin, self._join = count, begin, join
         self._found: list[npt.NDArray[np.floating]] = []
-        self._now = begin([])
-        self._go_on()
+        self._go_on(begin([]))
 
-    def _go_on(self) -> None:
-        while self._now and self._now.settled:
+    def _go_on(self, search: Any) -> None:
+        """Make a search the present one, or the next that is not settled from the start."""
+        self._now: Any = search
+        while self._now.settled and not self.settled:
             self._found.append(self._now.value)
-            self._now = self._begin(self._found)
+            if not self.settled:
+                self._now = self._begin(self._found)
 
     @property
     def settled(self) -> bool:
-        """Whether the last one is."""
-        return self._now is None
+        """Whether all of them are."""
+        return len(self._found) == self._count
 
     def look(self, part: Slice) -> tuple[bool, Any]:
         """See `Search`."""
-        assert self._now, "nothing is looked for any more"
-        return self._now.look(part)
+        seen: tuple[bool, Any] = self._now.look(part)
+        return seen
 
     def add(self, at: int, seen: Any) -> None:
         """See `Search`."""
-        assert self._now, "nothing is looked for any more"
         self._now.add(at, seen)
 
     def end_pass(self) -> None:
         """See `Search`."""
-        assert self._now, "nothing is looked for any more"
         self._now.end_pass()
-        self._go_on()
+        self._go_on(self._now)
 
     @property
     def value(self) -> npt.NDArray[np.floating]:

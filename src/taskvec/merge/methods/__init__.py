@@ -8,6 +8,7 @@ from .linear import linear
 from .model_stock import model_stock
 from .ram import ram
 from .ramplus_tl import ramplus_tl
+from .sce import sce
 from .slerp import slerp
 from .task_arithmetic import task_arithmetic
 from .ties import ties
@@ -21,6 +22,7 @@ __all__ = [
     "model_stock",
     "ram",
     "ramplus_tl",
+    "sce",
     "slerp",
     "task_arithmetic",
     "ties",

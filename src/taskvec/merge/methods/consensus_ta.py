@@ -19,7 +19,7 @@ def consensus_ta(
     deltas: Float[Array, " task *shape"],
     weights: Float[Array, " task"],
     *,
-    tall: Annotated[float | Sequence[float], Interval(0, 10)] = 0.4,
+    tall: Annotated[float | Sequence[float], Interval(0, 1)] = 0.4,
     k: Annotated[float, Interval(1, MANY)] = 2.0,
 ) -> Float[Array, "*shape"]:
     """Add task vectors, and keep the entries of the sum that serve at least k of the tasks.
@@ -42,6 +42,7 @@ def consensus_ta(
         tall: λ of the masks: the larger, the fewer entries a task wants; one number, or one a task.
         k: the least number of tasks that want an entry, from 1 to the number of tasks.
 
+    >>> import numpy as np
     >>> consensus_ta(np.array([[1.0, 1.0, 1.0], [1.0, 0.0, -5.0]]), np.ones(2))
     array([2., 0., 0.])
     """

@@ -38,6 +38,7 @@ def ram(
         weights: not used.
         epsilon: the largest change that counts as none, in units of the weights.
 
+    >>> import numpy as np
     >>> ram(np.array([[3.0, 0.0, 2.0], [1.0, 0.0, 0.0]]), np.ones(2))
     array([2., 0., 2.])
     """
