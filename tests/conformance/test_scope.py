@@ -13,9 +13,21 @@ from .cases import CASES, Case, Floats, every, searched
 
 N = 2 * BLOCK + 4099
 EDGES = (0, BLOCK, 2 * BLOCK, N)
+COLUMNS = 37
 
 BY_ENTRY = [case for case in CASES if case.method.needs.scope == "entry"]
+BY_ROW = [case for case in CASES if case.method.needs.scope == "row"]
 SEARCHING = [case for case in CASES if case.method.needs.statistics]
+
+
+def long_stack(case: Case, rng: np.random.Generator, n: int = N) -> Floats:
+    """Some n entries a task, as rows for methods of rows."""
+    return case.stack(rng, *((n // COLUMNS, COLUMNS) if case in BY_ROW else (n,)), dtype=np.float32)
+
+
+def cuts(case: Case, edges: tuple[int, ...]) -> tuple[int, ...]:
+    """Edges, moved to between rows for methods of rows."""
+    return tuple(e // COLUMNS * COLUMNS for e in edges) if case in BY_ROW else edges
 
 
 def part(case: Case, stack: Floats, start: int, stop: int, statistics: dict[str, Floats]) -> Floats:
@@ -37,6 +49,19 @@ def test_slices_give_the_bytes_of_the_whole(dtype: np.dtype, case: Case, rng: np
         assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
+@pytest.mark.parametrize("case", BY_ROW, ids=str)
+def test_whole_rows_give_the_bytes_of_the_whole(kernels: str, case: Case, rng: np.random.Generator) -> None:
+    stack = long_stack(case, rng)
+    whole = case.merge(stack)
+    assert np.any(whole)
+    found = searched(case, stack, edges=cuts(case, EDGES), order=(2, 0, 1), sample=stack.reshape(len(stack), -1))
+    for rows in (1, 7, 400):
+        parts = [
+            case.merge(np.ascontiguousarray(stack[:, at : at + rows]), **found) for at in range(0, len(stack[0]), rows)
+        ]
+        assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
 @pytest.mark.parametrize("case", SEARCHING, ids=str)
 @pytest.mark.parametrize(
     ("hint", "max_bins"),
@@ -52,17 +77,18 @@ def test_slices_give_the_bytes_of_the_whole(dtype: np.dtype, case: Case, rng: np
     ],
 )
 def test_the_stream_finds_what_memory_finds(case: Case, hint: str, max_bins: int, rng: np.random.Generator) -> None:
-    stack = case.stack(rng, N, dtype=np.float32)
+    stack = long_stack(case, rng)
+    rows = stack.reshape(len(stack), -1)
     sample = {
-        "none": stack[:, :0],
-        "some": stack[:, ::9],
-        "all": stack,
-        "too large": 1000 * stack[:, :500],
-        "too small": 1e-30 * stack[:, :500],
-        "constant": np.full_like(stack[:, :500], 0.7),
+        "none": rows[:, :0],
+        "some": rows[:, ::9],
+        "all": rows,
+        "too large": 1000 * rows[:, :500],
+        "too small": 1e-30 * rows[:, :500],
+        "constant": np.full_like(rows[:, :500], 0.7),
     }[hint]
     sample = np.ascontiguousarray(sample)
-    found = searched(case, stack, edges=EDGES, order=(2, 0, 1), sample=sample, max_bins=max_bins)
+    found = searched(case, stack, edges=cuts(case, EDGES), order=(2, 0, 1), sample=sample, max_bins=max_bins)
     for name, statistic in case.method.needs.statistics.items():
         assert np.array_equal(found[name], in_memory(case, statistic, stack)), name
 
@@ -76,8 +102,9 @@ def in_memory(case: Case, statistic: Statistic, stack: Floats) -> Floats:
 
 @pytest.mark.parametrize("case", SEARCHING, ids=str)
 def test_statistics_over_several_tensors_are_those_of_one_long_one(case: Case, rng: np.random.Generator) -> None:
-    stack = case.stack(rng, 3 * BLOCK, dtype=np.float32)
-    found = searched(case, stack, edges=(0, BLOCK, 3 * BLOCK), order=(1, 0), sample=stack[:, :100].copy())
+    stack = long_stack(case, rng, 3 * BLOCK)
+    sample = stack.reshape(len(stack), -1)[:, :100].copy()
+    found = searched(case, stack, edges=cuts(case, (0, BLOCK, 3 * BLOCK)), order=(1, 0), sample=sample)
     for name, statistic in case.method.needs.statistics.items():
         assert np.array_equal(found[name], in_memory(case, statistic, stack))
 

@@ -56,7 +56,10 @@ FUSED_CODES = ("BF16", "F32", "F16")
 
 @dataclass(frozen=True)
 class Slice:
-    """The same entries of every input, as stored, and room to work in (made when it is needed and not given)."""
+    """The same entries of every input, as stored, and room to work in (made when it is needed and not given).
+
+    `columns`: entries a row, for methods of rows, whose slices are whole rows; 0: all is one row.
+    """
 
     inputs: Sequence[Stored]
     base: Stored | None
@@ -65,12 +68,13 @@ class Slice:
     rows: Rows | None = None
     reference: Float[np.ndarray, " n"] | None = None
     room: npt.NDArray[np.uint32] | None = None
+    columns: int = 0
 
     @classmethod
-    def of(cls, stack: Rows, chance: Chance | None = None) -> "Slice":
+    def of(cls, stack: Rows, chance: Chance | None = None, columns: int = 0) -> "Slice":
         """Return rows in memory as a slice."""
         code = "F32" if stack.dtype == np.float32 else "F64"
-        return cls([Stored(row, code) for row in stack], None, stack.dtype, chance or Chance())
+        return cls([Stored(row, code) for row in stack], None, stack.dtype, chance or Chance(), columns=columns)
 
     @property
     def count(self) -> int:

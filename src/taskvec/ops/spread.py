@@ -21,9 +21,11 @@ def spread(stack: Float[Array, " task *shape"]) -> Float[Array, "*shape"]:
     """
     xp = namespace(stack)
     first = xp.astype(stack[0], xp.float64)
-    apart = [xp.astype(x, xp.float64) - first for x in stack]
-    mean = sum(apart[1:], start=apart[0]) / len(apart)
-    square = xp.zeros_like(mean)
+    tasks = stack.shape[0]
+    apart = [xp.astype(stack[t], xp.float64) - first for t in range(1, tasks)]
+    mean = sum(apart, start=xp.zeros_like(first)) / tasks
+    square = mean * mean
     for d in apart:
-        square = square + (d - mean) * (d - mean)
-    return xp.astype(xp.sqrt(square / len(apart)), stack.dtype)
+        left = d - mean
+        square = square + left * left
+    return xp.astype(xp.sqrt(square / tasks), stack.dtype)

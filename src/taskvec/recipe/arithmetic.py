@@ -76,7 +76,7 @@ class Arithmetic:
         inputs = [self._stored(model, unit, start, stop) for model in self.plan.models]
         base = self._stored(self.base, unit, start, stop) if self.base else None
         rows, reference = scratch.rows(unit, stop - start)
-        return Slice(inputs, base, unit.numpy, self.chance(unit, start), rows, reference, scratch.room)
+        return Slice(inputs, base, unit.numpy, self.chance(unit, start), rows, reference, scratch.room, unit.columns)
 
     def look(self, unit: Unit, start: int, stop: int, search: Search, scratch: Scratch) -> Any:
         """Return what a slice contributes to a statistic.

@@ -1,5 +1,6 @@
 """The methods. The list is a list: a method is one file and one line here."""
 
+from .arcee_fusion import arcee_fusion
 from .breadcrumbs import breadcrumbs
 from .consensus_ta import consensus_ta
 from .dare_linear import dare_linear
@@ -14,6 +15,7 @@ from .task_arithmetic import task_arithmetic
 from .ties import ties
 
 __all__ = [
+    "arcee_fusion",
     "breadcrumbs",
     "consensus_ta",
     "dare_linear",

@@ -53,7 +53,7 @@ class Selection:
                 return DIFFERING.search(*given)
             k = rank(topk, float(found[0][0]))
             hint = spread(sample()) if k else np.zeros(0, dtype)
-            return MagnitudeSearch([[KthLargest(k, total, dtype, hint, max_bins)]], derive=lambda x: spread(x)[None])
+            return MagnitudeSearch([[KthLargest(k, total, dtype, hint, max_bins)]], derive=lambda x, _: spread(x)[None])
 
         return Stages(1 if topk == 1 else 3, begin, lambda found: np.append(0.0 if topk == 1 else found[1], found[-1]))
 
