@@ -1,4 +1,4 @@
-"""Against 40 decimal digits."""
+"""Against 60 decimal digits."""
 
 from collections.abc import Callable
 from decimal import Decimal, localcontext
@@ -15,7 +15,7 @@ SIZES = 10.0 ** np.arange(-15, 1)
 def digits(function: Callable[[Decimal], Decimal], x: np.ndarray) -> np.ndarray:
     """A function of each number, rounded once."""
     with localcontext() as context:
-        context.prec = 40
+        context.prec = 60
         return np.array([float(function(Decimal(float(v)))) for v in x])
 
 

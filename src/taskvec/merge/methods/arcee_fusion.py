@@ -11,6 +11,9 @@ from ..statistics import MagnitudeSearch, Rows, Sample, Settings
 
 QUARTILES = (0.25, 0.5, 0.75)
 
+RUN = 32
+"""Neighbours in a sample that stand for a row."""
+
 
 def ranks(total: int) -> list[int]:
     """Return the ranks, from the largest, of the quartiles: entry q (n - 1), rounded down, from the smallest."""
@@ -32,9 +35,12 @@ class Quartiles:
     def search(
         self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
     ) -> MagnitudeSearch:
-        """See `Statistic`. The sample is of no use, as it holds no whole rows."""
-        del tasks, settings, sample
-        return MagnitudeSearch([[KthLargest(k, total, dtype, None, max_bins) for k in ranks(total)]], derive=scores)
+        """See `Statistic`. The sample holds no whole rows; runs of neighbours move about as their rows do."""
+        del tasks, settings
+        models = sample()
+        hint = models[:, : max(0, min(models.shape[1], total - 1)) // RUN * RUN]
+        near = scores(np.ascontiguousarray(hint), RUN)[0, :: RUN // 2]  # few, so that much is allowed for
+        return MagnitudeSearch([[KthLargest(k, total, dtype, near, max_bins) for k in ranks(total)]], derive=scores)
 
     def whole(self, stack: Array, settings: Settings) -> Float64[np.ndarray, "1 3"]:
         """Return the same of whole tensors in memory."""
