@@ -130,7 +130,8 @@ def searched(
         while not search.settled:
             for start, stop in (blocks[i] for i in order):
                 chance = replace(case.chance, start=start) if case.chance else None
-                finite, seen = search.look(Slice.of(np.ascontiguousarray(rows[:, start:stop]), chance))
+                columns = stack[0, 0].size if stack.ndim > 2 else 0
+                finite, seen = search.look(Slice.of(np.ascontiguousarray(rows[:, start:stop]), chance, columns))
                 assert finite
                 search.add(start, seen)
             search.end_pass()

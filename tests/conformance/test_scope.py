@@ -8,7 +8,7 @@ import pytest
 
 from taskvec.merge import METHODS
 from taskvec.merge.magprune import Norms
-from taskvec.merge.statistics import Gram, Magnitudes
+from taskvec.merge.statistics import Magnitudes, Statistic
 from taskvec.ops.gram import BLOCK
 from taskvec.ops.slices import Slice
 
@@ -16,15 +16,21 @@ from .cases import CASES, Case, Floats, every, searched
 
 N = 2 * BLOCK + 4099
 EDGES = (0, BLOCK, 2 * BLOCK, N)
+COLUMNS = 37
 
 BY_ENTRY = [case for case in CASES if case.method.needs.scope == "entry"]
 BY_ROW = [case for case in CASES if case.method.needs.scope == "row"]
 SEARCHING = [case for case in CASES if case.method.needs.searches(case.filled)]
 
 
-def blocks(case: Case) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Where slices of a tensor of one axis end, and an order of them; it is one row."""
-    return (EDGES, (2, 0, 1)) if case.method.needs.scope == "entry" else ((0, N), (0,))
+def long_stack(case: Case, rng: np.random.Generator, n: int = N) -> Floats:
+    """Some n entries a task, as rows for methods of rows."""
+    return case.stack(rng, *((n // COLUMNS, COLUMNS) if case in BY_ROW else (n,)), dtype=np.float32)
+
+
+def cuts(case: Case, edges: tuple[int, ...]) -> tuple[int, ...]:
+    """Edges, moved to between rows for methods of rows."""
+    return tuple(e // COLUMNS * COLUMNS for e in edges) if case in BY_ROW else edges
 
 
 def part(case: Case, stack: Floats, start: int, stop: int, statistics: dict[str, Floats]) -> Floats:
@@ -90,38 +96,36 @@ def test_slices_of_whole_rows_give_the_bytes_of_the_whole(
     ],
 )
 def test_the_stream_finds_what_memory_finds(case: Case, hint: str, max_bins: int, rng: np.random.Generator) -> None:
-    stack = case.stack(rng, N, dtype=np.float32)
+    stack = long_stack(case, rng)
+    rows = stack.reshape(len(stack), -1)
     sample = {
-        "none": stack[:, :0],
-        "some": stack[:, ::9],
-        "all": stack,
-        "too large": 1000 * stack[:, :500],
-        "too small": 1e-30 * stack[:, :500],
-        "constant": np.full_like(stack[:, :500], 0.7),
+        "none": rows[:, :0],
+        "some": rows[:, ::9],
+        "all": rows,
+        "too large": 1000 * rows[:, :500],
+        "too small": 1e-30 * rows[:, :500],
+        "constant": np.full_like(rows[:, :500], 0.7),
     }[hint]
     sample = np.ascontiguousarray(sample)
-    edges, order = blocks(case)
-    found = searched(case, stack, edges=edges, order=order, sample=sample, max_bins=max_bins)
+    found = searched(case, stack, edges=cuts(case, EDGES), order=(2, 0, 1), sample=sample, max_bins=max_bins)
     for name, statistic in case.method.needs.statistics.items():
         assert np.array_equal(found[name], in_memory(case, statistic, stack)), name
 
 
-def in_memory(case: Case, statistic: object, stack: Floats) -> Floats:
+def in_memory(case: Case, statistic: Statistic, stack: Floats) -> Floats:
     """A statistic of whole tensors."""
-    rows = stack.reshape(len(stack), -1)
-    if isinstance(statistic, Magnitudes):
-        left = statistic.drop(case.filled)(rows, case.chance) if statistic.drop else rows
-        return statistic.whole(left, case.filled)
     if isinstance(statistic, Norms):
         return statistic.whole(stack, case.filled, case.chance)
-    assert isinstance(statistic, Gram), "say here how a new kind of statistic is found in memory"
-    return statistic.whole(rows, case.filled)
+    if isinstance(statistic, Magnitudes) and statistic.drop:
+        stack = statistic.drop(case.filled)(stack, case.chance)
+    return statistic.whole(stack, case.filled)
 
 
 @pytest.mark.parametrize("case", [c for c in SEARCHING if c in BY_ENTRY], ids=str)
 def test_statistics_over_several_tensors_are_those_of_one_long_one(case: Case, rng: np.random.Generator) -> None:
-    stack = case.stack(rng, 3 * BLOCK, dtype=np.float32)
-    found = searched(case, stack, edges=(0, BLOCK, 3 * BLOCK), order=(1, 0), sample=stack[:, :100].copy())
+    stack = long_stack(case, rng, 3 * BLOCK)
+    sample = stack.reshape(len(stack), -1)[:, :100].copy()
+    found = searched(case, stack, edges=cuts(case, (0, BLOCK, 3 * BLOCK)), order=(1, 0), sample=sample)
     for name, statistic in case.method.needs.statistics.items():
         assert np.array_equal(found[name], in_memory(case, statistic, stack))
 
@@ -130,6 +134,7 @@ def test_statistics_over_several_tensors_are_those_of_one_long_one(case: Case, r
 def test_given_statistics_are_used_as_they_are(case: Case, rng: np.random.Generator) -> None:
     case = case.where_all_matters()
     stack, other = case.stack(rng, 500), case.stack(rng, 500)[:, ::-1] ** 3
+    stack[1:, :40], other[1:, :450] = 0, 0  # what one task changed alone, and much more of it
     others = searched(case, np.ascontiguousarray(other), edges=(0, 500), order=(0,), sample=other[:, :0].copy())
     equal = np.ones(case.tasks)  # no task outweighs the others, whatever the statistics
     assert case.merge(stack, equal, **others).tobytes() != case.merge(stack, equal).tobytes()

@@ -23,11 +23,15 @@ from taskvec.merge.methods import (
     linear,
     magnitude_prune,
     model_stock,
+    ram,
+    ramplus_tl,
+    sce,
     slerp,
     task_arithmetic,
     ties,
 )
 from taskvec.merge.methods.model_stock import interpolation_ratio
+from taskvec.merge.methods.sce import energy_above
 from taskvec.merge.methods.ties import KEPT
 from taskvec.ops.chance import Chance, cases_by_rank
 from taskvec.ops.gram import gram
@@ -466,3 +470,80 @@ def test_weights_that_sum_to_0_are_refused_where_mergekit_gives_minus_infinity()
 def test_normalising_1_and_minus_1_is_refused_where_mergekit_skips_it() -> None:
     with pytest.raises(RecipeError, match="sum to 0"):
         task_arithmetic(np.ones((2, 3)), np.array([1.0, -1.0]), normalize=True)
+
+
+# --- RAM -------------------------------------------------------------------------------------------------------------
+
+
+def mergekit_ram(deltas: Array, epsilon: float = 1e-5) -> Array:
+    """mergekit's `ram`: an absolute threshold decides what an active entry is."""
+    active = np.abs(deltas) > epsilon
+    return (deltas * active).sum(0) / np.maximum(active.sum(0), 1)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-6, 1e-12])
+def test_ram_does_not_depend_on_the_size_of_the_changes_where_mergekits_threshold_does(
+    size: float, rng: np.random.Generator
+) -> None:
+    deltas = size * np.where(rng.random((3, 2000)) < 0.3, rng.standard_normal((3, 2000)), 0)
+    for method in (ram, ramplus_tl):
+        np.testing.assert_allclose(
+            method(deltas, np.ones(3)) / size, method(deltas / size, np.ones(3)), rtol=1e-9, atol=0
+        )
+    np.testing.assert_allclose(ram(deltas, np.ones(3), epsilon=1e-5), mergekit_ram(deltas), rtol=1e-12)
+    if size <= 1e-6:
+        assert not mergekit_ram(deltas).any()
+        assert ram(deltas, np.ones(3)).any()
+
+
+def test_ramplus_tl_is_mergekits_with_its_epsilon(rng: np.random.Generator) -> None:
+    deltas = 1e-4 * np.where(rng.random((3, 2000)) < 0.05, rng.standard_normal((3, 2000)), 0)
+    active = np.abs(deltas) > 1e-5
+    count = active.sum(0)
+    shared, alone = (active & (count > 1)).sum(1), (active & (count == 1)).sum(1)
+    raised = 1 + 0.1 * np.clip(shared / np.maximum(alone, 1e-5), 0, 0.2)
+    expected = np.where(count == 1, raised @ (deltas * active), (deltas * active).sum(0) / np.maximum(count, 1))
+    assert len(set(raised.tolist())) == 3
+    np.testing.assert_allclose(ramplus_tl(deltas, np.ones(3), epsilon=1e-5), expected, rtol=1e-12)
+
+
+# --- SCE -------------------------------------------------------------------------------------------------------------
+
+
+def mergekit_sce(deltas: Array, select_topk: float) -> Array:
+    """mergekit's `sce`: equal weights below a mean square of 1e-6, and a divisor of at least 1e-6."""
+    kept = deltas
+    if select_topk < 1:
+        variance = deltas.var(axis=0)
+        chosen = np.argsort(variance)[variance.size - int(np.count_nonzero(variance) * select_topk) :]
+        kept = np.zeros_like(deltas)
+        kept[:, chosen] = deltas[:, chosen]
+    energy = (kept**2).mean(1)
+    share = np.full(len(kept), 1 / len(kept)) if energy.sum() < 1e-6 else energy / energy.sum()
+    agree = np.sign(kept) == np.where(kept.sum(0) >= 0, 1.0, -1.0)
+    return (share[:, None] * kept * agree).sum(0) / np.maximum((share[:, None] * agree).sum(0), 1e-6)
+
+
+def test_sce_weighs_deltas_of_ordinary_size_where_mergekit_takes_them_as_equal(rng: np.random.Generator) -> None:
+    deltas = rng.standard_normal((2, 20_000)) * np.array([[4e-4], [1e-4]])
+    share = energy_above(0.0).whole(deltas, {})
+    assert share / share.sum() == pytest.approx([0.94, 0.06], abs=0.003)
+    same = np.sign(deltas[0]) == np.sign(deltas[1])
+    merged = sce(deltas, np.ones(2))
+    np.testing.assert_allclose(merged[same], (share @ deltas / share.sum())[same], rtol=1e-12)
+    np.testing.assert_allclose(mergekit_sce(deltas, 1.0)[same], deltas.mean(0)[same], rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-4, 1e-10, 1e-18])
+def test_sce_does_not_depend_on_the_size_of_the_deltas(size: float, dtype: np.dtype, rng: np.random.Generator) -> None:
+    deltas = rng.standard_normal((3, 2000)) * np.array([[1.0], [0.3], [0.01]])
+    expected = sce(deltas, np.ones(3), select_topk=0.3)
+    merged = sce((size * deltas).astype(dtype), np.ones(3), select_topk=0.3)
+    np.testing.assert_allclose(merged / dtype.type(size), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("topk", [0.1, 0.5, 1.0])
+def test_sce_is_mergekits_where_its_epsilons_are_idle(topk: float, rng: np.random.Generator) -> None:
+    deltas = rng.standard_normal((4, 1000))
+    merged = sce(deltas, np.ones(4), select_topk=topk, tied="positive")
+    np.testing.assert_allclose(merged, mergekit_sce(deltas, topk), rtol=1e-12)

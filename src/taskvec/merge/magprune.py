@@ -15,7 +15,7 @@ from ..ops.select import MAX_BINS
 from ..ops.shapes import Float
 from ..ops.slices import Slice
 from .registry import each
-from .statistics import Sample, Settings
+from .statistics import Sample, Settings, Statistic
 
 Rescale = Literal["own", "none", "mergekit"]
 """What kept entries are divided by: their own probability, nothing, or what gives each tensor its L1 norm back."""
@@ -41,21 +41,32 @@ def dropping(
 
 
 @dataclass(frozen=True)
-class Norms:
+class Norms(Statistic):
     """The L1 norm of each task's tensor, before dropping and after; looked for only where `rescale` asks for it."""
 
     def wanted(self, settings: Settings) -> bool:
         """See `Statistic`."""
         return bool(settings["rescale"] == "mergekit")
 
+    def example(self, tasks: int) -> Sums:
+        """See `Statistic`."""
+        return np.ones((tasks, 2))
+
     def search(
-        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
+        self,
+        tasks: int,
+        total: int,
+        dtype: np.dtype,
+        settings: Settings,
+        sample: Sample,
+        max_bins: int = MAX_BINS,
+        columns: int = 0,
     ) -> "NormSearch":
         """See `Statistic`."""
-        del total, dtype, sample, max_bins
+        del total, dtype, sample, max_bins, columns
         return NormSearch(tasks, settings, settled=not self.wanted(settings))
 
-    def whole(self, stack: Array, settings: Settings, chance: Chance | None) -> Sums:
+    def whole(self, stack: Array, settings: Settings, chance: Chance | None = None) -> Sums:
         """Return the norms (task, 2) of a whole tensor in memory."""
         search = self.search(stack.shape[0], 0, np.dtype("f8"), settings, lambda: np.zeros((0, 0)))
         if not search.settled:

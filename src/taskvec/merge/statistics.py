@@ -30,7 +30,9 @@ MOST_PARTS = 1 << 12
 class Search(Protocol):
     """A statistic on its way: blocks in, passes ended, a value out."""
 
-    settled: bool
+    @property
+    def settled(self) -> bool:
+        """Whether the value is known."""
 
     def look(self, part: Slice) -> tuple[bool, Any]:
         """Return whether a slice is finite, and what it contributes. Called by many threads at once."""
@@ -47,10 +49,17 @@ class Search(Protocol):
 
 
 class Statistic(Protocol):
-    """What a method may ask for."""
+    """What a method may ask for. `count`: how many magnitudes of each task are searched for at once."""
+
+    @property
+    def count(self) -> int:
+        """See above."""
+        return 0
 
     def wanted(self, settings: Settings) -> bool:
         """Whether these settings need it; if not, its search is settled from the start."""
+        del settings
+        return True
 
     def search(
         self,
@@ -70,9 +79,12 @@ class Statistic(Protocol):
     def example(self, tasks: int) -> npt.NDArray[np.floating]:
         """Return a value that a method can be tried with, before anything is read."""
 
+    def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.floating]:
+        """Return the statistic of whole tensors in memory."""
+
 
 @dataclass(frozen=True)
-class Magnitudes:
+class Magnitudes(Statistic):
     """The k-th largest magnitudes of each task, for the ranks k that the settings ask for.
 
     ranks: (settings, task, number of entries) → ranks, counted from 1.
@@ -83,11 +95,6 @@ class Magnitudes:
     ranks: Callable[[Settings, int, int], tuple[int, ...]]
     drop: Callable[[Settings], Drop] | None = None
     count: int = 1
-
-    def wanted(self, settings: Settings) -> bool:
-        """See `Statistic`."""
-        del settings
-        return True
 
     def search(
         self,
@@ -117,7 +124,7 @@ class Magnitudes:
 
     def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.floating]:
         """Return the magnitudes (task, rank) of whole tensors in memory."""
-        rows = np.asarray(stack).reshape(stack.shape[0], -1)
+        rows = flat(stack)
         return np.array(
             [
                 [kth_largest(row[None], k)[0] for k in self.ranks(settings, t, rows.shape[1])]
@@ -128,10 +135,11 @@ class Magnitudes:
 
 @dataclass
 class MagnitudeSearch:
-    """A search a task and rank."""
+    """A search a row and rank. The rows are the tasks or, with `derive`: (rows, columns) → rows, made from them."""
 
     searches: list[list[KthLargest]]
     drop: Drop | None = None
+    derive: Callable[[Rows, int], Rows] | None = None
 
     @property
     def settled(self) -> bool:
@@ -144,7 +152,11 @@ class MagnitudeSearch:
 
     def look(self, part: Slice) -> tuple[bool, list[Seen]]:
         """See `Search`."""
-        return survey(part, self.drop, [(task, s.low, s.high) for task, s in self._open])
+        brackets = [(task, s.low, s.high) for task, s in self._open]
+        if not self.derive:
+            return survey(part, self.drop, brackets)
+        finite, rows, _ = part.gather()
+        return finite, survey(Slice.of(self.derive(rows, part.columns)), None, brackets)[1]
 
     def add(self, at: int, seen: list[Seen]) -> None:
         """See `Search`."""
@@ -159,24 +171,20 @@ class MagnitudeSearch:
 
     @property
     def value(self) -> npt.NDArray[np.floating]:
-        """(task, rank)."""
+        """(row, rank)."""
         return np.array([[s.value for s in row] for row in self.searches], dtype=np.float64)
 
 
 @dataclass(frozen=True)
-class Gram:
-    """All inner products of the inputs, in float64, the same bits however they were sliced.
+class Sums(Statistic):
+    """Sums over all entries, correctly rounded, so that they are the same bits however the entries were sliced.
 
-    over: settings → what is one vector. Where it is given, the value is (part, task, task), a matrix a vector;
-        without it all is one vector, and the value is its (task, task). A tensor of one row is one vector.
+    parts: (rows, settings) → what each block of `gram.BLOCK` entries adds; any slices will do where that is counts.
+    shape: tasks → the shape of a part.
     """
 
-    over: Callable[[Settings], Over] | None = None
-
-    def wanted(self, settings: Settings) -> bool:
-        """See `Statistic`."""
-        del settings
-        return True
+    parts: Callable[[Rows, Settings], list[npt.NDArray[np.float64]]]
+    shape: Callable[[int], tuple[int, ...]]
 
     def search(
         self,
@@ -187,12 +195,51 @@ class Gram:
         sample: Sample,
         max_bins: int = MAX_BINS,
         columns: int = 0,
-    ) -> "GramSearch | PartsSearch":
+    ) -> "SumSearch":
+        """See `Statistic`."""
+        del total, dtype, sample, max_bins, columns
+
+        def look(part: Slice) -> tuple[bool, list[npt.NDArray[np.float64]]]:
+            finite, rows, _ = part.gather()
+            return finite, self.parts(rows, settings)
+
+        return SumSearch(look, self.shape(tasks))
+
+    def example(self, tasks: int) -> npt.NDArray[np.float64]:
+        """See `Statistic`."""
+        return np.ones(self.shape(tasks))
+
+    def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.float64]:
+        """Return the sums over whole tensors in memory."""
+        rows = flat(stack)
+        return gram.total([np.zeros(self.shape(len(rows))), *self.parts(rows, settings)])
+
+
+@dataclass(frozen=True)
+class Gram(Statistic):
+    """All inner products of the inputs, in float64, the same bits however they were sliced.
+
+    over: settings → what is one vector. Where it is given, the value is (part, task, task), a matrix a vector;
+        without it all is one vector, and the value is its (task, task). A tensor of one row is one vector.
+    """
+
+    over: Callable[[Settings], Over] | None = None
+
+    def search(
+        self,
+        tasks: int,
+        total: int,
+        dtype: np.dtype,
+        settings: Settings,
+        sample: Sample,
+        max_bins: int = MAX_BINS,
+        columns: int = 0,
+    ) -> "SumSearch | PartsSearch":
         """See `Statistic`."""
         del dtype, sample, max_bins
         over = self.over(settings) if self.over else "tensor"
         if over == "tensor" or total == 0 or columns in (0, total):
-            return GramSearch(tasks, in_parts=self.over is not None)
+            return SumSearch(inner_products, (tasks, tasks), in_parts=self.over is not None)
         return PartsSearch(tasks, total // columns if over == "row" else columns, columns, over)
 
     def example(self, tasks: int) -> npt.NDArray[np.float64]:
@@ -204,7 +251,7 @@ class Gram:
         rows = np.asarray(stack).reshape(len(stack), -1)
         columns = math.prod(stack.shape[2:]) if stack.ndim > 2 else 0
         search = self.search(len(rows), rows.shape[1], rows.dtype, settings, lambda: rows[:, :0], columns=columns)
-        if isinstance(search, GramSearch):
+        if isinstance(search, SumSearch):
             search.add(0, gram.gram_parts(rows))
         else:
             search.add(0, search.parts_of(rows, 0))
@@ -212,18 +259,20 @@ class Gram:
         return search.value
 
 
-class GramSearch:
-    """Partial Gram matrices, a block each."""
+class SumSearch:
+    """Partial sums, a block each; settled after one pass."""
 
-    def __init__(self, tasks: int, in_parts: bool = False) -> None:
-        """Begin with none. `in_parts`: the value is (1, task, task)."""
+    def __init__(
+        self,
+        look: Callable[[Slice], tuple[bool, list[npt.NDArray[np.float64]]]],
+        shape: tuple[int, ...],
+        in_parts: bool = False,
+    ) -> None:
+        """Begin with none. `look` gives a slice's parts, of the shape given. `in_parts`: the value is a list of one."""
+        self.look = look
         self.settled = False
         self.in_parts = in_parts
-        self.parts: list[npt.NDArray[np.float64]] = [np.zeros((tasks, tasks))]
-
-    def look(self, part: Slice) -> tuple[bool, list[npt.NDArray[np.float64]]]:
-        """See `Search`."""
-        return inner_products(part)
+        self.parts: list[npt.NDArray[np.float64]] = [np.zeros(shape)]
 
     def add(self, at: int, seen: list[npt.NDArray[np.float64]]) -> None:
         """See `Search`."""
@@ -239,7 +288,7 @@ class GramSearch:
 
     @property
     def value(self) -> npt.NDArray[np.float64]:
-        """(task, task)."""
+        """The sums."""
         return self.parts[0][None] if self.in_parts else self.parts[0]
 
 
@@ -272,3 +321,55 @@ class PartsSearch:
         """See `Search`."""
         self.value = np.ascontiguousarray(np.moveaxis(self.sum.value, -1, 0))
         self.settled = True
+
+
+class Stages:
+    """Searches that follow each other, because what one looks for depends on what those before it have found."""
+
+    def __init__(
+        self,
+        count: int,
+        begin: Callable[[list[npt.NDArray[np.floating]]], Search],
+        join: Callable[[list[npt.NDArray[np.floating]]], npt.NDArray[np.floating]],
+    ) -> None:
+        """`begin` gives the next of `count` searches for the values found so far, `join` makes one array of all."""
+        self._count, self._begin, self._join = count, begin, join
+        self._found: list[npt.NDArray[np.floating]] = []
+        self._go_on(begin([]))
+
+    def _go_on(self, search: Any) -> None:
+        """Make a search the present one, or the next that is not settled from the start."""
+        self._now: Any = search
+        while self._now.settled and not self.settled:
+            self._found.append(self._now.value)
+            if not self.settled:
+                self._now = self._begin(self._found)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all of them are."""
+        return len(self._found) == self._count
+
+    def look(self, part: Slice) -> tuple[bool, Any]:
+        """See `Search`."""
+        seen: tuple[bool, Any] = self._now.look(part)
+        return seen
+
+    def add(self, at: int, seen: Any) -> None:
+        """See `Search`."""
+        self._now.add(at, seen)
+
+    def end_pass(self) -> None:
+        """See `Search`."""
+        self._now.end_pass()
+        self._go_on(self._now)
+
+    @property
+    def value(self) -> npt.NDArray[np.floating]:
+        """What all of them have found, as one array."""
+        return self._join(self._found)
+
+
+def flat(stack: Array) -> Rows:
+    """Return tensors in memory as contiguous rows, one a task."""
+    return np.ascontiguousarray(np.asarray(stack).reshape(stack.shape[0], -1))

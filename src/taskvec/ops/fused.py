@@ -19,6 +19,7 @@ from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic as _numba_intrinsic
 
 F32 = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.uint32]
 
 # What Python calls is kept on disk, compiled; the steps inside are compiled into it.
@@ -111,6 +112,34 @@ def _as_bits(typing_context: Any, number: Any) -> Any:
         return builder.bitcast(arguments[0], ir.IntType(32))
 
     return types.uint32(number), generate
+
+
+@_intrinsic
+def _as_double(typing_context: Any, bits: Any) -> Any:
+    """Read 64 bits as a float64."""
+    del typing_context
+    from llvmlite import ir
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(bits), generate
+
+
+@_intrinsic
+def _as_long(typing_context: Any, number: Any) -> Any:
+    """Read a float64 as 64 bits."""
+    del typing_context
+    from llvmlite import ir
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(number), generate
 
 
 @_intrinsic
@@ -1316,6 +1345,118 @@ def gram_block(rows: F32) -> npt.NDArray[np.float64]:
     out = np.empty((rows.shape[0], rows.shape[0]))
     _gram_block(rows, out, np.empty(LANES))
     return out
+
+
+# Softmaxes of rows.
+
+# The numbers of `exponential`, here again because numba would not notice if they changed there.
+LOG2_E = float.fromhex("0x1.71547652b82fep+0")
+LN2_HIGH = float.fromhex("0x1.62e42feep-1")
+LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
+ROUND, SMALL, MOST = 6755399441055744.0, 0.5, 300.0
+C0, C1, C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12 = (
+    1.0 / f for f in (1, 1, 2, 6, 24, 120, 720, 5040, 40320, 362880, 3628800, 39916800, 479001600)
+)
+
+
+@_exact
+def _exp(x: np.float64) -> np.float64:
+    """See `exponential.exp`."""
+    x = min(max(x, -MOST), MOST)
+    shifted = x * LOG2_E + ROUND
+    k = shifted - ROUND
+    r = (x - k * LN2_HIGH) - k * LN2_LOW
+    p = C11
+    p = p * r + C10
+    p = p * r + C9
+    p = p * r + C8
+    p = p * r + C7
+    p = p * r + C6
+    p = p * r + C5
+    p = p * r + C4
+    p = p * r + C3
+    p = p * r + C2
+    p = p * r + C1
+    p = p * r + C0
+    return p * _as_double((_as_long(shifted) + np.int64(1023)) << np.int64(52))
+
+
+@_exact
+def _exp_beyond_linear(x: np.float64) -> np.float64:
+    """See `exponential.exp_beyond_linear`, for small x."""
+    p = C12
+    p = p * x + C11
+    p = p * x + C10
+    p = p * x + C9
+    p = p * x + C8
+    p = p * x + C7
+    p = p * x + C6
+    p = p * x + C5
+    p = p * x + C4
+    p = p * x + C3
+    p = p * x + C2
+    return p * x * x
+
+
+@_exact
+def _weigh_changes(base: F32, tuned: F32, q: Doubles, change: Doubles) -> None:
+    for i in range(q.size):
+        wide = np.float64(base[i])
+        change[i] = np.float64(tuned[i]) - wide
+        q[i] = _exp(wide)
+
+
+@_exact
+def _center(mean: np.float64, u: Doubles) -> bool:
+    large = False
+    for i in range(u.size):
+        u[i] = min(max(u[i] - mean, -MOST), MOST)
+        large |= abs(u[i]) > SMALL
+    return large
+
+
+@_exact
+def _moments(large: bool, q: Doubles, u: Doubles) -> None:
+    """Put the terms of both moments where the softmax and the changes were."""
+    for i in range(q.size):
+        beyond = _exp_beyond_linear(u[i])
+        if large and abs(u[i]) > SMALL:
+            beyond = (_exp(u[i]) - 1.0) - u[i]
+        u[i] = q[i] * (u[i] * (beyond + u[i]))
+        q[i] = q[i] * beyond
+
+
+@_exact
+def _sum_lanes(x: Doubles, y: Doubles, times: bool, lanes: Doubles) -> np.float64:
+    """Add up x, or x times y, as `divergence._sum` does."""
+    _fill_lanes(lanes)
+    whole = x.size // LANES * LANES
+    for at in range(0, whole, LANES):
+        for k in range(LANES):
+            lanes[k] += x[at + k] * y[at + k] if times else x[at + k]
+    for i in range(whole, x.size):
+        lanes[i - whole] += x[i] * y[i] if times else x[i]
+    total = lanes[0]
+    for k in range(1, LANES):
+        total += lanes[k]
+    return total
+
+
+@_kernel
+def _divergence(base: F32, tuned: F32, out: Doubles, space: Doubles, lanes: Doubles) -> None:
+    q, u = space[0], space[1]
+    for r in range(base.shape[0]):
+        _weigh_changes(base[r], tuned[r], q, u)
+        total = _sum_lanes(q, u, False, lanes)
+        mean = _sum_lanes(q, u, True, lanes) / total
+        _moments(_center(mean, u), q, u)
+        out[r, 0] = _sum_lanes(u, u, False, lanes) / total
+        out[r, 1] = _sum_lanes(q, q, False, lanes) / total
+
+
+def divergence(base: F32, tuned: F32, out: Doubles) -> None:
+    """See `divergence.row_divergence`."""
+    _divergence(base, tuned, out, np.empty((2, base.shape[1])), np.empty(LANES))
 
 
 def prepare() -> None:

@@ -93,8 +93,8 @@ class ExactSum:
         return np.array([math.fsum(column) for column in terms.T.tolist()]).reshape(self.carried[0].shape)
 
 
-def total(parts: Iterable[Float64[np.ndarray, "task task"]]) -> Float64[np.ndarray, "task task"]:
-    """Add partial Gram matrices; the correctly rounded sum, so their order does not matter."""
+def total(parts: Iterable[Float64[np.ndarray, "*shape"]]) -> Float64[np.ndarray, "*shape"]:
+    """Add partial sums, Gram matrices or others; the correctly rounded sum, so their order does not matter."""
     stacked = np.stack(list(parts))
     if not np.isfinite(stacked).all():
         with np.errstate(invalid="ignore"):

@@ -72,10 +72,12 @@ class Slice:
     columns: int = 0
 
     @classmethod
-    def of(cls, stack: Float[np.ndarray, " task *shape"], chance: Chance | None = None) -> "Slice":
+    def of(
+        cls, stack: Float[np.ndarray, " task *shape"], chance: Chance | None = None, columns: int | None = None
+    ) -> "Slice":
         """Return tensors in memory as a slice."""
         code, rows = "F32" if stack.dtype == np.float32 else "F64", stack.reshape(len(stack), -1)
-        columns = columns_of(stack.shape[1:])
+        columns = columns_of(stack.shape[1:]) if columns is None else columns
         return cls([Stored(row, code) for row in rows], None, stack.dtype, chance or Chance(), columns=columns)
 
     @property

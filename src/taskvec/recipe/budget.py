@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from ..errors import RecipeError
 from ..merge import Needs
 from ..merge.magprune import Norms
-from ..merge.statistics import Magnitudes
 from ..ops.gram import BLOCK
 from ..ops.kernels import in_use
 from ..ops.select import MAX_BINS
@@ -128,7 +127,7 @@ def _gathers(needs: Needs, units: Sequence["Unit"]) -> bool:
 
 def _ranks(needs: Needs) -> int:
     """Brackets a task: a search of magnitudes has one for each rank."""
-    return sum(s.count for s in needs.statistics.values() if isinstance(s, Magnitudes))
+    return sum(s.count for s in needs.statistics.values())
 
 
 def _bins(width: int, room: int) -> int:

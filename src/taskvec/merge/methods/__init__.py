@@ -1,7 +1,9 @@
 """The methods. The list is a list: a method is one file and one line here."""
 
+from .arcee_fusion import arcee_fusion
 from .breadcrumbs import breadcrumbs
 from .breadcrumbs_ties import breadcrumbs_ties
+from .consensus_ta import consensus_ta
 from .dare_linear import dare_linear
 from .dare_ties import dare_ties
 from .della import della
@@ -20,13 +22,18 @@ from .multislerp import multislerp
 from .nearswap import nearswap
 from .nuslerp import nuslerp
 from .passthrough import passthrough
+from .ram import ram
+from .ramplus_tl import ramplus_tl
+from .sce import sce
 from .slerp import slerp
 from .task_arithmetic import task_arithmetic
 from .ties import ties
 
 __all__ = [
+    "arcee_fusion",
     "breadcrumbs",
     "breadcrumbs_ties",
+    "consensus_ta",
     "dare_linear",
     "dare_ties",
     "della",
@@ -45,6 +52,9 @@ __all__ = [
     "nearswap",
     "nuslerp",
     "passthrough",
+    "ram",
+    "ramplus_tl",
+    "sce",
     "slerp",
     "task_arithmetic",
     "ties",

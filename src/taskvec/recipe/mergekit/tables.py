@@ -28,6 +28,11 @@ def rows(value: Any) -> Said:
     return {"settings": {"over": "row"}} if value else {}
 
 
+def by_chance(value: Any) -> Said:
+    """`rescale` of DELLA."""
+    return {"settings": {"rescale": "own" if value else "none"}}
+
+
 def scale(value: Any) -> Said:
     """`lambda`."""
     return {"scale": value}
@@ -114,7 +119,7 @@ SPECS: dict[str, Spec] = {
         note="the ratio is clamped to [0, 1] and free of scale; mergekit's is neither.",
     ),
     "arcee_fusion": Spec({}, weighted=False),
-    "sce": Spec({"select_topk": _number("density", 1.0)}, weighted=False),
+    "sce": Spec({"select_topk": _number("select_topk", 1.0)}, weighted=False),
     "ram": Spec({"epsilon": _number("epsilon", 1e-5)}, weighted=False),
     "ramplus_tl": Spec(
         {"r": _number("r", 0.1), "alpha": _number("alpha", 0.2), "epsilon": _number("epsilon", 1e-5)}, weighted=False
@@ -171,7 +176,7 @@ SPECS: dict[str, Spec] = {
             "epsilon": _number("epsilon", 0.15, each=True),
             "normalize": _flag(combine, True),
             "lambda": LAMBDA,
-            "rescale": RESCALE,
+            "rescale": _flag(by_chance, True),
         },
         settings={"elect": "weighted", "tied": "positive"},
         note=DELLA,
@@ -182,7 +187,7 @@ SPECS: dict[str, Spec] = {
             "epsilon": _number("epsilon", 0.15, each=True),
             "normalize": _flag(setting_if("normalize"), False),
             "lambda": LAMBDA,
-            "rescale": RESCALE,
+            "rescale": _flag(by_chance, True),
         },
         note=DELLA,
     ),
