@@ -1111,7 +1111,9 @@ def _low_rank(left: F32, right: F32, scale: np.float32, out: F32) -> None:
         rest = np.empty((left.shape[0], LANES), np.float32)
         _pack(right, whole, panel)
         _panel_product(left, panel, scale, np.uint64(rest.ctypes.data), 4 * LANES)
-        out[:, whole:] = rest[:, : columns - whole]
+        for i in range(left.shape[0]):
+            for j in range(whole, columns):
+                out[i, j] = rest[i, j - whole]
 
 
 def low_rank(left: F32, right: F32, scale: float, out: F32) -> None:
