@@ -54,7 +54,7 @@ class Dora(Tensor):
         if stop <= start:
             return []
         first, end = rows_of(start, stop, self.columns)
-        span = (start, stop) if self.by_column else (first * self.columns, end * self.columns)
+        span = (first * self.columns, end * self.columns)
         sizes = (0, self.columns) if self.by_column else (first, end)
         return [*self.base.ranges(*span), *self.change.ranges(*span), *self.magnitude.ranges(*sizes)]
 

@@ -42,26 +42,24 @@ class Tokens(Tensor):
 
     def ranges(self, start: int, stop: int) -> Sequence[tuple[TensorInfo, int, int]]:
         """The entries of the rows within a slice, here and in the base."""
-        found = []
-        for at, begin, end in self._within(start, stop):
-            row = self._rows[at] * self.columns
-            mine = int(self._at[at]) * self.columns
-            found += [*self.stored.ranges(mine + begin - row, mine + end - row), *self.base.ranges(begin, end)]
+        found: list[tuple[TensorInfo, int, int]] = []
+        for mine, begin, end in self._within(start, stop):
+            found += [*self.stored.ranges(mine, mine + end - begin), *self.base.ranges(begin, end)]
         return found
 
     def read(self, files: Files, start: int, stop: int) -> Raw:
         """Return zeros, and the differences where rows are stored."""
         out = np.zeros(max(0, stop - start), np.float32)
-        for at, begin, end in self._within(start, stop):
-            row = self._rows[at] * self.columns
-            mine = int(self._at[at]) * self.columns
-            new = entries(self.stored, files, mine + begin - row, mine + end - row)
+        for mine, begin, end in self._within(start, stop):
+            new = entries(self.stored, files, mine, mine + end - begin)
             out[begin - start : end - start] = new - entries(self.base, files, begin, end)
         return out
 
     def _within(self, start: int, stop: int) -> list[tuple[int, int, int]]:
-        """Return which stored rows a slice touches, and the entries it touches of each."""
-        first, end = rows_of(start, stop, self.columns)
-        low, high = np.searchsorted(self._rows, [first, end])
-        spans = ((at, int(self._rows[at]) * self.columns) for at in range(low, high))
-        return [(at, max(start, row), min(stop, row + self.columns)) for at, row in spans]
+        """Return the entries of the matrix that are stored anew and lie in a slice, and where they are stored."""
+        low, high = np.searchsorted(self._rows, rows_of(start, stop, self.columns))
+        found = []
+        for at, row in zip(self._at[low:high].tolist(), self._rows[low:high].tolist(), strict=True):
+            begin, end = max(start, row * self.columns), min(stop, (row + 1) * self.columns)
+            found.append((at * self.columns + begin - row * self.columns, begin, end))
+        return found
