@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import FormatError, MismatchError, RecipeError
+from ..store.adapter import is_adapter, open_adapter
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
 from ..store.sample import fingerprint
@@ -33,8 +34,10 @@ class Input:
         return str(self.checkpoint.path)
 
 
-def open_input(path: str, role: Literal["base", "model"]) -> Input:
-    """Open a model, or a saved task vector."""
+def open_input(path: str, role: Literal["base", "model"], base: Checkpoint | None = None) -> Input:
+    """Open a model, a saved task vector, or an adapter, seen as what it changes in `base`."""
+    if is_adapter(path):
+        return _open_adapter(path, role, base)
     checkpoint = Checkpoint(path)
     if not checkpoint.tensors:
         raise FormatError(f"{path} holds no tensor.")
@@ -44,6 +47,15 @@ def open_input(path: str, role: Literal["base", "model"]) -> Input:
     if role == "base" and kind == "delta":
         raise RecipeError(f"{path} is a task vector; 'base' must be a model.")
     return Input(role, checkpoint, kind, fingerprint(checkpoint))
+
+
+def _open_adapter(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
+    if role == "base":
+        raise RecipeError(f"{path} is an adapter; 'base' must be a model.")
+    if base is None:
+        raise RecipeError(f"{path} is an adapter, which needs the base it was trained on. Type 'base: …'.")
+    checkpoint = open_adapter(path, base)
+    return Input(role, checkpoint, "delta", fingerprint(checkpoint))
 
 
 def check_spaces(base: Input | None, models: Sequence[Input], space: str, method: str) -> None:

@@ -74,7 +74,7 @@ def adapter_notes(path: str | Path, base: Checkpoint) -> list[str]:
         notes.append(f"{path} says that its base is '{config.base_name}'; it is put on {base.path}.")
     changed = _changes(path, base)
     tied = {base.tied_to(head) for head in OUTPUT_HEADS if head not in base.tensors and not config.ties}
-    for name in sorted(tied & set(changed), key=str):
+    for name in (name for name in changed if name in tied):
         notes.append(f"{path} changes '{name}'; the head that {base.path} ties to it changes too.")
     return notes
 

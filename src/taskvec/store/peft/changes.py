@@ -37,7 +37,8 @@ class Changes:
         if self.missing:
             shown = ", ".join(f"'{n}'" for n in self.missing[:3]) + (", …" if len(self.missing) > 3 else "")
             raise MismatchError(
-                f"{self.path} changes {len(self.missing)} tensors that {self.base.path} lacks: {shown}. {self._hint()}"
+                f"{self.base.path} lacks {len(self.missing)} of the tensors that {self.path} changes: {shown}. "
+                f"{self._hint()}"
             )
         return self.changes
 
@@ -104,7 +105,7 @@ class Changes:
         target = self.base.tensors[found]
         if not is_float(target.dtype):
             raise MismatchError(
-                f"{self.path} changes '{found}', which is {target.dtype} in {self.base.path}, no float."
+                f"{self.path} changes '{found}', which is {target.dtype} in {self.base.path}; floats were expected."
             )
         return target
 
