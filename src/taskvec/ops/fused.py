@@ -1121,6 +1121,22 @@ def low_rank(left: F32, right: F32, scale: float, out: F32) -> None:
     _low_rank(left, right, np.float32(scale), out)
 
 
+@_kernel
+def _resize_rows(base: F32, change: F32, sizes: F32, row: F32, lanes: npt.NDArray[np.float64]) -> None:
+    for i in range(base.shape[0]):
+        for j in range(row.size):
+            row[j] = base[i, j] + change[i, j]
+        g = np.float64(sizes[i]) / np.sqrt(_inner(row, row, lanes))
+        grow, less = np.float32(g), np.float32(g - 1.0)
+        for j in range(row.size):
+            change[i, j] = change[i, j] * grow + less * base[i, j]
+
+
+def resize_rows(base: F32, change: F32, sizes: F32) -> None:
+    """See `dora.resize_rows`."""
+    _resize_rows(base, change, sizes, np.empty(base.shape[1], np.float32), np.empty(LANES))
+
+
 def prepare() -> None:
     """See `kernels.prepare`."""
     blend_rows(np.zeros((1, 1), np.float32), [1.0])

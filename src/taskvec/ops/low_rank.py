@@ -43,7 +43,8 @@ def _product(
 ) -> Float[np.ndarray, "row column"]:
     total = np.zeros((left.shape[0], right.shape[1]), np.float32)
     term = np.empty_like(total)
-    for k in range(left.shape[1]):
-        np.multiply(left[:, k, None], right[k], out=term)
-        np.add(total, term, out=total)
+    with np.errstate(invalid="ignore", over="ignore"):  # a merge names what is not finite
+        for k in range(left.shape[1]):
+            np.multiply(left[:, k, None], right[k], out=term)
+            np.add(total, term, out=total)
     return total

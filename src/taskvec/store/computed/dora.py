@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from ...ops.dora import ratio, resize, resize_rows
 from ...ops.floats import Raw
 from ..tensors import Files, Tensor, TensorInfo
 from .low_rank import LowRank
@@ -14,9 +15,6 @@ from .rows import F32, entries, rows_of
 
 BLOCK = 1 << 16
 """Entries that are worked on at a time: whole rows, one at least."""
-
-LANES = 16
-"""Running sums of a row's squares, added in order at its end, so that the bits are the same on every machine."""
 
 
 class Dora(Tensor):
@@ -63,9 +61,10 @@ class Dora(Tensor):
         out = np.empty(max(0, stop - start), np.float32)
         for row, end in self._blocks(*rows_of(start, stop, self.columns)) if stop > start else ():
             base, change = self._parts(files, row, end)
-            grow = self._columns(files) if self.by_column else self._rows(files, row, base, change)
-            change *= grow.astype(np.float32)
-            change += (grow - 1).astype(np.float32) * base
+            if self.by_column:
+                resize(base, change, self._columns(files)[None])
+            else:
+                resize_rows(base, change, entries(self.magnitude, files, row, end))
             begin, stopped = max(start, row * self.columns), min(stop, end * self.columns)
             cut = slice(begin - row * self.columns, stopped - row * self.columns)
             out[begin - start : stopped - start] = change.reshape(-1)[cut]
@@ -81,16 +80,6 @@ class Dora(Tensor):
         base = entries(self.base, files, *span).reshape(-1, self.columns)
         return base, np.asarray(files.raw(self.change, *span), np.float32).reshape(-1, self.columns)
 
-    def _rows(self, files: Files, row: int, base: F32, change: F32) -> npt.NDArray[np.float64]:
-        """Return g of some rows, (row, 1)."""
-        squares = (base + change).astype(np.float64)
-        squares *= squares
-        even = self.columns // LANES * LANES
-        lanes = np.add.reduce(squares[:, :even].reshape(len(squares), -1, LANES), axis=1)
-        lanes[:, : self.columns - even] += squares[:, even:]
-        sizes = entries(self.magnitude, files, row, row + len(squares))
-        return _ratio(sizes, np.add.accumulate(lanes, axis=1)[:, -1])[:, None]
-
     def _columns(self, files: Files) -> npt.NDArray[np.float64]:
         """Return g of all columns."""
         with self._lock:
@@ -104,12 +93,5 @@ class Dora(Tensor):
                     squares *= squares
                     total += np.add.reduce(squares, axis=0)
                     files.forget(self.base, *span)
-                self._kept = _ratio(entries(self.magnitude, files, 0, self.columns), total)
+                self._kept = ratio(entries(self.magnitude, files, 0, self.columns), total)
             return self._kept
-
-
-def _ratio(magnitude: F32, squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return m / ‖…‖; a row of zeros gives Inf or NaN, which a merge refuses by name."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio: npt.NDArray[np.float64] = magnitude.astype(np.float64) / np.sqrt(squares)
-        return ratio
