@@ -177,6 +177,19 @@ class TestParts:
         sentence = rf"'{Q}\.lora_magnitude_vector' in .* is for \(7,\), but '{Q}\.weight' in .* takes \(8,\)\."
         bench.refused(MismatchError, sentence, lora(Q) | more, use_dora=True)
 
+    def test_biases(self, bench: Bench) -> None:
+        sentence = rf"has no bias for '{Q}', but adapter_config\.json says a 'lora_bias'\."
+        bench.refused(FormatError, sentence, lora_bias=True)
+        sentence = rf"has a bias for '{Q}', but adapter_config\.json says no 'lora_bias'\."
+        bench.refused(FormatError, sentence, GOOD | whole(f"{Q}.lora_B.bias", 8))
+
+    @pytest.mark.parametrize(
+        ("odd", "what"), [("A.bias", "A_bias"), ("magnitude_vector.bias", "magnitude_vector_bias")]
+    )
+    def test_parts_without_a_place(self, bench: Bench, odd: str, what: str) -> None:
+        sentence = rf"has a 'lora_{what}' for '{Q}' beside 'lora_A'; it has no place\."
+        bench.refused(FormatError, sentence, GOOD | whole(f"{Q}.lora_{odd}", 8))
+
     def test_one_tensor_twice(self, bench: Bench) -> None:
         """Names that differ by a part in front are one tensor of the base."""
         more = lora("layers.0.self_attn.q_proj")

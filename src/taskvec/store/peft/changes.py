@@ -62,7 +62,7 @@ class Changes:
             a, b = lora.factors(self.path, module)
             self._check_rank(module, a, b)
             if self._is_tied_head(f"{module}.weight"):
-                self._check_tied(module, a, b)
+                self._check_tied(module, lora)
                 continue
             target = self._target(f"{module}.weight", f"{module}.in_proj_weight")
             if target is None:
@@ -71,8 +71,7 @@ class Changes:
             rank, scale = self.config.rank_of(module), self.config.scale_of(module)
             change: Tensor = LowRank(target.name, target.shape, a, b, rank, scale, turned)
             self._add(target.name, self._with_magnitude(module, lora, change, target), module)
-            if bias := lora.parts.get("B_bias"):
-                self._bias(module, bias, scale)
+            self._bias(module, lora, scale)
 
     def tokens(self) -> None:
         """Rows of an embedding that were trained alone."""
@@ -119,17 +118,23 @@ class Changes:
         if taken or name in self.changes:
             raise FormatError(f"{self.path} changes '{name}' of {self.base.path} twice; the second time as '{source}'.")
 
-    def _bias(self, module: str, bias: Tensor, scale: float) -> None:
-        if target := self._target(f"{module}.bias", f"{module}.in_proj_bias"):
+    def _declared(self, module: str, part: Tensor | None, what: str, key: str, declared: bool) -> None:
+        """Refuse what the configuration does not say, and what it says and is not there."""
+        if (part is not None) != declared:
+            has, says = ("no", "a") if part is None else ("a", "no")
+            raise FormatError(f"{self.path} has {has} {what} for '{module}', but {NAME} says {says} '{key}'.")
+
+    def _bias(self, module: str, lora: Lora, scale: float) -> None:
+        bias = lora.parts.get("B_bias")
+        self._declared(module, bias, "bias", "lora_bias", self.config.bias)
+        if bias and (target := self._target(f"{module}.bias", f"{module}.in_proj_bias")):
             self._fit(target, bias.shape, f"{module}.lora_B.bias")
             self._add(target.name, Scaled(target.name, bias, scale), module)
 
     def _with_magnitude(self, module: str, lora: Lora, change: Tensor, target: Tensor) -> Tensor:
         """Return the change itself, or DoRA's."""
         magnitude = lora.parts.get("magnitude_vector")
-        if (magnitude is not None) != self.config.dora:
-            has, says = ("a", "no") if magnitude is not None else ("no", "a")
-            raise FormatError(f"{self.path} has {has} magnitude for '{module}', but {NAME} says {says} 'use_dora'.")
+        self._declared(module, magnitude, "magnitude", "use_dora", self.config.dora)
         if magnitude is None:
             return change
         assert isinstance(change, LowRank)
@@ -168,11 +173,12 @@ class Changes:
     def _is_tied_head(self, name: str) -> bool:
         return self.places.of(name) is None and self.base.tied_to(name) is not None
 
-    def _check_tied(self, head: str, a: Tensor, b: Tensor) -> None:
+    def _check_tied(self, head: str, lora: Lora) -> None:
         """Accept a low-rank change of a tied head if it is the embedding's, turned, as PEFT stores it."""
-        for lora in self.parts.loras.values():
-            if lora.embedding and self.config.ties:
-                other_a, other_b = lora.factors(self.path, head)
+        a, b = lora.factors(self.path, head)
+        for other in self.parts.loras.values():
+            if other.embedding and self.config.ties and set(lora.parts) == {"A", "B"}:
+                other_a, other_b = other.factors(self.path, head)
                 if _same(a, other_b, turned=True) and _same(b, other_a, turned=True):
                     return
         self._refuse_head(f"{head}.weight")

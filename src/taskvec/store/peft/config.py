@@ -41,6 +41,7 @@ class LoraConfig:
     alphas: Mapping[str, Any] = field(default_factory=dict)
     rslora: bool = False
     dora: bool = False
+    bias: bool = False
     fan_in_fan_out: bool = False
     ties: bool = False
     tokens: Any = None
@@ -113,6 +114,7 @@ def read_config(folder: Path) -> LoraConfig:
         data.get("alpha_pattern") or {},
         bool(data.get("use_rslora")),
         bool(data.get("use_dora")),
+        bool(data.get("lora_bias")),
         bool(data.get("fan_in_fan_out")),
         bool(data.get("ensure_weight_tying")),
         data.get("trainable_token_indices"),

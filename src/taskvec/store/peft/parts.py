@@ -20,27 +20,30 @@ _TOKENS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta(?:\
 
 @dataclass
 class Lora:
-    """What an adapter stores for one module; `embedding`: the factors are those of an embedding."""
+    """What an adapter stores for one module, by the part's name."""
 
     parts: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def embedding(self) -> bool:
         """Embeddings name their factors otherwise, and store them the other way round."""
-        return "embedding_A" in self.parts
+        return any(name.startswith("embedding") for name in self.parts)
 
     def factors(self, path: Path, module: str) -> tuple[Tensor, Tensor]:
         """Return A and B.
 
         Raises:
-            FormatError: one is missing.
+            FormatError: one is missing, or there is more than belongs to them.
         """
-        prefix = "embedding_" if any(name.startswith("embedding") for name in self.parts) else ""
-        a, b = self.parts.get(f"{prefix}A"), self.parts.get(f"{prefix}B")
-        if a is None or b is None:
-            missing = f"lora_{prefix}{'B' if b is None else 'A'}"
-            raise FormatError(f"{path} has no '{missing}' for '{module}', whose other tensors it has. Save it again.")
-        return a, b
+        names = ("embedding_A", "embedding_B") if self.embedding else ("A", "B")
+        for name in names:
+            if name not in self.parts:
+                raise FormatError(
+                    f"{path} has no 'lora_{name}' for '{module}', whose other tensors it has. Save it again."
+                )
+        if odd := sorted(set(self.parts) - {*names, "B_bias", "magnitude_vector"}):
+            raise FormatError(f"{path} has a 'lora_{odd[0]}' for '{module}' beside 'lora_{names[0]}'; it has no place.")
+        return self.parts[names[0]], self.parts[names[1]]
 
 
 @dataclass
