@@ -1,4 +1,4 @@
-"""A tiny model folder, made in milliseconds, for tests of whoever builds on taskvec."""
+"""A tiny model folder and a tiny adapter, made in milliseconds, for tests of whoever builds on taskvec."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .ops.floats import narrow
 from .store.dtypes import LONG_NAMES
-from .store.layout import OutTensor, lay_out
+from .store.layout import Layout, OutTensor, lay_out
 from .store.writer import ShardWriter, write_whole
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -64,14 +64,7 @@ def write_model(
         name: (dtypes or {}).get(name, dtype) if x.dtype == np.float32 else CODES[x.dtype.str[1:]]
         for name, x in tensors.items()
     }
-    layout = lay_out(
-        [OutTensor(name, codes[name], x.shape) for name, x in tensors.items()], shard_size, {"format": "pt"}
-    )
-    with ShardWriter(folder, layout) as writer:
-        for name, x in tensors.items():
-            flat = np.ascontiguousarray(x).reshape(-1)
-            writer.write(name, 0, narrow(flat, codes[name]) if x.dtype == np.float32 else flat)
-        writer.finish()
+    layout = _write(folder, tensors, codes, shard_size, "model")
     if index := layout.index():
         write_whole(folder / "model.safetensors.index.json", index)
     settings = {"model_type": "llama", "torch_dtype": LONG_NAMES[dtype], "tie_word_embeddings": False, **(config or {})}
@@ -79,3 +72,30 @@ def write_model(
     if tokens is not None:
         write_whole(folder / "tokenizer.json", json.dumps({"model": {"type": "BPE", "vocab": dict(tokens)}}))
     return folder
+
+
+def write_adapter(folder: Path, tensors: Arrays, *, dtype: str = "F32", **config: Any) -> Path:
+    """Write a folder as PEFT does: adapter_config.json, and the tensors as adapter_model.safetensors.
+
+    Args:
+        folder: where; it is made.
+        tensors: float32 arrays by PEFT's names, such as `base_model.model.….q_proj.lora_A.weight`.
+        dtype: what they are stored as.
+        config: more keys of adapter_config.json; a plain LoRA of rank 2 without.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, tensors, dict.fromkeys(tensors, dtype), 10**9, "adapter_model")
+    settings = {"peft_type": "LORA", "base_model_name_or_path": "base", "r": 2, "lora_alpha": 4, **config}
+    write_whole(folder / "adapter_config.json", json.dumps(settings, indent=2))
+    return folder
+
+
+def _write(folder: Path, tensors: Arrays, codes: Mapping[str, str], shard_size: int, stem: str) -> Layout:
+    out = [OutTensor(name, codes[name], x.shape) for name, x in tensors.items()]
+    layout = lay_out(out, shard_size, {"format": "pt"}, stem)
+    with ShardWriter(folder, layout) as writer:
+        for name, x in tensors.items():
+            flat = np.ascontiguousarray(x).reshape(-1)
+            writer.write(name, 0, narrow(flat, codes[name]) if x.dtype == np.float32 else flat)
+        writer.finish()
+    return layout

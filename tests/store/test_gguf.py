@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import taskvec as tv
 from taskvec.errors import FormatError, StoreError, TaskVecError
 from taskvec.store import Checkpoint, fingerprint
+from taskvec.store.computed.head_rows import HeadRows
 from taskvec.store.computed.q8_0 import Q8
-from taskvec.store.computed.rows import Rows
 from taskvec.store.computed.transposed import Transposed
 from taskvec.store.gguf.architectures import ARCHITECTURES, LEFT_OUT
 from taskvec.store.gguf.header import SIZES, TYPES, Length, read_header
@@ -172,7 +172,7 @@ class TestSlices:
     def test_rows_of_any_shape(self, tmp_path: Path, rng: np.random.Generator, shape: tuple[int, ...]) -> None:
         x = rng.standard_normal(shape).astype(np.float32)
         (tmp_path / "x").write_bytes(x.tobytes() + b"\0")
-        tensor = Rows(TensorInfo("x", "F32", shape, tmp_path / "x", 0), 6)
+        tensor = HeadRows(TensorInfo("x", "F32", shape, tmp_path / "x", 0), 6)
         once = check_cuts(tensor, rng).reshape(shape)
         back = gguf_models.permuted(torch.from_numpy(once), 4) if x.size else torch.from_numpy(x)
         np.testing.assert_array_equal(back.numpy(), x)

@@ -41,6 +41,9 @@ STANDING = 6
 LANES = 16
 """Entries that one vector instruction sifts."""
 
+TALL = 6
+"""Rows of a tile whose sums fit the registers."""
+
 DRAWN = 16
 """16-bit words that one step of the Philox counter yields."""
 
@@ -291,6 +294,69 @@ def _multiply_add(typing_context: Any, x: Any, y: Any, count: Any, sums: Any) ->
         return context.get_dummy_value()
 
     return types.none(types.uint64, types.uint64, types.int64, types.uint64), generate
+
+
+def _tiling(height: int) -> Any:
+    """Return what emits a tile of a product of two factors: `height` rows of `LANES` entries, each in a register.
+
+    Arguments: addresses of the left factor's first row, of the right one's packed panel and of the output; the bytes
+    between rows of each; the rank; the scale.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del signature
+        from llvmlite import ir
+
+        left, panel, out, left_row, panel_row, out_row, rank, scale = arguments
+        word, single = ir.IntType(64), ir.FloatType()
+        many = ir.VectorType(single, LANES)
+
+        def in_all(number: Any) -> Any:
+            nothing = ir.Constant(many, ir.Undefined)
+            first = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
+            lanes = ir.VectorType(ir.IntType(32), LANES)
+            return builder.shuffle_vector(first, nothing, ir.Constant(lanes, [0] * LANES))
+
+        def at(address: Any, row_bytes: Any, row: int) -> Any:
+            return builder.add(address, builder.mul(row_bytes, ir.Constant(word, row)))
+
+        sums = [_emit.alloca_once_value(builder, ir.Constant(many, [0.0] * LANES)) for _ in range(height)]
+        for place in sums:
+            builder.store(ir.Constant(many, [0.0] * LANES), place)
+        with _emit.for_range(builder, rank) as loop:
+            there = builder.add(panel, builder.mul(loop.index, panel_row))
+            entries = builder.load(builder.inttoptr(there, many.as_pointer()), align=4)
+            step = builder.mul(loop.index, ir.Constant(word, 4))
+            for row, place in enumerate(sums):
+                here = builder.add(at(left, left_row, row), step)
+                share = in_all(builder.load(builder.inttoptr(here, single.as_pointer()), align=4))
+                builder.store(builder.fadd(builder.load(place), builder.fmul(share, entries)), place)
+        for row, place in enumerate(sums):
+            whole = builder.fmul(in_all(scale), builder.load(place))
+            builder.store(whole, builder.inttoptr(at(out, out_row, row), many.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return generate
+
+
+def _tile_signature() -> Any:
+    from numba.core import types
+
+    return types.none(*[types.uint64] * 3, *[types.int64] * 4, types.float32)
+
+
+@_intrinsic
+def _tile(typing_context: Any, left: Any, panel: Any, out: Any, a: Any, b: Any, c: Any, rank: Any, scale: Any) -> Any:
+    """Write a tile of `TALL` rows; see `_tiling`."""
+    del typing_context, left, panel, out, a, b, c, rank, scale
+    return _tile_signature(), _tiling(TALL)
+
+
+@_intrinsic
+def _strip(typing_context: Any, left: Any, panel: Any, out: Any, a: Any, b: Any, c: Any, rank: Any, scale: Any) -> Any:
+    """Write a tile of one row; see `_tiling`."""
+    del typing_context, left, panel, out, a, b, c, rank, scale
+    return _tile_signature(), _tiling(1)
 
 
 @_exact
@@ -1457,6 +1523,69 @@ def _divergence(base: F32, tuned: F32, out: Doubles, space: Doubles, lanes: Doub
 def divergence(base: F32, tuned: F32, out: Doubles) -> None:
     """See `divergence.row_divergence`."""
     _divergence(base, tuned, out, np.empty((2, base.shape[1])), np.empty(LANES))
+
+
+@_exact
+def _pack_factors(right: F32, begin: int, panel: F32) -> None:
+    """Copy `LANES` columns of a factor side by side; what lies beyond its last column is 0."""
+    width = min(LANES, right.shape[1] - begin)
+    for k in range(right.shape[0]):
+        for j in range(width):
+            panel[k, j] = right[k, begin + j]
+        for j in range(width, LANES):
+            panel[k, j] = np.float32(0)
+
+
+@_exact
+def _panel_product(left: F32, panel: F32, scale: np.float32, out: np.uint64, out_row: int) -> None:
+    rank, rows = panel.shape[0], left.shape[0]
+    first, there = np.uint64(left.ctypes.data), np.uint64(panel.ctypes.data)
+    whole = rows // TALL * TALL
+    for i in range(0, whole, TALL):
+        here, to = first + np.uint64(4 * rank * i), out + np.uint64(out_row * i)
+        _tile(here, there, to, 4 * rank, 4 * LANES, out_row, rank, scale)
+    for i in range(whole, rows):
+        here, to = first + np.uint64(4 * rank * i), out + np.uint64(out_row * i)
+        _strip(here, there, to, 4 * rank, 4 * LANES, out_row, rank, scale)
+
+
+@_kernel
+def _low_rank(left: F32, right: F32, scale: np.float32, out: F32) -> None:
+    rank, columns = right.shape
+    panel = np.empty((rank, LANES), np.float32)
+    whole = columns // LANES * LANES
+    at = np.uint64(out.ctypes.data)
+    for begin in range(0, whole, LANES):
+        _pack_factors(right, begin, panel)
+        _panel_product(left, panel, scale, at + np.uint64(4 * begin), 4 * columns)
+    if whole < columns:
+        rest = np.empty((left.shape[0], LANES), np.float32)
+        _pack_factors(right, whole, panel)
+        _panel_product(left, panel, scale, np.uint64(rest.ctypes.data), 4 * LANES)
+        for i in range(left.shape[0]):
+            for j in range(whole, columns):
+                out[i, j] = rest[i, j - whole]
+
+
+def low_rank(left: F32, right: F32, scale: float, out: F32) -> None:
+    """See `low_rank.low_rank`."""
+    _low_rank(left, right, np.float32(scale), out)
+
+
+@_kernel
+def _resize_rows(base: F32, change: F32, sizes: F32, row: F32, lanes: npt.NDArray[np.float64]) -> None:
+    for i in range(base.shape[0]):
+        for j in range(row.size):
+            row[j] = base[i, j] + change[i, j]
+        g = np.float64(sizes[i]) / np.sqrt(_inner(row, row, lanes))
+        grow, less = np.float32(g), np.float32(g - 1.0)
+        for j in range(row.size):
+            change[i, j] = change[i, j] * grow + less * base[i, j]
+
+
+def resize_rows(base: F32, change: F32, sizes: F32) -> None:
+    """See `dora.resize_rows`."""
+    _resize_rows(base, change, sizes, np.empty(base.shape[1], np.float32), np.empty(LANES))
 
 
 def prepare() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import FormatError, MismatchError, RecipeError
+from ..store.adapter import is_adapter, open_adapter
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
 from ..store.sample import fingerprint
@@ -54,8 +55,10 @@ class Pool:
         return self[source[0]].checkpoint.resolve(source[1])
 
 
-def open_input(path: str, role: Literal["base", "model"]) -> Input:
-    """Open a model, or a saved task vector."""
+def open_input(path: str, role: Literal["base", "model"], base: Checkpoint | None = None) -> Input:
+    """Open a model, a saved task vector, or an adapter, seen as what it changes in `base`."""
+    if is_adapter(path):
+        return _open_adapter(path, role, base)
     checkpoint = Checkpoint(path)
     if not checkpoint.tensors:
         raise FormatError(f"{path} holds no tensor.")
@@ -65,6 +68,15 @@ def open_input(path: str, role: Literal["base", "model"]) -> Input:
     if role == "base" and kind == "delta":
         raise RecipeError(f"{path} is a task vector; 'base' must be a model.")
     return Input(role, checkpoint, kind, fingerprint(checkpoint))
+
+
+def _open_adapter(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
+    if role == "base":
+        raise RecipeError(f"{path} is an adapter; 'base' must be a model.")
+    if base is None:
+        raise RecipeError(f"{path} is an adapter, which needs the base it was trained on. Type 'base: …'.")
+    checkpoint = open_adapter(path, base)
+    return Input(role, checkpoint, "delta", fingerprint(checkpoint))
 
 
 def check_spaces(pool: Pool, space: str, method: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...errors import FormatError, StoreError
+from ..computed.head_rows import HeadRows
 from ..computed.q8_0 import BYTES, ENTRIES, Q8
-from ..computed.rows import Rows
 from ..computed.shifted import Shifted
 from ..computed.transposed import Transposed
 from ..gguf.architectures import ARCHITECTURES, LEFT_OUT, Architecture, translate
@@ -123,10 +123,10 @@ def _ordered(header: Header, stored: Stored, name: str, metadata: Any) -> Tensor
             f"{header.path} has a damaged header: '{stored.name}' has {rows} rows, which {heads!r} heads cannot share."
         )
     if stored.type != "Q8_0":
-        return Rows(TensorInfo(name, stored.type, stored.shape, header.path, stored.begin), rows // heads)
+        return HeadRows(TensorInfo(name, stored.type, stored.shape, header.path, stored.begin), rows // heads)
     if len(stored.shape) < 2:
         return _refuse_shape(header, stored)
-    return Q8(name, stored.shape, Rows(_blocks(header, stored, name), rows // heads))
+    return Q8(name, stored.shape, HeadRows(_blocks(header, stored, name), rows // heads))
 
 
 def _refuse_shape(header: Header, stored: Stored) -> NoReturn:

@@ -14,7 +14,7 @@ from ..tensors import Files, Tensor, TensorInfo
 
 
 @dataclass(frozen=True)
-class Rows(Tensor):
+class HeadRows(Tensor):
     """A stored matrix (or vector), read as if row 2 i + k of each head stood at k · half + i.
 
     name, dtype, shape: as `part` has them.
