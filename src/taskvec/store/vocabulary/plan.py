@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import MismatchError, RecipeError
+from ...errors import RecipeError
 from ..checkpoint import Checkpoint
 from ..computed.rows import Rows
 from ..dtypes import LONG_NAMES
 from ..formats import Found
-from ..taskvector import is_task_vector
 from ..tensors import Tensor
 from .chat import choose_template, template_of, write_template
 from .config import config_updates, merged, renumbered_ids, token_ids_of
+from .members import find_input, find_owner, read_members, same_files
 from .request import RULES, ZERO_ROW, ModelToken, TokenRule, VocabularyRequest
 from .target import Member, target_vocabulary
-from .tensors import EMBEDDINGS, check_known, embedding_rows, is_vocabulary_tensor
+from .tensors import check_known, is_vocabulary_tensor
 from .tokenizer_files import changed_files, write_tokenizer
-from .tokens import Vocabulary, as_text, read_json, read_vocabulary
+from .tokens import as_text, read_json
 from .unite import Donor, RowPlan, TokenRow, unite
 
 
@@ -90,9 +90,10 @@ def plan_vocabulary(
         FormatError: tokenizer files that contradict themselves.
     """
     inputs = ([base] if base else []) + list(models)
-    reference = inputs[0]
-    members, notes = _members(inputs)
-    owner, rows = _owner(request.source, inputs, members)
+    if request == VocabularyRequest(request.source) and request.source in RULES and same_files(inputs):
+        return None
+    members, notes = read_members(inputs)
+    owner, rows = find_owner(request.source, inputs, members)
     target = target_vocabulary(
         request.source, owner, rows, members, list(request.tokens),
         keep_padding=request.keep_padding, multiple=request.pad_to_multiple_of,
@@ -103,10 +104,11 @@ def plan_vocabulary(
     template = choose_template(request.chat_template, [c.folder for c in inputs]) if request.chat_template else None
     if request.chat_template and template is None:
         notes.append("no model has a chat template, so 'chat_template: auto' writes none.")
-    same_files = owner is members[0].vocabulary and not target.added and not target.renumbered
-    if same_files and _unmoved(plan, members) and template in (None, template_of(reference.folder)):
+    own_files = owner is members[0].vocabulary and not target.added and not target.renumbered
+    same_template = not request.chat_template or (template and template == template_of(inputs[0].folder))
+    if own_files and same_template and _unmoved(plan, members):
         return None
-    updates = config_updates(reference.config, target, owner is members[0].vocabulary)
+    updates = config_updates(inputs[0].config, target, owner is members[0].vocabulary)
     rolled = _reroll_all(inputs, members, plan, updates)
     dtypes, more = _types(inputs, members, rolled)
     said = (*notes, *target.notes, *plan.notes, *_moved(plan, members), *more)
@@ -117,54 +119,6 @@ def _unmoved(plan: RowPlan, members: Sequence[Member]) -> bool:
     return all(plan.picks[i].keeps(i, member.rows) for i, member in enumerate(members))
 
 
-def _members(inputs: Sequence[Checkpoint]) -> tuple[list[Member], list[str]]:
-    """Read every model's tokens and count its rows. A model without a tokenizer has the first one's, if it fits."""
-    first, rows = read_vocabulary(inputs[0].folder), embedding_rows(inputs[0])
-    if first is None or rows is None:
-        what = "no tokenizer that can be read" if first is None else f"no tensor that ends in {', '.join(EMBEDDINGS)}"
-        raise MismatchError(f"{inputs[0].path} has {what}, so its tokens cannot be matched with the other models'.")
-    members, notes = [Member(str(inputs[0].path), first, rows)], []
-    for checkpoint in inputs[1:]:
-        delta = is_task_vector(checkpoint)
-        own = None if delta else read_vocabulary(checkpoint.folder)
-        count = embedding_rows(checkpoint)
-        if own is None and count not in (None, rows):
-            raise MismatchError(
-                f"{checkpoint.path} has no tokenizer beside it, and {count} rows of tokens where {inputs[0].path} has "
-                f"{rows}. Give the folder that holds its tokenizer, too."
-            )
-        if own is None and not delta:
-            notes.append(f"{checkpoint.path} has no tokenizer beside it; it is taken to have {inputs[0].path}'s.")
-        members.append(Member(str(checkpoint.path), own or first, rows if count is None else count, delta))
-    for member in members:
-        beyond = [text for text, row in member.vocabulary.ids.items() if row >= member.rows]
-        if beyond:
-            notes.append(
-                f"{member.name} has no row for {len(beyond)} of its tokens, the first {beyond[0]!r}: "
-                f"its embedding ends after {member.rows} rows."
-            )
-    return members, notes
-
-
-def _owner(source: str, inputs: Sequence[Checkpoint], members: Sequence[Member]) -> tuple[Vocabulary, int]:
-    """Return the vocabulary that a source starts from, and the rows of its embedding."""
-    at = 0 if source in RULES else _find(source, inputs)
-    if at is not None:
-        return members[at].vocabulary, members[at].rows
-    vocabulary = read_vocabulary(Path(source)) if Path(source).is_dir() else None
-    if vocabulary is None:
-        raise RecipeError(
-            f"the tokenizer's source '{source}' is neither {', '.join(RULES)} nor a folder that holds a tokenizer."
-        )
-    return vocabulary, vocabulary.end
-
-
-def _find(path: str, inputs: Sequence[Checkpoint]) -> int | None:
-    wanted = Path(path).expanduser().resolve()
-    same = (i for i, c in enumerate(inputs) if str(c.path) == path or c.path.resolve() == wanted)
-    return next(same, None)
-
-
 def _token_row(
     text: str, rule: TokenRule, inputs: Sequence[Checkpoint], members: Sequence[Member]
 ) -> TokenRow | None:  # fmt: skip
@@ -173,7 +127,7 @@ def _token_row(
     if rule.source == ZERO_ROW:
         return TokenRow(None, rule.force)
     source = rule.source if isinstance(rule.source, ModelToken) else ModelToken(rule.source, text)
-    at = _find(source.model, inputs)
+    at = find_input(source.model, inputs)
     if at is None or members[at].delta:
         known = ", ".join(m.name for m in members if not m.delta)
         raise RecipeError(f"the token {text!r} is taken from '{source.model}', which is none of the models: {known}.")

@@ -15,6 +15,9 @@ HEADS = (
 BARE = ("output.weight", "output.bias")
 """Names of heads only where nothing stands before them."""
 
+ALWAYS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "lm_head.weight", "lm_head.bias")
+"""Names that always mean one row a token."""
+
 SUSPECT = re.compile(r"embed|wte|head|logits|vocab|predictions")
 NOT_TOKENS = re.compile(r"position|token_type|wpe|norm|patch|head_dim", re.IGNORECASE)
 
@@ -33,6 +36,11 @@ def is_vocabulary_tensor(name: str, shape: Sequence[int], rows: int) -> bool:
 def check_known(checkpoint: Checkpoint, rows: int) -> None:
     """Refuse a tensor that seems to have an entry a token, of which it is not known what to do with it."""
     for name, tensor in checkpoint.tensors.items():
+        if name.endswith(ALWAYS) and tensor.shape[:1] != (rows,):
+            raise MismatchError(
+                f"'{name}' {tensor.shape} in {checkpoint.path} has other rows than its embedding, {rows}, so it is not "
+                f"known which tokens they are. Use models of one vocabulary."
+            )
         if rows not in tensor.shape or is_vocabulary_tensor(name, tensor.shape, rows):
             continue
         if SUSPECT.search(name) and not NOT_TOKENS.search(name):
