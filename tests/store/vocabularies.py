@@ -29,7 +29,8 @@ def words(tokens: Sequence[str], more: Sequence[str] = ()) -> dict[str, Any]:
     """Return a tokenizer of whole words, `more` of them added."""
     vocab = {text: row for row, text in enumerate(tokens)}
     model = {"type": "WordLevel", "vocab": vocab, "unk_token": tokens[0]}
-    extra = [added(text, vocab.get(text, len(tokens) + i)) for i, text in enumerate(more)]
+    new = [text for text in more if text not in vocab]
+    extra = [added(text, vocab[text] if text in vocab else len(tokens) + new.index(text)) for text in more]
     return tokenizer(model, extra, pre_tokenizer={"type": "WhitespaceSplit"})
 
 

@@ -136,15 +136,21 @@ def _doubled(path: Path, doubled: list[tuple[str, int]]) -> tuple[str, ...]:
 def _added(folder: Path, data: dict[str, Any]) -> Iterator[tuple[Path, str, int, Mapping[str, Any]]]:
     """Yield the added tokens: from which file, text, row, settings; in the order in which loaders add them."""
     for token in data.get("added_tokens") or []:
-        yield _entry(folder / "tokenizer.json", token.get("id"), token)
+        yield _entry(folder / "tokenizer.json", token.get("id") if isinstance(token, dict) else None, token)
     config = folder / "tokenizer_config.json"
     decoder = read_json(config).get("added_tokens_decoder") if config.is_file() else None
     if decoder is not None:
-        for row, token in sorted(decoder.items(), key=lambda item: int(item[0])):
-            yield _entry(config, int(row), token)
+        numbered = [(int(row) if row.isdecimal() else row, token) for row, token in decoder.items()]
+        for row, token in sorted(numbered, key=_place):
+            yield _entry(config, row, token)
     elif (path := folder / "added_tokens.json").is_file():
-        for text, row in sorted(read_json(path).items(), key=lambda item: str(item[1]).zfill(12)):
+        for row, text in sorted(((row, text) for text, row in read_json(path).items()), key=_place):
             yield _entry(path, row, {"content": text})
+
+
+def _place(numbered: tuple[Any, Any]) -> int:
+    """Sort by rows; what is no row comes first, to be refused."""
+    return numbered[0] if isinstance(numbered[0], int) else -1
 
 
 def _entry(path: Path, row: Any, token: Any) -> tuple[Path, str, int, Mapping[str, Any]]:
