@@ -77,7 +77,9 @@ def by_hand(parts: list[Tensor], picks: Picks, files: Files, code: str) -> np.nd
 
 
 @pytest.mark.parametrize("axes", [1, 2])
-@pytest.mark.parametrize("codes", [["F32"] * 3, ["BF16"] * 3, ["F16"] * 3, ["BF16", "F32", "F16"], ["F16", "F64", "F32"]])
+@pytest.mark.parametrize(
+    "codes", [["F32"] * 3, ["BF16"] * 3, ["F16"] * 3, ["BF16", "F32", "F16"], ["F16", "F64", "F32"]]
+)
 @given(picks=picked(), data=st.data())
 def test_rows_are_those_asked_for_and_slices_equal_the_whole(stored, codes, axes, picks, data):
     parts, files = tensors(stored, codes, axes), Files()

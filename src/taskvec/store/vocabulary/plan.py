@@ -105,7 +105,7 @@ def plan_vocabulary(
     if request.chat_template and template is None:
         notes.append("no model has a chat template, so 'chat_template: auto' writes none.")
     own_files = owner is members[0].vocabulary and not target.added and not target.renumbered
-    same_template = not request.chat_template or (template and template == template_of(inputs[0].folder))
+    same_template = not request.chat_template or (template and template.strip() == _own_template(inputs[0]))
     if own_files and same_template and _unmoved(plan, members):
         return None
     updates = config_updates(inputs[0].config, target, owner is members[0].vocabulary)
@@ -113,6 +113,10 @@ def plan_vocabulary(
     dtypes, more = _types(inputs, members, rolled)
     said = (*notes, *target.notes, *plan.notes, *_moved(plan, members), *more)
     return VocabularyPlan(rolled[0] if base else None, rolled[bool(base) :], plan, updates, dtypes, said, template)
+
+
+def _own_template(checkpoint: Checkpoint) -> str:
+    return (template_of(checkpoint.folder) or "").strip()
 
 
 def _unmoved(plan: RowPlan, members: Sequence[Member]) -> bool:

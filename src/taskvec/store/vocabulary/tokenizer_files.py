@@ -101,7 +101,7 @@ def _makes(merge: str | list[str], prefix: str) -> set[str]:
 
 def _renumber_processor(data: Json | None, target: Target) -> None:
     """Put the new rows where a post-processor names tokens."""
-    what = "its post-processor adds"
+    what = "put around texts"
     for part in (data or {}).get("processors") or ([data] if data else []):
         for key in ("sep", "cls"):
             if key in part:
