@@ -143,7 +143,7 @@ class Rows(Tensor):
 
     @property
     def _step(self) -> int:
-        return max(1, BLOCK // max(1, self._width))
+        return max(1, BLOCK // self._width)
 
     def _run(self, first: int, last: int) -> tuple[Tensor, int] | None:
         """Return the tensor and row where rows `first` … `last` lie one after the other, as they are; or None."""
@@ -229,9 +229,13 @@ class Rows(Tensor):
                 yield i, rows
 
     def _ranges_of(self, i: int, rows: Ints) -> Iterator[tuple[TensorInfo, int, int]]:
-        tensor, gap = self._tensors[i], GAP // max(1, self._width * self._tensors[i].itemsize)
-        for begin, end in _spans(rows, gap):
-            yield from tensor.ranges(begin * self._width, end * self._width)
+        tensor, width = self._tensors[i], self._width
+        spans = _spans(rows, GAP // (width * tensor.itemsize))
+        if isinstance(tensor, TensorInfo):
+            yield from ((tensor, begin * width, end * width) for begin, end in spans)
+        else:
+            for begin, end in spans:
+                yield from tensor.ranges(begin * width, end * width)
 
 
 def _consecutive(rows: Ints) -> bool:
