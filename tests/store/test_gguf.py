@@ -154,7 +154,7 @@ class TestSlices:
             tensor = checkpoint.info(f"model.layers.1.{name}")
             check_cuts(tensor, rng)
             kinds.add((type(tensor), type(tensor.part)))
-        assert kinds == {(Q8, TensorInfo), (Q8, Rows), (Rows, TensorInfo)}
+        assert kinds == {(Q8, TensorInfo), (Q8, HeadRows), (HeadRows, TensorInfo)}
 
     @pytest.mark.parametrize("dtype", [Type.F16, Type.Q8_0])
     def test_transposed(self, tmp_path: Path, rng: np.random.Generator, dtype: Type) -> None:

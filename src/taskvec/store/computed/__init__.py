@@ -1,1 +1,1 @@
-"""Tensors that are computed, slice by slice, from what lies on disk. One file a kind."""
+"""Tensors that are computed from what lies on disk, one file a kind."""
