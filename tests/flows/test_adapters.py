@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import taskvec as tv
-from taskvec.recipe import inputs
 from taskvec.store import Checkpoint
 from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
 
@@ -24,7 +23,7 @@ def factors(rng: np.random.Generator, **shapes: tuple[int, int]) -> dict[str, np
 
 
 @pytest.fixture
-def family(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> Path:
+def family(tmp_path: Path, rng: np.random.Generator) -> Path:
     """Write `base`, the whole model `whole`, and the adapters `one` and `two`, of which the second is a DoRA."""
     base = tiny_tensors(**SIZE)
     write_model(tmp_path / "base", base, dtype="BF16")
@@ -32,8 +31,6 @@ def family(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyP
     write_adapter(tmp_path / "one", factors(rng, **{Q: (96, 96), UP: (288, 96), HEAD: (150, 96)}))
     magnitude = {f"base_model.model.{UP}.lora_magnitude_vector": rng.random(288).astype(np.float32) + 9}
     write_adapter(tmp_path / "two", factors(rng, **{UP: (288, 96)}) | magnitude, dtype="BF16", use_dora=True)
-    opened = Checkpoint(tmp_path / "base")
-    monkeypatch.setattr("taskvec.recipe.plan.open_input", lambda path, role, *_: inputs.open_input(path, role, opened))
     return tmp_path
 
 

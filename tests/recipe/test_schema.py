@@ -117,7 +117,7 @@ def test_every_key(typed: Load, tmp_path: Path) -> None:
         "nonfinite": "pass",
         "allow": ["unrelated", "tokenizers", "hashes"],
         "tokenizer": str(tmp_path / "math"),
-        "vocabulary": {"rule": "union", "tokens": {}, "pad_to_multiple_of": None},
+        "vocabulary": {"rule": "union", "tokens": {}, "pad_to_multiple_of": None, "keep_padding": True},
         "chat_template": "chatml",
         "name": "everything",
         "output": {"shard_size": 2 * 2**30},

@@ -1,12 +1,12 @@
 """The models a plan reads, and what must be true of them before it may run."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import FormatError, MismatchError, RecipeError
-from ..store.adapter import is_adapter, open_adapter
+from ..store.adapter import adapter_notes, is_adapter, open_adapter, open_applied
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
 from ..store.sample import fingerprint
@@ -24,17 +24,30 @@ EMBEDDINGS = ("embed", "wte", "lm_head", "shared", "decoder.weight")
 
 @dataclass(frozen=True)
 class Input:
-    """One model or task vector that is read."""
+    """One model or task vector that is read. `given` is what the recipe calls it; `lies_in`: more places it is in."""
 
     role: Literal["base", "model"]
     checkpoint: Checkpoint
     kind: Literal["weights", "delta"]
     fingerprint: str
+    given: str = ""
+    said: tuple[str, ...] = ()
+    lies_in: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return str(self.checkpoint.path)
+        return self.given or str(self.checkpoint.path)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth saying of it."""
+        return [*self.checkpoint.notes, *self.said]
+
+    @property
+    def places(self) -> list[Path]:
+        """The files and folders that it is read from."""
+        return [self.checkpoint.path, *self.lies_in]
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,11 @@ class Pool:
 
 
 def open_input(path: str, role: Literal["base", "model"], base: Checkpoint | None = None) -> Input:
-    """Open a model, a saved task vector, or an adapter, seen as what it changes in `base`."""
+    """Open a model, a saved task vector, an adapter (seen as what it changes in `base`), or 'model+adapter'."""
     if is_adapter(path):
         return _open_adapter(path, role, base)
+    if "+" in path and not Path(path).exists():
+        return _open_sum(path, role, base)
     checkpoint = Checkpoint(path)
     if not checkpoint.tensors:
         raise FormatError(f"{path} holds no tensor.")
@@ -67,16 +82,36 @@ def open_input(path: str, role: Literal["base", "model"], base: Checkpoint | Non
         TaskVector.load(path)  # refuses a format or a space that this version does not know
     if role == "base" and kind == "delta":
         raise RecipeError(f"{path} is a task vector; 'base' must be a model.")
-    return Input(role, checkpoint, kind, fingerprint(checkpoint))
+    return Input(role, checkpoint, kind, fingerprint(checkpoint), path)
 
 
 def _open_adapter(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
     if role == "base":
-        raise RecipeError(f"{path} is an adapter; 'base' must be a model.")
+        raise RecipeError(f"{path} is an adapter; 'base' must be a model, or 'model+adapter'.")
     if base is None:
-        raise RecipeError(f"{path} is an adapter, which needs the base it was trained on. Type 'base: …'.")
+        raise RecipeError(
+            f"{path} is an adapter, which needs the model it was trained on. Type 'base: …', or 'model+adapter'."
+        )
     checkpoint = open_adapter(path, base)
-    return Input(role, checkpoint, "delta", fingerprint(checkpoint))
+    return Input(role, checkpoint, "delta", fingerprint(checkpoint), path, tuple(adapter_notes(path, base)))
+
+
+def _open_sum(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
+    """Open a model with adapters put on it. On the recipe's own base one adapter is its change, nothing else."""
+    model, *adapters = path.split("+")
+    start = open_input(model, role, base)
+    if start.kind == "delta":
+        raise RecipeError(f"{path} puts an adapter on a task vector. Name a model before the '+'.")
+    if missing := [adapter for adapter in adapters if not is_adapter(adapter)]:
+        raise RecipeError(f"{missing[0]} in '{path}' is no adapter: a folder with an adapter_config.json was expected.")
+    if base is not None and len(adapters) == 1 and base.path.resolve() == start.checkpoint.path.resolve():
+        return replace(_open_adapter(adapters[0], role, base), given=path)
+    checkpoint, notes = start.checkpoint, []
+    for adapter in adapters:
+        notes += adapter_notes(adapter, checkpoint)
+        checkpoint = open_applied(adapter, checkpoint)
+    lies_in = (start.checkpoint.path, *map(Path, adapters))
+    return Input(role, checkpoint, "weights", fingerprint(checkpoint), path, tuple(notes), lies_in)
 
 
 def check_spaces(pool: Pool, space: str, method: str) -> None:

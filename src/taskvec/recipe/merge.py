@@ -54,7 +54,7 @@ def run(
     """
     began = time.monotonic()
     out, progress = Path(os.path.abspath(out)), progress or Silent()
-    check_not_an_input(out, [i.checkpoint.path for i in plan.inputs])
+    check_not_an_input(out, [place for i in plan.inputs for place in i.places])
     check_output(out, force)
     _check_hashes(plan, progress)
     staging = _stage(plan, out, restart)

@@ -15,22 +15,13 @@ from ..ops.kernels import in_use
 from ..store.dtypes import LONG_NAMES
 from ..store.layout import Layout, OutTensor, lay_out
 from ..store.tensors import Tensor
+from ..store.vocabulary import VocabularyPlan
 from .budget import NO_BUDGET, Budget, make_budget
-from .inputs import (
-    Input,
-    Pool,
-    check_copied,
-    check_not_an_input,
-    check_spaces,
-    check_tensors,
-    check_ties,
-    check_tokenizer_source,
-    check_tokenizers,
-    open_input,
-)
+from .inputs import Input, Pool, check_copied, check_not_an_input, check_tensors, check_ties
 from .kinship import Kinship, check_kinship
+from .opening import open_all
 from .schema import Recipe
-from .stack import Source, Stack, Tower, numbered, places_by_name
+from .stack import Source, Stack, Tower, places_by_name
 from .units import Unit, in_one_order, make_units, space_of
 
 
@@ -45,6 +36,7 @@ class Plan:
     models: tuple[Input, ...]
     units: tuple[Unit, ...]
     towers: tuple[Tower, ...]
+    vocabulary: VocabularyPlan | None
     layout: Layout
     budget: Budget
     kinship: list[Kinship]
@@ -135,6 +127,7 @@ class Plan:
             "files": [_stamp(i) for i in inputs],
             "units": [asdict(u) for u in self.units],
             "headers": [hashlib.sha256(f.header).hexdigest() for f in self.layout.files],
+            "vocabulary": [self.recipe.data.get(key) for key in ("vocabulary", "chat_template")],
             "rounding": self.recipe.rounding,
             "seed": self.recipe.seed,
             "nonfinite": self.recipe.nonfinite,
@@ -165,44 +158,40 @@ def make_plan(
     """
     method = find(recipe.method)
     _check_request(recipe, method)
-    pool, numbers, on = _open(recipe)
+    opened = open_all(recipe, space_of(method, recipe))
+    pool, notes = opened.pool, opened.notes
     if out is not None:
-        check_not_an_input(out, [i.checkpoint.path for i in pool])
+        check_not_an_input(out, [place for i in pool for place in i.places])
     reference, *others = pool
-    check_spaces(pool, space_of(method, recipe), method.name)
-    notes = [note for i in pool for note in i.checkpoint.notes]
-    notes += check_tokenizers(reference, others, recipe)
-    check_tokenizer_source(recipe)
     towers: list[Tower] = []
     if recipe.stack:
-        places, towers = Stack(recipe, pool, numbers, on).build()
+        places, towers = Stack(recipe, pool, opened.numbers, opened.on).build()
     else:
         dropped = check_tensors(reference, others, recipe) + check_ties(reference, others, recipe)
         notes = [f"'{name}' is left out, as 'ignore' says." for name in dict.fromkeys(dropped)] + notes
         places = places_by_name(pool)
     check_copied(pool, places, recipe)
     kinship = check_kinship(pool, places, recipe)
-    units = make_units(recipe, method, pool, places)
+    units = make_units(recipe, method, pool, places, opened.vocabulary.dtypes if opened.vocabulary else {})
     added, units = in_one_order(recipe, method, pool.models, units)
     layout = lay_out([OutTensor(u.name, u.dtype, u.shape) for u in units], recipe.output.shard_size, {"format": "pt"})
     plan = Plan(
-        recipe, method, pool.bases, pool.models, added, tuple(units), tuple(towers), layout, NO_BUDGET, kinship, notes
+        recipe=recipe,
+        method=method,
+        bases=pool.bases,
+        listed=pool.models,
+        models=added,
+        units=tuple(units),
+        towers=tuple(towers),
+        vocabulary=opened.vocabulary,
+        layout=layout,
+        budget=NO_BUDGET,
+        kinship=kinship,
+        notes=notes,
     )
     tasks, reading = plan.widest()
     budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading)
     return replace(plan, budget=budget)
-
-
-def _open(recipe: Recipe) -> tuple[Pool, list[list[int]], list[int | None]]:
-    """Return what is read, and for each part the numbers of its models and that of its base."""
-    parts = recipe.parts
-    paths = dict.fromkeys(path for path in (recipe.base, *(part.base for part in parts)) if path)
-    bases = {path: open_input(path, "base") for path in paths}
-    number = {path: -1 - i for i, path in enumerate(bases)}
-    entries, numbers = numbered(parts) if recipe.stack else (parts[0].models, [list(range(len(recipe.models)))])
-    models = [open_input(entry.model, "model") for entry in entries]
-    own = [part.base or recipe.base for part in parts]
-    return Pool(tuple(bases.values()), tuple(models)), numbers, [number[path] if path else None for path in own]
 
 
 def _check_request(recipe: Recipe, method: Method) -> None:

@@ -123,6 +123,7 @@ class Vocabulary(Strict):
     rule: str = Field("union", description="'union', 'base', 'intersection', or the path of a model.")
     tokens: dict[str, Any] = Field(default_factory=dict, description="Where single tokens come from.")
     pad_to_multiple_of: int | None = Field(None, ge=1, description="Rows are filled up to a multiple of this.")
+    keep_padding: bool = Field(True, description="Whether rows that no token stands in are kept.")
 
 
 class Output(Strict):

@@ -1,6 +1,6 @@
 """The units of a plan: every tensor of the output, what it is made of, and with which numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -62,14 +62,16 @@ def space_of(method: Method, recipe: Recipe) -> str:
     return method.needs.space
 
 
-def make_units(recipe: Recipe, method: Method, pool: Pool, places: Sequence[Place]) -> list[Unit]:
-    """Give every place its numbers.
+def make_units(
+    recipe: Recipe, method: Method, pool: Pool, places: Sequence[Place], dtypes: Mapping[str, str] | None = None
+) -> list[Unit]:
+    """Give every place its numbers. `dtypes`: what some tensors are stored as, where the recipe does not say.
 
     Raises:
         RecipeError: a pattern that matches nothing, numbers that are not one a model, or numbers not allowed.
     """
     _check_patterns(recipe, pool, places)
-    units = [_unit(recipe, method, pool, place) for place in places]
+    units = [_unit(recipe, method, pool, place, dtypes or {}) for place in places]
     _check_whole_model(method, units)
     return units
 
@@ -99,12 +101,13 @@ def _holds(override: Override, name: str) -> bool:
     return matches(name, override.match) and in_layers(name, override.layers)
 
 
-def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place) -> Unit:
+def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place, dtypes: Mapping[str, str]) -> Unit:
     def find(source: Source) -> Tensor:
         return pool[source[0]].checkpoint.info(source[1])
 
     origin = find(place.origin)
-    code = NAMES[recipe.dtype] if recipe.dtype and is_float(origin.dtype) else origin.stored_as
+    own = dtypes.get(place.origin[1], origin.stored_as)
+    code = NAMES[recipe.dtype] if recipe.dtype and is_float(origin.dtype) else own
     merged = is_float(origin.dtype) and not any(matches(place.name, p) for p in recipe.ignore)
     sources = [find(source) for source in place.sources] if merged else []
     if place.origin[0] < 0 and all(tensor.is_zero for tensor in sources):

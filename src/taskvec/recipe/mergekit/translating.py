@@ -270,7 +270,7 @@ class _Translation:
             raise self.read.refuse(("tokenizer",), "give either 'tokenizer' or 'tokenizer_source', not both.")
         if (source := data.get("tokenizer_source")) is not None:
             self._stands(("vocabulary",), ("tokenizer_source",))
-            return {"rule": self._rule(source, ("tokenizer_source",))}
+            return {"rule": self._rule(source, ("tokenizer_source",)), "keep_padding": False}
         given = data.get("tokenizer")
         if given is None:
             return None
@@ -281,7 +281,7 @@ class _Translation:
                 hint = suggest(key, ("source", "tokens", "pad_to_multiple_of"))
                 raise self.read.refuse(("tokenizer", key), f"unknown key '{key}'.{hint}")
         self._stands(("vocabulary",), ("tokenizer",))
-        out: Said = {"rule": self._rule(given.get("source", "union"), ("tokenizer", "source"))}
+        out: Said = {"rule": self._rule(given.get("source", "union"), ("tokenizer", "source")), "keep_padding": False}
         if given.get("tokens"):
             out["tokens"] = {text: self._token(text, how) for text, how in given["tokens"].items()}
         if given.get("pad_to_multiple_of"):

@@ -23,6 +23,11 @@ class Total(Tensor):
         return [info for part in self.parts for info in part.on_disk]
 
     @property
+    def stored_as(self) -> str:
+        """As the first: what is added to a stored tensor does not change its type."""
+        return self.parts[0].stored_as
+
+    @property
     def formula(self) -> str:
         """What decides the parts."""
         return " + ".join(f"({part.formula})" for part in self.parts)

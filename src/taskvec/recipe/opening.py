@@ -1,0 +1,90 @@
+"""Everything a recipe reads, opened, and brought to one vocabulary where it asks for that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..store.sample import fingerprint
+from ..store.vocabulary import VocabularyPlan, VocabularyRequest, plan_vocabulary
+from .inputs import Input, Pool, check_spaces, check_tokenizer_source, check_tokenizers, open_input
+from .schema import PartEntry, Recipe
+from .stack import numbered
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is read.
+
+    numbers: for each part of the recipe the numbers of its models. on: the number of each part's base, or None.
+    """
+
+    pool: Pool
+    numbers: list[list[int]]
+    on: list[int | None]
+    vocabulary: VocabularyPlan | None
+    notes: list[str]
+
+
+def open_all(recipe: Recipe, space: str) -> Opened:
+    """Open the models and bases of a recipe.
+
+    Raises:
+        RecipeError: a task vector where weights are merged, a tokenizer that is not there.
+        StoreError: an input that cannot be read, or tokens that do not belong together.
+    """
+    parts = recipe.parts
+    own = [part.base or recipe.base for part in parts]
+    bases = {path: open_input(path, "base") for path in dict.fromkeys([recipe.base, *own]) if path}
+    number = {path: -1 - i for i, path in enumerate(bases)}
+    entries, numbers = _entries(recipe)
+    models = []
+    for at, entry in enumerate(entries):
+        path = next(base for base, mine in zip(own, numbers, strict=True) if at in mine)
+        models.append(open_input(entry.model, "model", bases[path].checkpoint if path else None))
+    pool = Pool(tuple(bases.values()), tuple(models))
+    notes = list(dict.fromkeys(note for i in pool for note in i.notes))
+    check_spaces(pool, space, recipe.method)
+    pool, vocabulary = _one_vocabulary(recipe, pool)
+    if vocabulary:
+        notes += vocabulary.notes
+    else:
+        reference, *others = pool
+        notes += check_tokenizers(reference, others, recipe)
+        check_tokenizer_source(recipe)
+    return Opened(pool, numbers, [number[path] if path else None for path in own], vocabulary, notes)
+
+
+def _entries(recipe: Recipe) -> tuple[Sequence[PartEntry], list[list[int]]]:
+    """Return the models that are opened, and for each part the numbers of its models."""
+    if recipe.stack:
+        return numbered(recipe.parts)
+    entries = recipe.parts[0].models
+    return entries, [list(range(len(entries)))]
+
+
+def _one_vocabulary(recipe: Recipe, pool: Pool) -> tuple[Pool, VocabularyPlan | None]:
+    """Return the models with their rows in the order of one vocabulary, where the recipe asks for it."""
+    if recipe.vocabulary is None and recipe.chat_template is None:
+        return pool, None
+    base = pool.bases[0].checkpoint if pool.bases else None
+    others = [i.checkpoint for i in (*pool.models, *pool.bases[1:])]
+    plan = plan_vocabulary(base, others, _request(recipe))
+    if plan is None:
+        return pool, None
+    models = plan.models[: len(pool.models)]
+    bases = [*([plan.base] if plan.base else []), *plan.models[len(pool.models) :]]
+
+    def same(inputs: Sequence[Input], checkpoints: Sequence[object]) -> tuple[Input, ...]:
+        return tuple(
+            i if c is i.checkpoint else replace(i, checkpoint=c, fingerprint=fingerprint(c))  # type: ignore[arg-type]
+            for i, c in zip(inputs, checkpoints, strict=True)
+        )
+
+    return Pool(same(pool.bases, bases), same(pool.models, models)), plan
+
+
+def _request(recipe: Recipe) -> VocabularyRequest:
+    said = recipe.vocabulary
+    if said is None:
+        return VocabularyRequest.parse(None, recipe.chat_template)
+    given = {"source": said.rule, "tokens": said.tokens, "pad_to_multiple_of": said.pad_to_multiple_of}
+    return VocabularyRequest.parse(given, recipe.chat_template, said.keep_padding)
