@@ -7,6 +7,7 @@ from .dare_linear import dare_linear
 from .dare_ties import dare_ties
 from .linear import linear
 from .model_stock import model_stock
+from .pcb import pcb
 from .ram import ram
 from .ramplus_tl import ramplus_tl
 from .sce import sce
@@ -22,6 +23,7 @@ __all__ = [
     "dare_ties",
     "linear",
     "model_stock",
+    "pcb",
     "ram",
     "ramplus_tl",
     "sce",
