@@ -30,11 +30,17 @@ if TYPE_CHECKING:
     )
     from .merge import METHODS, Method, Needs, merge_method
     from .merge.methods import (
+        arcee_fusion,
         breadcrumbs,
+        consensus_ta,
         dare_linear,
         dare_ties,
         linear,
         model_stock,
+        pcb,
+        ram,
+        ramplus_tl,
+        sce,
         slerp,
         task_arithmetic,
         ties,
@@ -53,7 +59,10 @@ _PLACES = {
         "FormatError MismatchError MissingExtraError NumbersError OutputError RecipeError StoreError TaskVecError"
     ),
     ".merge": "METHODS Method Needs merge_method",
-    ".merge.methods": "breadcrumbs dare_linear dare_ties linear model_stock slerp task_arithmetic ties",
+    ".merge.methods": (
+        "arcee_fusion breadcrumbs consensus_ta dare_linear dare_ties linear model_stock pcb ram ramplus_tl sce slerp "
+        "task_arithmetic ties"
+    ),
     ".ops.chance": "Chance",
     ".recipe.apply": "apply",
     ".recipe.load": "load_recipe",
@@ -85,7 +94,9 @@ __all__ = [
     "TaskVector",
     "__version__",
     "apply",
+    "arcee_fusion",
     "breadcrumbs",
+    "consensus_ta",
     "dare_linear",
     "dare_ties",
     "describe",
@@ -96,7 +107,11 @@ __all__ = [
     "make_plan",
     "merge_method",
     "model_stock",
+    "pcb",
+    "ram",
+    "ramplus_tl",
     "run",
+    "sce",
     "slerp",
     "task_arithmetic",
     "ties",

@@ -14,7 +14,7 @@ Array = np.ndarray
 
 def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
     """Return what every tensor of the output must be, to the bit (rounding to nearest)."""
-    thresholds = model_thresholds(plan)
+    shared = whole_model(plan)
     out = {}
     for unit in plan.units:
         dtype = getattr(torch, TORCH_NAMES[unit.dtype])
@@ -27,9 +27,7 @@ def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
         extra: dict[str, Any] = {}
         if plan.method.needs.chance:
             extra["chance"] = chance(plan, unit)
-        if thresholds is not None:
-            extra["threshold"] = thresholds
-        merged = plan.method.function(rows, np.array(unit.weights), **unit.settings, **extra)
+        merged = plan.method.function(rows, np.array(unit.weights), **unit.settings, **extra, **shared)
         if plan.space == "delta":
             step = origin.dtype.type(unit.scale) * merged
             merged = np.where(step == 0, origin, origin + step)
@@ -54,11 +52,20 @@ def chance(plan: tv.Plan, unit: Any) -> tv.Chance:
     return tv.Chance(plan.recipe.seed, tuple(m.fingerprint for m in plan.models), unit.name)
 
 
-def model_thresholds(plan: tv.Plan) -> Array | None:
-    """Return each task's smallest kept magnitude over the whole model, by sorting all of it."""
+def whole_model(plan: tv.Plan) -> dict[str, Array]:
+    """Return what is found over the whole model, if anything is."""
     units = [u for u in plan.units if u.merged]
     if units[0].settings.get("scope") != "model":
-        return None
+        return {}
+    if "threshold" in plan.method.needs.statistics:
+        return {"threshold": model_thresholds(plan, units)}
+    rows = [task_rows(plan, u) for u in units]
+    everything = np.concatenate([x.reshape(len(x), -1) for x in rows], axis=1)
+    return {name: s.whole(everything, units[0].settings) for name, s in plan.method.needs.statistics.items()}
+
+
+def model_thresholds(plan: tv.Plan, units: list[Any]) -> Array:
+    """Return each task's smallest kept magnitude over the whole model, by sorting all of it."""
     settings = units[0].settings
     kept, everything = "density", []
     for unit in units:

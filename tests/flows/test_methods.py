@@ -45,6 +45,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "breadcrumbs, wide": {"method": "breadcrumbs", "models": [0, 1, 2], "settings": {"density": 0.5, "gamma": 0.2}},
     "model_stock of three": {"method": "model_stock", "models": [0, 1, 2]},
     "slerp over depth": {"method": "slerp", "settings": {"t": [0, 1]}},
+    "sce, a fifth": {"method": "sce", "models": [0, 1, 2], "settings": {"select_topk": 0.2, "tied": "positive"}},
+    "ramplus_tl over the model": {
+        "method": "ramplus_tl",
+        "models": [0, 1, 2],
+        "settings": {"scope": "model", "epsilon": 0.001},
+    },
+    "pcb by tensor": {"method": "pcb", "models": [0, 1, 2], "settings": {"scope": "tensor", "clip": 0.01}},
     "overrides": {
         "method": "ties",
         "settings": {"scope": "tensor"},

@@ -87,6 +87,7 @@ def pcb(
     Zero:  an entry that no task keeps comes out as exactly 0. Scores below 0 (against the sum) count as 0 and are never
            kept, however large the ratio.
     Scale: nothing is absolute: vectors a million times smaller have the same β.
+    Reads: twice before the merge: the clipping ends, then the scores that depend on them.
     Paper: the paper writes softmax(T Norm(τ²)) Σ softmax(Norm(τ τ_i)) and does not say what Norm is; the authors' code
            has the above, with tanh(τ_t Σ τ_i). That is the product itself, to the precision of float32, for entries
            below 0.01; without it the method has no scale. As in their code, minima, maxima and shares are those of
