@@ -140,7 +140,7 @@ def _needs(method: Method) -> list[str]:
     models = f"It takes {needs.models} model{'' if needs.models == '1' else 's'}."
     weights = "Each model may have a `weight`." if needs.weighted else "No weights: a `weight` is refused."
     reads = (
-        "The inputs are read twice: a first pass finds " + " and ".join(f"`{name}`" for name in needs.statistics) + "."
+        "Before they are merged, the inputs are read to find " + " and ".join(f"`{n}`" for n in needs.statistics) + "."
         if needs.statistics
         else "The inputs are read once."
     )

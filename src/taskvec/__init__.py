@@ -30,15 +30,21 @@ if TYPE_CHECKING:
     )
     from .merge import METHODS, Method, Needs, merge_method
     from .merge.methods import (
+        arcee_fusion,
         breadcrumbs,
+        breadcrumbs_ties,
+        consensus_ta,
         dare_linear,
         dare_ties,
+        della,
+        della_linear,
         ema,
         expo,
         geometric_median,
         karcher,
         linear,
         lines,
+        magnitude_prune,
         metagpt,
         model_soup,
         model_stock,
@@ -46,16 +52,21 @@ if TYPE_CHECKING:
         nearswap,
         nuslerp,
         passthrough,
+        pcb,
+        ram,
+        ramplus_tl,
+        sce,
         slerp,
         task_arithmetic,
         ties,
     )
     from .ops.chance import Chance
     from .recipe.apply import apply
-    from .recipe.load import load_recipe
+    from .recipe.load import load_recipe, load_recipes
     from .recipe.merge import Receipt, run
     from .recipe.plan import Plan, describe, make_plan
     from .recipe.schema import Recipe
+    from .recipe.series import run_series
     from .recipe.verify import verify
     from .store import Checkpoint, TaskVector, diff, fingerprint
 
@@ -65,15 +76,17 @@ _PLACES = {
     ),
     ".merge": "METHODS Method Needs merge_method",
     ".merge.methods": (
-        "breadcrumbs dare_linear dare_ties ema expo geometric_median karcher linear lines metagpt "
-        "model_soup model_stock multislerp nearswap nuslerp passthrough slerp task_arithmetic ties"
+        "arcee_fusion breadcrumbs breadcrumbs_ties consensus_ta dare_linear dare_ties della della_linear ema "
+        "expo geometric_median karcher linear lines magnitude_prune metagpt model_soup model_stock multislerp "
+        "nearswap nuslerp passthrough pcb ram ramplus_tl sce slerp task_arithmetic ties"
     ),
     ".ops.chance": "Chance",
     ".recipe.apply": "apply",
-    ".recipe.load": "load_recipe",
+    ".recipe.load": "load_recipe load_recipes",
     ".recipe.merge": "Receipt run",
     ".recipe.plan": "Plan describe make_plan",
     ".recipe.schema": "Recipe",
+    ".recipe.series": "run_series",
     ".recipe.verify": "verify",
     ".store": "Checkpoint TaskVector diff fingerprint",
 }
@@ -99,9 +112,14 @@ __all__ = [
     "TaskVector",
     "__version__",
     "apply",
+    "arcee_fusion",
     "breadcrumbs",
+    "breadcrumbs_ties",
+    "consensus_ta",
     "dare_linear",
     "dare_ties",
+    "della",
+    "della_linear",
     "describe",
     "diff",
     "ema",
@@ -112,6 +130,8 @@ __all__ = [
     "linear",
     "lines",
     "load_recipe",
+    "load_recipes",
+    "magnitude_prune",
     "make_plan",
     "merge_method",
     "metagpt",
@@ -121,7 +141,12 @@ __all__ = [
     "nearswap",
     "nuslerp",
     "passthrough",
+    "pcb",
+    "ram",
+    "ramplus_tl",
     "run",
+    "run_series",
+    "sce",
     "slerp",
     "task_arithmetic",
     "ties",

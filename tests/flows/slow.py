@@ -7,7 +7,6 @@ import torch
 
 import taskvec as tv
 from taskvec.ops.chance import drop
-from taskvec.ops.gram import gram_parts, total
 from taskvec.store.bridge import TORCH_NAMES
 
 Array = np.ndarray
@@ -15,7 +14,7 @@ Array = np.ndarray
 
 def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
     """Return what every tensor of the output must be, to the bit (rounding to nearest)."""
-    found = over_the_model(plan)
+    shared = whole_model(plan)
     out = {}
     for unit in plan.units:
         dtype = getattr(torch, TORCH_NAMES[unit.dtype])
@@ -25,12 +24,12 @@ def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
             continue
         rows = task_rows(plan, unit)
         origin = reference.to(rows_dtype(unit)).numpy()
-        extra: dict[str, Any] = dict(found)
+        extra: dict[str, Any] = {}
         if plan.method.needs.depth:
             extra["depth"] = unit.depth
         if plan.method.needs.chance:
             extra["chance"] = chance(plan, unit)
-        merged = plan.method.function(rows, np.array(unit.weights), **unit.settings, **extra)
+        merged = plan.method.function(rows, np.array(unit.weights), **unit.settings, **extra, **shared)
         if plan.space == "delta":
             step = origin.dtype.type(unit.scale) * merged
             merged = np.where(step == 0, origin, origin + step)
@@ -55,20 +54,16 @@ def chance(plan: tv.Plan, unit: Any) -> tv.Chance:
     return tv.Chance(plan.recipe.seed, tuple(m.fingerprint for m in plan.models), unit.name)
 
 
-def over_the_model(plan: tv.Plan) -> dict[str, Array]:
-    """Return the statistics of a method whose scope is the model."""
+def whole_model(plan: tv.Plan) -> dict[str, Array]:
+    """Return what is found over the whole model, if anything is."""
     units = [u for u in plan.units if u.merged]
     if units[0].settings.get("scope") != "model":
         return {}
-    if "gram" in plan.method.needs.statistics:
-        return {"gram": model_gram(plan, units)}
-    return {"threshold": model_thresholds(plan, units)}
-
-
-def model_gram(plan: tv.Plan, units: list[Any]) -> Array:
-    """Return the inner products over the whole model, added up exactly."""
-    parts = [part for unit in units for part in gram_parts(task_rows(plan, unit).reshape(len(plan.models), -1))]
-    return total(parts)
+    if "threshold" in plan.method.needs.statistics:
+        return {"threshold": model_thresholds(plan, units)}
+    rows = [task_rows(plan, u) for u in units]
+    everything = np.concatenate([x.reshape(len(x), -1) for x in rows], axis=1)
+    return {name: s.whole(everything, units[0].settings) for name, s in plan.method.needs.statistics.items()}
 
 
 def model_thresholds(plan: tv.Plan, units: list[Any]) -> Array:

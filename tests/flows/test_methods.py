@@ -76,6 +76,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "nuslerp of whole models by column": {"method": "nuslerp", "settings": {"over": "column"}, "base": None},
     "multislerp of whole models": {"method": "multislerp", "models": [0, 1, 2], "base": None},
     "slerp over depth": {"method": "slerp", "settings": {"t": [0, 1]}},
+    "sce, a fifth": {"method": "sce", "models": [0, 1, 2], "settings": {"select_topk": 0.2, "tied": "positive"}},
+    "ramplus_tl over the model": {
+        "method": "ramplus_tl",
+        "models": [0, 1, 2],
+        "settings": {"scope": "model", "epsilon": 0.001},
+    },
+    "pcb by tensor": {"method": "pcb", "models": [0, 1, 2], "settings": {"scope": "tensor", "clip": 0.01}},
     "overrides": {
         "method": "ties",
         "settings": {"scope": "tensor"},

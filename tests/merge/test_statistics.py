@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from taskvec.merge.statistics import Gram, Magnitudes
+from taskvec.merge.statistics import Gram, Magnitudes, MagnitudeSearch, Stages, Sums
 from taskvec.ops.blend import Drop
 from taskvec.ops.chance import Chance
 from taskvec.ops.gram import BLOCK, gram
+from taskvec.ops.select import KthLargest
 from taskvec.ops.slices import Slice
 
 KEPT = Magnitudes(lambda settings, task, total: (settings["first"], total // (2 + task)), count=2)
@@ -93,3 +94,61 @@ def test_as_many_ranks_as_announced() -> None:
     two = Magnitudes(lambda settings, task, total: (1, 2))
     with pytest.raises(ValueError, match="1 ranks were announced, 2 are asked for"):
         two.search(1, 10, np.dtype("f4"), {}, lambda: np.zeros((1, 0), np.float32))
+
+
+COUNTED = Sums(lambda rows, settings: [np.count_nonzero(rows > settings["above"], axis=1) * 1.0], lambda t: (t,))
+
+
+def test_sums_are_settled_after_one_pass_in_any_order(kernels: str, rng: np.random.Generator) -> None:
+    rows = rng.standard_normal((2, 3 * BLOCK)).astype(np.float32)
+    search = COUNTED.search(2, 3 * BLOCK, rows.dtype, {"above": 0.5}, lambda: rows[:, :0])
+    for at in (2 * BLOCK, 0, BLOCK):
+        search.add(at, look(search, rows[:, at : at + BLOCK]))
+    assert not search.settled
+    search.end_pass()
+    assert search.settled
+    assert search.value.tolist() == (rows > 0.5).sum(1).tolist()
+    assert COUNTED.whole(rows.reshape(2, 3, -1), {"above": 0.5}).tolist() == search.value.tolist()
+
+
+def test_magnitudes_of_what_is_made_of_the_rows(kernels: str, rng: np.random.Generator) -> None:
+    rows = rng.standard_normal((2, 900)).astype(np.float32)
+    seen = []
+
+    def difference(x: np.ndarray, columns: int) -> np.ndarray:
+        seen.append(columns)
+        return x[:1] - x[1:]
+
+    search = MagnitudeSearch([[KthLargest(7, 900, rows.dtype)]], derive=difference)
+    while not search.settled:
+        for at in (0, 300):
+            part = Slice.of(np.ascontiguousarray(rows[:, at : at + 300 + at]), columns=30)
+            finite, found = search.look(part)
+            assert finite
+            search.add(at, found)
+        search.end_pass()
+    assert set(seen) == {30}
+    assert search.value.tolist() == [[np.sort(np.abs(rows[0] - rows[1]))[-7]]]
+
+
+def test_a_stage_begins_with_what_those_before_it_found() -> None:
+    """The count of positive entries is the rank of the magnitude that is looked for next; 0 needs no pass."""
+    rows = np.array([[3.0, -1.0, 2.0, -4.0]], np.float32)
+
+    def stages(above: float) -> Stages:
+        def begin(found: list[np.ndarray]) -> Any:
+            if not found:
+                return COUNTED.search(1, 4, rows.dtype, {"above": above}, lambda: rows)
+            return MagnitudeSearch([[KthLargest(int(found[0][0]), 4, rows.dtype)]])
+
+        return Stages(2, begin, lambda found: np.append(*found))
+
+    for above, expected in ((0.0, [2.0, 3.0]), (9.0, [0.0, np.inf])):
+        search = stages(above)
+        passes = 0
+        while not search.settled:
+            search.add(0, look(search, rows))
+            search.end_pass()
+            passes += 1
+        assert search.value.tolist() == expected
+        assert (passes == 1) == (above == 9.0)

@@ -49,7 +49,7 @@ class TestSettings:
     def test_a_method_that_does_not_exist(self, family: Family) -> None:
         before = snapshot(family.folder)
         with pytest.raises(
-            tv.RecipeError, match=r"unknown merge method 'tise'\. Did you mean 'ties'\? Known: breadcrumbs"
+            tv.RecipeError, match=r"unknown merge method 'tise'\. Did you mean 'ties'\? Known: .*breadcrumbs"
         ):
             tv.make_plan(family.recipe("tise"), family.out)
         assert snapshot(family.folder) == before

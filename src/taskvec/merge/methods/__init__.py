@@ -22,6 +22,7 @@ from .multislerp import multislerp
 from .nearswap import nearswap
 from .nuslerp import nuslerp
 from .passthrough import passthrough
+from .pcb import pcb
 from .ram import ram
 from .ramplus_tl import ramplus_tl
 from .sce import sce
@@ -52,6 +53,7 @@ __all__ = [
     "nearswap",
     "nuslerp",
     "passthrough",
+    "pcb",
     "ram",
     "ramplus_tl",
     "sce",

@@ -108,6 +108,8 @@ def sce(
            an entry on which all tasks agree to the bit is never selected; identical models then give the base.
     Ties:  all entries of the smallest selected variance are selected, so the result does not depend on any order.
     Scale: nothing is absolute: vectors a million times smaller have the same weights.
+    Reads: once for the weights; three times with select_topk below 1: how many entries differ, the variance of the last
+           that is selected, the weights.
     Paper: a parameter matrix is a tensor here. As in mergekit, what is not selected is not merged, and the weights of
            those that agree are made to sum to 1; the authors' code selects for the weights only and merges all
            entries. mergekit takes equal weights where the mean squares of a tensor sum to less than 1e-6, as those of

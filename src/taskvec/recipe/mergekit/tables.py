@@ -118,8 +118,19 @@ SPECS: dict[str, Spec] = {
         weighted=False,
         note="the ratio is clamped to [0, 1] and free of scale; mergekit's is neither.",
     ),
-    "arcee_fusion": Spec({}, weighted=False),
-    "sce": Spec({"select_topk": _number("select_topk", 1.0)}, weighted=False),
+    "arcee_fusion": Spec(
+        {},
+        base="first",
+        weighted=False,
+        note="scores and quartiles are exact; mergekit's are mostly rounding noise where changes are small.",
+    ),
+    "sce": Spec(
+        {"select_topk": _number("select_topk", 1.0)},
+        weighted=False,
+        settings={"tied": "positive"},
+        note="squares count at any size; mergekit takes equal weights where their means sum to less than 1e-6. "
+        f"Entries of equal variance share one fate; {COUNTS}.",
+    ),
     "ram": Spec({"epsilon": _number("epsilon", 1e-5)}, weighted=False),
     "ramplus_tl": Spec(
         {"r": _number("r", 0.1), "alpha": _number("alpha", 0.2), "epsilon": _number("epsilon", 1e-5)}, weighted=False
