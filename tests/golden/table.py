@@ -78,7 +78,7 @@ TABLE = {
     "passthrough-silent-copies": EQUAL,
     "ram": EQUAL,
     "ramplus-tl": EQUAL,
-    "sce-by-filter": EQUAL,
+    "sce-by-filter": Row("sce:", 0.02, ("*.self_attn.*",)),  # counts
     "sce-of-small-changes": Row("sce:", 2e-4),  # mergekit weighs all alike where mean squares add up to less
     "sce-topk": EQUAL,
     "several-documents": EQUAL,
@@ -101,7 +101,7 @@ TABLE = {
     "ties-rescaled": Row(COUNTS, 0.02, ("*.self_attn.*", *BY_TOKEN)),
     "tokenizer-of-a-model": EQUAL,
     "tokenizer-of-the-base": EQUAL,
-    "tokenizer-other-ids": EQUAL,
+    "tokenizer-other-ids": Row("0.9995", 1e-4),
     "tokenizer-padded-rows": EQUAL,
     "tokenizer-rules": EQUAL,
     "tokenizer-union": EQUAL,

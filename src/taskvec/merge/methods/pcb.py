@@ -10,7 +10,7 @@ from ...ops.competition import shares_above, standing
 from ...ops.select import MAX_BINS, KthLargest, count_of, kth_largest
 from ...ops.shapes import Float, Float64
 from ..registry import Interval, Needs, Share, merge_method
-from ..statistics import Magnitudes, MagnitudeSearch, Sample, Settings, Stages, flat
+from ..statistics import Magnitudes, MagnitudeSearch, Sample, Settings, Stages, Statistic, flat
 
 
 def ends(settings: Settings, task: int, total: int) -> tuple[int, ...]:
@@ -28,15 +28,27 @@ def places(settings: Settings, total: int) -> tuple[int, int]:
     return 1, max(1, count_of(settings["ratio"], total)) + 1
 
 
-class Contest:
+class Contest(Statistic):
     """Each task's clipping ends, best score, and best score that is not kept (as square roots)."""
 
     count = 2
 
+    def example(self, tasks: int) -> Float64[np.ndarray, "task 4"]:
+        """See `Statistic`."""
+        return np.tile([0.0, 1.0, 1.0, 0.5], (tasks, 1))
+
     def search(
-        self, tasks: int, total: int, dtype: np.dtype, settings: Settings, sample: Sample, max_bins: int = MAX_BINS
+        self,
+        tasks: int,
+        total: int,
+        dtype: np.dtype,
+        settings: Settings,
+        sample: Sample,
+        max_bins: int = MAX_BINS,
+        columns: int = 0,
     ) -> Stages:
         """See `Statistic`: the ends, then the scores that depend on them."""
+        del columns
 
         def begin(found: list[npt.NDArray[np.floating]]) -> Any:
             if not found:
