@@ -15,6 +15,7 @@ COPIED = [
 TOKENIZERS = ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "merges.txt", "spiece.model", "qwen.tiktoken"]
 NOT_COPIED = [
     "model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json",
+    "model.safetensors.index.fp16.json",
     "README.md", "receipt.json", ".gitattributes", ".cache/huggingface/x", "optimizer.pt", "consolidated.00.pth",
     "model.gguf", "onnx/model.onnx", "tf_model.h5", "flax_model.msgpack", "math.tv",
 ]  # fmt: skip

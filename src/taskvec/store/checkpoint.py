@@ -49,6 +49,7 @@ class Checkpoint(Mapping[str, "torch.Tensor"]):
         self.tensors: dict[str, Tensor] = dict(found.tensors)
         self.folder = found.folder
         self.metadata = found.metadata
+        self.stems = dict(found.stems)
         self.config = _read_config(found.folder) if found.config is None else dict(found.config)
         self.files = Files()
 

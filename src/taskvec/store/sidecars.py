@@ -1,6 +1,7 @@
 """The files beside the weights: configuration, tokenizer, and what else a model folder needs to load."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ TOKENIZER = (
     "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 TOKENIZER_ENDINGS = (".model", ".tiktoken", ".spm")
+INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 MAX_BYTES = 100_000_000
 
 
@@ -31,7 +33,7 @@ def sidecars(folder: Path) -> Iterator[Path]:
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts) or not path.is_file():
             continue
-        if path.suffix in WEIGHTS or path.name.endswith(".index.json") or str(relative) in OURS:
+        if path.suffix in WEIGHTS or INDEX.search(path.name) or str(relative) in OURS:
             continue
         if path.stat().st_size <= MAX_BYTES:
             yield relative

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 from ...errors import StoreError
-from . import folder, safetensors_file, sharded_index
+from . import folder, safetensors_file, sharded_index, torch_file
 from .found import Found
 
-FORMATS: tuple[ModuleType, ...] = (safetensors_file, sharded_index, folder)
+FORMATS: tuple[ModuleType, ...] = (safetensors_file, torch_file, sharded_index, folder)
 
 
 def read(path: Path) -> Found:
@@ -23,8 +23,8 @@ def read(path: Path) -> Found:
             found: Found = form.read(path)
             return found
     raise StoreError(
-        f"{path} is not a checkpoint that can be read: expected a .safetensors file, a "
-        f"*.safetensors.index.json, or a folder holding one of them."
+        f"{path} is not a checkpoint that can be read: expected a .safetensors file, a file of PyTorch "
+        f"({', '.join(torch_file.ENDINGS)}), the index of one of them, or a folder holding one of them."
     )
 
 

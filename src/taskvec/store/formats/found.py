@@ -13,9 +13,12 @@ class Found:
     """The tensors of a checkpoint, its folder if it is one, and the free text of its headers.
 
     config: what config.json would say, for formats that carry it elsewhere; None: read it from the folder.
+    stems: how a loader expects the files of weights to be called (`model` of model.safetensors), by the part of a
+        tensor's name that stands for a folder of its own (`unet/`); in most models there is one file and no such part.
     """
 
     tensors: Mapping[str, Tensor]
     folder: Path | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
+    stems: Mapping[str, str] = field(default_factory=lambda: {"": "model"})

@@ -1,0 +1,1 @@
+"""Tensors that are computed from what lies on disk, one file a kind."""
