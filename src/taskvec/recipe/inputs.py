@@ -8,6 +8,7 @@ from typing import Literal
 from ..errors import FormatError, MismatchError, RecipeError
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
+from ..store.hub import locate
 from ..store.sample import fingerprint
 from ..store.sidecars import is_tokenizer_file, sidecars, token_ids
 from ..store.taskvector import TaskVector, check_base, is_task_vector
@@ -20,30 +21,31 @@ EMBEDDINGS = ("embed", "wte", "lm_head", "shared", "decoder.weight")
 
 @dataclass(frozen=True)
 class Input:
-    """One model or task vector that is read."""
+    """One model or task vector that is read. `given` is what the recipe calls it: a path, or a name on the hub."""
 
     role: Literal["base", "model"]
     checkpoint: Checkpoint
     kind: Literal["weights", "delta"]
     fingerprint: str
+    given: str = ""
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return str(self.checkpoint.path)
+        return self.given or str(self.checkpoint.path)
 
 
 def open_input(path: str, role: Literal["base", "model"]) -> Input:
-    """Open a model, or a saved task vector."""
-    checkpoint = Checkpoint(path)
+    """Open a model, or a saved task vector, from its path or by its name on the hub."""
+    checkpoint = Checkpoint(locate(path))
     if not checkpoint.tensors:
         raise FormatError(f"{path} holds no tensor.")
     kind: Literal["weights", "delta"] = "delta" if is_task_vector(checkpoint) else "weights"
     if kind == "delta":
-        TaskVector.load(path)  # refuses a format or a space that this version does not know
+        TaskVector.load(checkpoint.path)  # refuses a format or a space that this version does not know
     if role == "base" and kind == "delta":
         raise RecipeError(f"{path} is a task vector; 'base' must be a model.")
-    return Input(role, checkpoint, kind, fingerprint(checkpoint))
+    return Input(role, checkpoint, kind, fingerprint(checkpoint), path)
 
 
 def check_spaces(base: Input | None, models: Sequence[Input], space: str, method: str) -> None:

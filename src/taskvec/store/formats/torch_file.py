@@ -8,7 +8,7 @@ import io
 import mmap
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,9 @@ def matches(path: Path) -> bool:
 def read(path: Path) -> Found:
     """Read what the pickle says, and check it against the file."""
     with path.open("rb") as file:
-        start = file.read(4)
-    read_kind: Callable[[Path], tuple[Parsed, dict[str, Place]]] = _old
-    if start == b"PK\x03\x04":
-        read_kind = _zip
+        is_zip = file.read(4) == b"PK\x03\x04"
     try:
-        parsed, places = read_kind(path)
+        parsed, places = _zip(path) if is_zip else _old(path)
     except PickleError as exc:
         raise FormatError(f"{path} is damaged: its pickle cannot be read ({exc}). Download it again.") from exc
     return Found(torch_weights.find(path, parsed, Rebuilder(path, places)))
