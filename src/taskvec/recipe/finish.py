@@ -13,6 +13,7 @@ import yaml
 from .._version import __version__
 from ..ops.kernels import in_use
 from ..store.card import card
+from ..store.checkpoint import read_config
 from ..store.dtypes import LONG_NAMES, is_float
 from ..store.hashes import sha256
 from ..store.sidecars import config_text, copy_sidecars
@@ -24,6 +25,9 @@ from .plan import Plan
 if TYPE_CHECKING:
     from .run import Stream
 
+LIBRARIES = {"diffusion_pytorch_model": "diffusers", "open_clip_model": "open_clip"}
+"""Which library calls its files of weights so."""
+
 
 def write_folder(
     plan: Plan, folder: Path, name: str, state: "Stream", journal: Journal, seconds: float
@@ -31,10 +35,9 @@ def write_folder(
     """Write everything but the weights into the staged folder, and return the receipt."""
     model = plan.reference.checkpoint
     copy_sidecars(model.folder, tokenizer_folder(plan), folder)
-    if index := plan.layout.index():
-        write_whole(folder / "model.safetensors.index.json", index)
-    if model.config:
-        write_whole(folder / "config.json", config_text(model.config, _stored_dtype(plan)))
+    for index, text in plan.layout.indices().items():
+        write_whole(folder / index, text)
+    _write_configs(plan, folder)
     rounding = rounding_report(plan, journal)
     facts = receipt(plan, state, rounding, seconds)
     write_whole(folder / "README.md", _card(plan, name, rounding))
@@ -45,6 +48,15 @@ def write_folder(
     return facts
 
 
+def _write_configs(plan: Plan, folder: Path) -> None:
+    """Write the model's config, or that of each component, with the dtype that is stored."""
+    model = plan.reference.checkpoint
+    for part in model.stems:
+        config = read_config(model.folder / part) if part and model.folder else model.config
+        if config:
+            write_whole(folder / part / "config.json", config_text(config, _stored_dtype(plan, part)))
+
+
 def tokenizer_folder(plan: Plan) -> Path | None:
     """Return the folder whose tokenizer the recipe names."""
     if plan.recipe.tokenizer == "base":
@@ -52,11 +64,11 @@ def tokenizer_folder(plan: Plan) -> Path | None:
     return Path(plan.recipe.tokenizer)
 
 
-def _stored_dtype(plan: Plan) -> str | None:
-    """Return the float type that most stored entries have."""
+def _stored_dtype(plan: Plan, part: str = "") -> str | None:
+    """Return the float type that most stored entries have, of the whole model or of a component."""
     counts: dict[str, int] = {}
     for unit in plan.units:
-        if is_float(unit.dtype):
+        if is_float(unit.dtype) and unit.name.startswith(part):
             counts[unit.dtype] = counts.get(unit.dtype, 0) + unit.count
     return LONG_NAMES[max(counts, key=lambda code: counts[code])] if counts else None
 
@@ -147,12 +159,15 @@ def _card(plan: Plan, name: str, rounding: dict[str, Any]) -> str:
         f"merged task vector",
     ]
     names = list(dict.fromkeys(_title(i.name) for i in plan.inputs))
-    return card(title=name, base_models=names, method=plan.method.name, recipe=recipe, facts=facts)
+    library = next((LIBRARIES[s] for s in plan.reference.checkpoint.stems.values() if s in LIBRARIES), "transformers")
+    return card(title=name, base_models=names, method=plan.method.name, recipe=recipe, facts=facts, library=library)
 
 
 def _title(path: str) -> str:
-    """Return what to call a model: its hub id where the folder lies in a hub cache, else the folder's own name."""
+    """Return what to call a model: its hub id where it has one, else the folder's own name."""
     resolved = Path(path).resolve()
+    if not resolved.exists():
+        return path.partition("@")[0]  # a name of the hub
     for part in resolved.parts:
         if part.startswith("models--"):
             return part.removeprefix("models--").replace("--", "/")

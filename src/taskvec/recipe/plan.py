@@ -190,7 +190,7 @@ def make_plan(
     units = _units(recipe, method, reference, models)
     added, units = _in_one_order(recipe, method, models, units)
     tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
-    layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"})
+    layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"}, reference.checkpoint.stems)
     budget = make_budget(method.needs, len(models), units, memory, threads, slice_, recipe.rounding)
     return Plan(recipe, method, base, tuple(models), added, tuple(units), layout, budget, kinship, notes)
 

@@ -50,7 +50,7 @@ class Checkpoint(Mapping[str, "torch.Tensor"]):
         self.folder = found.folder
         self.metadata = found.metadata
         self.stems = dict(found.stems)
-        self.config = _read_config(found.folder) if found.config is None else dict(found.config)
+        self.config = read_config(found.folder) if found.config is None else dict(found.config)
         self.files = Files()
 
     def resolve(self, name: str) -> Tensor | None:
@@ -116,7 +116,8 @@ class Checkpoint(Mapping[str, "torch.Tensor"]):
         return f"Checkpoint({str(self.path)!r}, {len(self)} tensors, {self.nbytes / 1e9:.3f} GB)"
 
 
-def _read_config(folder: Path | None) -> dict[str, Any]:
+def read_config(folder: Path | None) -> dict[str, Any]:
+    """Return what the config.json of a folder says; nothing where there is none."""
     path = folder / "config.json" if folder else None
     if path is None or not path.is_file():
         return {}

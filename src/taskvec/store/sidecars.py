@@ -57,7 +57,7 @@ def config_text(config: dict[str, Any], dtype: str | None) -> str:
     config = dict(config)
     if dtype:
         known = [key for key in ("dtype", "torch_dtype") if key in config]
-        for key in known or ["torch_dtype"]:
+        for key in known or (["torch_dtype"] if "model_type" in config else []):  # diffusers and timm know no such key
             config[key] = dtype
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
@@ -66,6 +66,8 @@ def token_ids(folder: Path | None) -> dict[str, int] | None:
     """Return token text → row of the embedding, from whichever tokenizer file tells; None where none does."""
     if folder is None:
         return None
+    if (folder / "model_index.json").is_file():
+        return token_ids(folder / "tokenizer")
     if (path := folder / "tokenizer.json").is_file():
         return _from_tokenizer_json(_json(path))
     if (path := folder / "vocab.json").is_file():

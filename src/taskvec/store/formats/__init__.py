@@ -8,10 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 from ...errors import StoreError
-from . import folder, safetensors_file, sharded_index, torch_file
+from . import folder, pipeline, safetensors_file, sharded_index, torch_file
 from .found import Found
 
-FORMATS: tuple[ModuleType, ...] = (safetensors_file, torch_file, sharded_index, folder)
+FORMATS: tuple[ModuleType, ...] = (safetensors_file, torch_file, sharded_index, pipeline, folder)
 
 
 def read(path: Path) -> Found:

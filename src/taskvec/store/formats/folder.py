@@ -75,18 +75,19 @@ def choose(path: Path, kind: Kind) -> Path | None:
     singles = [p for p in files if p.suffix in kind.endings]
     indices = [p for p in files if (m := sharded_index.INDEX.search(p.name)) and f".{m[1]}" in kind.endings]
     plain = [p for p in indices if p.name.endswith(".index.json")]
+    standard = [path / name for name in kind.standard if path / name in singles]
+    if standard and not plain:
+        return standard[0]
     if len(plain or indices) > 1:
         raise StoreError(f"{path} holds {len(indices)} indices ({_names(indices)}). Name the one to read.")
-    if plain:
-        _refuse_strays(path, plain[0], singles)
-        return plain[0]
-    standard = [path / name for name in kind.standard if path / name in singles]
-    if standard or indices:
-        return (standard or indices)[0]
+    if indices:
+        index = (plain or indices)[0]
+        _refuse_strays(path, index, singles)
+        return index
     if len(singles) > 1:
-        index = f"{kind.standard[0]}.index.json"
+        expected = f"{kind.standard[0]}.index.json"
         raise StoreError(
-            f"{path} holds {len(singles)} {kind.called} ({_names(singles)}) and no {index}. "
+            f"{path} holds {len(singles)} {kind.called} ({_names(singles)}) and no {expected}. "
             f"Name the one to read, or download the index."
         )
     return singles[0] if singles else None

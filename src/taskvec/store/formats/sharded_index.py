@@ -8,7 +8,7 @@ from ...errors import FormatError, StoreError
 from . import safetensors_file, torch_file
 from .found import Found
 
-INDEX = re.compile(r"\.(safetensors|bin)\.index(\.\w+)?\.json")
+INDEX = re.compile(r"\.(safetensors|bin)\.index(\.\w+)?\.json$")
 """How the name of an index ends; a variant, as in `model.safetensors.index.fp16.json`, stands before .json."""
 
 
