@@ -15,12 +15,14 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
+import taskvec as tv
 from taskvec.errors import MissingExtraError, StoreError
+from taskvec.ops import kernels
 from taskvec.recipe.inputs import open_input
 from taskvec.store import Checkpoint
 from taskvec.store.hashes import known_hashes
 from taskvec.store.hub import locate, wanted
-from taskvec.testing import tiny_tensors, write_model
+from taskvec.testing import finetuned, tiny_tensors, write_model
 
 COMMIT, OTHER = "a" * 40, "b" * 40
 
@@ -264,3 +266,18 @@ def test_the_cache_in_these_tests_is_that_of_huggingface_hub(hub: Path, model: P
     assert json.loads(
         Path(huggingface_hub.hf_hub_download("org/name", "config.json", local_files_only=True)).read_text()
     )
+
+
+def test_a_merge_of_names_is_told_by_names(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "choice", "plain")
+    base = tiny_tensors()
+    cached(hub, "org/base", write_model(tmp_path / "b", base, tokens={"a": 0}))
+    cached(hub, "org/math", write_model(tmp_path / "m", finetuned(base, 1), tokens={"a": 0}))
+    data = {"base": "org/base", "models": [{"model": "org/math@main"}], "tokenizer": "org/math@main"}
+    recipe = tv.Recipe.model_validate({"method": "task_arithmetic", **data})
+    out = tv.run(tv.make_plan(recipe, tmp_path / "out"), tmp_path / "out").folder
+    receipt, readme = json.loads((out / "receipt.json").read_text()), (out / "README.md").read_text()
+    assert [i["path"] for i in receipt["inputs"]] == ["org/base", "org/math@main"]
+    assert 'base_model:\n- "org/base"\n- "org/math"\n' in readme
+    assert (out / "tokenizer.json").is_file()
+    assert not (out / "tokenizer.json").is_symlink()

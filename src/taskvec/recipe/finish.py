@@ -16,6 +16,7 @@ from ..store.card import card
 from ..store.checkpoint import read_config
 from ..store.dtypes import LONG_NAMES, is_float
 from ..store.hashes import sha256
+from ..store.hub import locate
 from ..store.sidecars import config_text, copy_sidecars
 from ..store.writer import sync_folder, write_whole
 from .journal import NAME as JOURNAL
@@ -61,7 +62,7 @@ def tokenizer_folder(plan: Plan) -> Path | None:
     """Return the folder whose tokenizer the recipe names."""
     if plan.recipe.tokenizer == "base":
         return plan.reference.checkpoint.folder
-    return Path(plan.recipe.tokenizer)
+    return locate(plan.recipe.tokenizer)
 
 
 def _stored_dtype(plan: Plan, part: str = "") -> str | None:

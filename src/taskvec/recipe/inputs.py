@@ -170,7 +170,7 @@ def _tokens_differ(our_name: str, ours: dict[str, int], their_name: str, theirs:
 
 def check_tokenizer_source(recipe: Recipe) -> None:
     """Refuse to take the tokenizer from where there is none."""
-    if recipe.tokenizer != "base" and not any(map(is_tokenizer_file, sidecars(Path(recipe.tokenizer)))):
+    if recipe.tokenizer != "base" and not any(map(is_tokenizer_file, sidecars(locate(recipe.tokenizer)))):
         raise RecipeError(
             f"'tokenizer: {recipe.tokenizer}' is no folder that holds a tokenizer. "
             f"Type 'base', or the path of one of the models."

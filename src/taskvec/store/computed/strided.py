@@ -50,8 +50,8 @@ class Strided(Tensor):
 
     @property
     def scratch(self) -> float:  # type: ignore[override]
-        """Entries are gathered into memory."""
-        return self.itemsize
+        """Entries are gathered into memory, with the rows that a slice cuts."""
+        return 2 * self.itemsize
 
     @property
     def on_disk(self) -> Sequence[TensorInfo]:
@@ -72,7 +72,10 @@ class Strided(Tensor):
         rows = (stop - 1) // inner - first + 1
         steps = tuple(step * self.itemsize for step in self.strides)
         view = as_strided(files.view(self.part, begin, end), (rows, *self.shape[1:]), steps, writeable=False)
-        return np.asarray(view.flat[start - first * inner : stop - first * inner])
+        part = slice(start - first * inner, stop - first * inner)
+        if rows * inner <= 2 * (stop - start):  # whole rows are copied in the order in which they lie, thrice as fast
+            return np.ascontiguousarray(view).reshape(-1)[part]
+        return np.asarray(view.flat[part])
 
     def ranges(self, start: int, stop: int) -> Sequence[tuple[TensorInfo, int, int]]:
         """Return the stretch under the first indices that the slice touches."""
