@@ -60,7 +60,8 @@ def open_applied(path: str | Path, base: Checkpoint) -> Checkpoint:
         start = replace(whole, name=name) if isinstance(whole, TensorInfo) else base.tensors[name]
         rest = parts[1:] if isinstance(whole, TensorInfo) else parts
         tensors[name] = Total(name, [start, *rest]) if rest else start
-    return Checkpoint.of(path, Found(tensors, base.folder, base.metadata, base.config))
+    found = Found(tensors, base.folder, base.metadata, base.config, notes=base.notes, stems=base.stems)
+    return Checkpoint.of(path, found)
 
 
 def adapter_notes(path: str | Path, base: Checkpoint) -> list[str]:
