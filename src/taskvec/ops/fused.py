@@ -711,17 +711,19 @@ def _sort(keys: Packed, spare: Packed, starts: Counts) -> Packed:
 
 
 @_exact
-def _tabulate(density: float, slope: float, n: int, counts: Counts, marked: Counts, table: Counts) -> None:
+def _tabulate(
+    density: float, slope: float, n: int, counts: Counts, more: Counts, marked: Counts, table: Counts
+) -> None:
     """Find the cases of every bin's least magnitude, less one; turn counts into sums up to each bin."""
-    least, others = np.int32(0), np.int32(0)
+    total = 0
     for k in range(counts.size):
-        count = counts[k]
-        table[k] = np.int32(np.int32(least - np.int32(n)) + np.int32(least + count)) + np.int32(others + others)
-        least = np.int32(least + count)
-        others = np.int32(others + marked[k])
-        counts[k] = least
-    for k in range(table.size):
-        table[k] = np.int32(_cases(density, slope, np.float64(table[k])) - 1.0)
+        count = counts[k] + more[k]
+        more[k] = np.int32(total)
+        total += count
+        counts[k] = np.int32(total)
+    for k in range(counts.size):
+        off = np.int32(np.int32(more[k] - np.int32(n)) + np.int32(counts[k] - marked[k]))
+        table[k] = np.int32(_cases(density, slope, np.float64(off)) - 1.0)
 
 
 @_exact
@@ -748,9 +750,7 @@ def _rank_row(bits: Bits, density: float, reach: float, desk: np.uint64, cases: 
         found = _pack_marked(bits, cases, fours, keys)
         for j in range(found):
             marked[_bin_of(_size_of(keys[j]), low)] += np.int32(1)
-        for k in range(BINS):
-            counts[k] = np.int32(np.int32(counts[k] + more[k]) - marked[k])
-        _tabulate(density, slope, n, counts, marked, table)
+        _tabulate(density, slope, n, counts, more, marked, table)
         for i in range(n):
             cases[i] = np.uint16(table[cases[i] & np.uint16(UNEVEN - 1)])
     else:
@@ -758,15 +758,18 @@ def _rank_row(bits: Bits, density: float, reach: float, desk: np.uint64, cases: 
             keys[i] = _pack(bits, i)
     spare = _carray(_pointer(near + np.uint64(8 * n)), found, np.uint64)
     keys = _sort(_carray(_pointer(near), found, np.uint64), spare, starts)
-    i = 0
+    i, rank, here = 0, 0, np.uint32(0xFFFFFFFF)
     while i < found:
         size, stop = _size_of(keys[i]), i + 1
         while stop < found and _size_of(keys[stop]) == size:
             stop += 1
-        below = i + (np.int64(counts[_bin_of(size, low)]) if n > FEW else 0)
-        kept_of = np.uint16(_cases(density, slope, np.float64(below + below + stop - i - n)) - 1.0)
+        if n > FEW and _bin_of(size, low) != here:
+            here = _bin_of(size, low)
+            rank = np.int64(counts[here]) - np.int64(marked[here])
+        kept_of = np.uint16(_cases(density, slope, np.float64(rank + rank + stop - i - n)) - 1.0)
         for j in range(i, stop):
             cases[np.uint64(keys[j] & np.uint64(0xFFFFFFFF))] = kept_of
+        rank += stop - i
         i = stop
 
 
