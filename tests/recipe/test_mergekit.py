@@ -337,7 +337,7 @@ REFUSED: list[tuple[str, int, str]] = [
     (HEAD + "chat_template: auto\n", 6, r"mergekit's 'chat_template' is not supported yet\."),
     (HEAD + "tokenizer_source: union\n", 6, r"mergekit's 'tokenizer_source: union' is not supported yet\."),
     (HEAD + "parameter: {}\n", 6, r"unknown key 'parameter'\. Did you mean 'parameters'\?"),
-    ("merge_method: della\n" + TWO, 1, r"mergekit's method 'della' is not supported yet\. Supported: breadcrumbs"),
+    ("merge_method: zipper\n" + TWO, 1, r"mergekit's method 'zipper' is not supported yet\. Supported: "),
     ("merge_method: passthrough\n" + TWO, 1, r"mergekit's method 'passthrough' is not supported yet\."),
     ("merge_method: dare_tie\n" + TWO, 1, r"mergekit's method 'dare_tie' .* Did you mean 'dare_ties'\?"),
     ("merge_method: ties\n" + TWO, 1, r"'ties' needs 'base_model'\."),
