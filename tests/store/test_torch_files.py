@@ -73,7 +73,8 @@ def test_what_torch_loads_is_what_is_read(tmp_path: Path, zipped: bool, ending: 
     with Checkpoint(file) as ours:
         assert list(ours) == list(theirs)
         for name, tensor in theirs.items():
-            assert same(ours[name], tensor), name
+            expected = tensor.float() if tensor.dtype == torch.float8_e4m3fn else tensor  # read as what it stands for
+            assert same(ours[name], expected), name
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

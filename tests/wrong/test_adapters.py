@@ -302,11 +302,11 @@ class TestTokens:
 
 class TestInRecipes:
     def test_an_adapter_is_no_base(self, bench: Bench) -> None:
-        with pytest.raises(RecipeError, match=r"adapter is an adapter; 'base' must be a model\."):
+        with pytest.raises(RecipeError, match=r"adapter is an adapter; 'base' must be a model, or 'model\+adapter'\."):
             open_input(str(bench.write(GOOD)), "base")
 
     def test_an_adapter_needs_a_base(self, bench: Bench) -> None:
-        with pytest.raises(RecipeError, match=r"is an adapter, which needs the base it was trained on\. Type 'base: …"):
+        with pytest.raises(RecipeError, match=r"is an adapter, which needs the model it was trained on\. Type 'base: …"):
             open_input(str(bench.write(GOOD)), "model")
 
     def test_what_decides_the_change_decides_the_fingerprint(self, bench: Bench) -> None:
