@@ -123,6 +123,16 @@ class TestPipelines:
         assert tensor.ranges(1, 4) == inner.ranges(1, 4)
         assert fingerprint(checkpoint) != fingerprint(alone)
 
+    def test_a_component_may_be_quantised(self, tmp_path: Path) -> None:
+        """Its own config says so, and its scales are its own."""
+        self.write(tmp_path)
+        tensors = {"w": WEIGHTS["w"].to(torch.float8_e4m3fn), "w_scale": torch.tensor(0.5), "b": WEIGHTS["b"]}
+        save_file(tensors, tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
+        fill(tmp_path / "unet", config={"quantization_config": {"quant_method": "fp8"}})
+        checkpoint = Checkpoint(tmp_path)
+        assert sorted(checkpoint) == ["text_encoder/b", "text_encoder/w", "unet/b", "unet/w"]
+        assert torch.equal(checkpoint["unet/w"], WEIGHTS["w"] / 2)
+
     def refused(self, folder: Path, error: type[Exception], match: str) -> None:
         with pytest.raises(error, match=match) as caught:
             Checkpoint(folder)

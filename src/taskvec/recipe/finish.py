@@ -13,6 +13,7 @@ from ..ops.kernels import in_use
 from ..store.card import card
 from ..store.config import restacked
 from ..store.dtypes import LONG_NAMES, is_float
+from ..store.formats.announced import cleaned
 from ..store.formats.config import read_config
 from ..store.hashes import sha256
 from ..store.hub import locate
@@ -56,7 +57,7 @@ def _write_configs(plan: Plan, folder: Path) -> None:
     """Write the model's config, or that of each component, with the dtype that is stored."""
     model = plan.reference.checkpoint
     for part in model.stems:
-        config = read_config(model.folder / part) if part and model.folder else _config(plan)
+        config = cleaned(read_config(model.folder / part)) if part and model.folder else _config(plan)
         if config:
             write_whole(folder / part / "config.json", config_text(config, _stored_dtype(plan, part)))
 

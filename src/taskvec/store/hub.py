@@ -13,7 +13,7 @@ from .formats.folder import KINDS, OF_A_TRAINER
 from .formats.sharded_index import INDEX
 from .sidecars import WEIGHTS
 
-NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII)
+NAME = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII)
 PIPELINE = "model_index.json"
 STEMS = ("model", "pytorch_model", "diffusion_pytorch_model", "open_clip_model", "open_clip_pytorch_model",
     "adapter_model")  # fmt: skip

@@ -4,13 +4,16 @@ It is one checkpoint. Its tensors carry the component's folder before their name
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import FormatError, StoreError
 from ..computed.renamed import rename
 from . import folder
+from .config import read_config
 from .found import Found
+from .quantised import dequantised
 
 INDEX = "model_index.json"
 
@@ -22,15 +25,21 @@ def matches(path: Path) -> bool:
 
 def read(path: Path) -> Found:
     """Read the headers of every component that has weights."""
-    found = {name: folder.read(path / name) for name in components(path)}
+    found = {name: _component(path / name) for name in components(path)}
     if not found:
         raise StoreError(f"{path}/{INDEX} names no component with weights.")
     tensors = [(f"{part}/{name}", tensor) for part, inner in found.items() for name, tensor in inner.tensors.items()]
     return Found(
         {name: rename(tensor, name) for name, tensor in tensors},
         folder=path,
+        notes=tuple(note for inner in found.values() for note in inner.notes),
         stems={f"{part}/": inner.stems[""] for part, inner in found.items()},
     )
+
+
+def _component(path: Path) -> Found:
+    """Read one as the model that it is: with its own config, which may announce quantised weights."""
+    return dequantised(path, replace(folder.read(path), config=read_config(path)))
 
 
 def components(path: Path) -> list[str]:
