@@ -193,3 +193,11 @@ def test_all_ways_to_be_an_adapter_in_the_wrong_place(bench: Path, merged: Calla
         merged("linear", ["base+whole"], base=None)
     with pytest.raises(tv.RecipeError, match="is an adapter; 'base' must be a model, or 'model"):
         merged("task_arithmetic", ["whole"], base="a0")
+
+
+def test_an_adapter_saved_as_a_task_vector(bench: Path, merged: Callable[..., Checkpoint]) -> None:
+    tv.diff(bench / "base", bench / "a3").save(bench / "a3.tv")
+    by_file = merged("task_arithmetic", ["a3.tv"])
+    values = {n: by_file.raw(n).copy() for n in by_file}
+    by_adapter = merged("task_arithmetic", ["a3"])
+    assert all((values[n] == by_adapter.raw(n)).all() for n in values)

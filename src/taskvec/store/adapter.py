@@ -10,7 +10,7 @@ from .computed.difference import Difference
 from .computed.total import Total
 from .computed.zeros import Zeros
 from .dtypes import is_float
-from .formats import Found, safetensors_file
+from .formats import Found, safetensors_file, torch_file
 from .peft.changes import Changes
 from .peft.config import NAME, read_config
 from .peft.parts import sort_out
@@ -90,5 +90,5 @@ def _tensors(path: Path) -> Mapping[str, Tensor]:
     if file.is_file():
         return safetensors_file.read(file).tensors
     if (path / PICKLE).is_file():
-        raise StoreError(f"{path} holds {PICKLE}, a pickle, which is not read. Save it with PEFT again, as {WEIGHTS}.")
+        return torch_file.read(path / PICKLE).tensors
     raise StoreError(f"{path} holds {NAME}, but no {WEIGHTS}. Download it again.")
