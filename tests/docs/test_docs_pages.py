@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,7 @@ def keys(facts: dict) -> set[str]:
     return out
 
 
+@cache
 def texts_in_source() -> list[str]:
     """Return the constant parts of every text in the source."""
     out = []
