@@ -115,7 +115,7 @@ def test_the_table_of_recipes_is_that_of_the_tests():
 
 def test_every_method_of_mergekit_is_compared():
     for page in ("coming-from-mergekit.md", "recipes.md"):
-        cells = re.findall(r"^\| (`.*?) \|", (DOCS / page).read_text("utf-8"), re.MULTILINE)
+        cells = re.findall(r"^\| (\[?`.*?) \|", (DOCS / page).read_text("utf-8"), re.MULTILINE)
         assert [name for name in SPECS if not any(f"`{name}`" in cell for cell in cells)] == []
 
 
