@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import taskvec
+from golden.table import TABLE
 from taskvec.cli.app import command_table
 from taskvec.merge import METHODS
 from taskvec.recipe.mergekit.tables import SPECS
 from taskvec.recipe.schema import Override, Part, PartEntry, Recipe, Vocabulary
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
-from golden.table import TABLE
 from .pages import DOCS, NOTES, PAGES, ROOT, make_docs, prose
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
