@@ -265,7 +265,8 @@ def _call(name: str) -> str:
         if p.kind is p.KEYWORD_ONLY and not starred:
             shown.append("*")
             starred = True
-        shown.append(p.name if p.default is p.empty else f"{p.name}={p.default!r}")
+        default = "…" if callable(p.default) else repr(p.default)
+        shown.append(p.name if p.default is p.empty else f"{p.name}={default}")
     return f"{name}({', '.join(shown)})"
 
 
