@@ -232,6 +232,15 @@ def shares(
     return w / total
 
 
+def factors(weights: Float[Array, " task"], normalize: bool) -> npt.NDArray[np.float64]:
+    """Return the weights, divided by their sum with `normalize`.
+
+    Raises:
+        RecipeError: they sum to 0 and are to be normalised.
+    """
+    return shares(weights) if normalize else np.asarray(weights, dtype=np.float64)
+
+
 def suggest(word: Any, known: Any) -> str:
     """Return " Did you mean 'x'?" where some known word is near, else nothing.
 
