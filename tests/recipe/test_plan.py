@@ -398,6 +398,17 @@ class TestBudget:
         assert (mergekit.passes, mergekit.budget.rows) == (2, True)
         assert mergekit.bytes_read > 1.9 * own.bytes_read
 
+    @pytest.mark.parametrize("method", ["ties", "breadcrumbs", "breadcrumbs_ties"])
+    def test_what_was_trimmed_is_looked_for_in_a_pass_of_its_own(self, planned: Planned, method: str) -> None:
+        none, mergekit = planned(method), planned(method, settings={"rescale": "mergekit"})
+        assert (none.passes, none.budget.rows) == (2, False)
+        assert (mergekit.passes, mergekit.budget.rows) == (3, True)
+
+    def test_passes_that_build_on_each_other_are_counted(self, planned: Planned) -> None:
+        assert planned("sce").passes == 2
+        assert planned("sce", settings={"select_topk": 0.5}).passes == 4
+        assert planned("pcb").passes == 3
+
     def test_ranking_within_rows_takes_memory(self, planned: Planned) -> None:
         assert planned("della").budget.peak > planned("task_arithmetic").budget.peak
 

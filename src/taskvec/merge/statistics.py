@@ -61,6 +61,16 @@ class Statistic(Protocol):
         del settings
         return True
 
+    def passes(self, settings: Settings) -> int:
+        """Return how many passes find it, if none has to be repeated."""
+        del settings
+        return 1
+
+    def gathers(self, settings: Settings) -> bool:
+        """Return whether its search works on rows. A method that is no blend with some settings has one that does."""
+        del settings
+        return False
+
     def search(
         self,
         tasks: int,
@@ -186,6 +196,11 @@ class Sums(Statistic):
     parts: Callable[[Rows, Settings], list[npt.NDArray[np.float64]]]
     shape: Callable[[int], tuple[int, ...]]
 
+    def gathers(self, settings: Settings) -> bool:
+        """See `Statistic`."""
+        del settings
+        return True
+
     def search(
         self,
         tasks: int,
@@ -224,6 +239,10 @@ class Gram(Statistic):
     """
 
     over: Callable[[Settings], Over] | None = None
+
+    def gathers(self, settings: Settings) -> bool:
+        """See `Statistic`."""
+        return self.over is not None and self.over(settings) != "tensor"
 
     def search(
         self,
