@@ -71,6 +71,11 @@ class Statistic(Protocol):
         del settings
         return False
 
+    def holds(self, tasks: int, total: int, columns: int, settings: Settings) -> int:
+        """Return how many bytes a search holds that grow with the tensor."""
+        del tasks, total, columns, settings
+        return 0
+
     def search(
         self,
         tasks: int,
@@ -244,6 +249,17 @@ class Gram(Statistic):
         """See `Statistic`."""
         return self.over is not None and self.over(settings) != "tensor"
 
+    def holds(self, tasks: int, total: int, columns: int, settings: Settings) -> int:
+        """See `Statistic`: the sums with what they carry, and their value twice while it is turned around."""
+        return 6 * 8 * tasks * tasks * self._parts(total, columns, settings)
+
+    def _parts(self, total: int, columns: int, settings: Settings) -> int:
+        """Return of how many vectors a tensor is made; 0: all is one."""
+        over = self.over(settings) if self.over else "tensor"
+        if over == "tensor" or total == 0 or columns in (0, total):
+            return 0
+        return total // columns if over == "row" else columns
+
     def search(
         self,
         tasks: int,
@@ -256,10 +272,10 @@ class Gram(Statistic):
     ) -> "SumSearch | PartsSearch":
         """See `Statistic`."""
         del dtype, sample, max_bins
-        over = self.over(settings) if self.over else "tensor"
-        if over == "tensor" or total == 0 or columns in (0, total):
-            return SumSearch(inner_products, (tasks, tasks), in_parts=self.over is not None)
-        return PartsSearch(tasks, total // columns if over == "row" else columns, columns, over)
+        parts = self._parts(total, columns, settings)
+        if self.over and parts:
+            return PartsSearch(tasks, parts, columns, self.over(settings))
+        return SumSearch(inner_products, (tasks, tasks), in_parts=self.over is not None)
 
     def example(self, tasks: int) -> npt.NDArray[np.float64]:
         """See `Statistic`."""
@@ -339,7 +355,7 @@ class PartsSearch:
     def end_pass(self) -> None:
         """See `Search`."""
         self.value = np.ascontiguousarray(np.moveaxis(self.sum.value, -1, 0))
-        self.settled = True
+        self.sum, self.settled = ExactSum(0), True
 
 
 class Stages:

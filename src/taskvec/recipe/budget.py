@@ -73,7 +73,7 @@ def make_budget(
     whole_model = any(u.merged and u.group == WHOLE_MODEL for u in units)
     histograms = brackets * (1 if whole_model else threads + 1)
     bins = _bins(histograms * (8 + 3 * width), room // 3)
-    searching = histograms * (8 + 3 * width) * bins
+    searching = histograms * (8 + 3 * width) * bins + _holds(needs, units, threads + 1)
     entry = _bytes(tasks, brackets, width, rows) + math.ceil(reading)
     entry += _ranking_bytes(tasks, rows) if needs.scope == "row" else 0
     size = min(widest, _whole_blocks(slice_ or LARGEST))
@@ -116,6 +116,13 @@ def _ranking_bytes(tasks: int, rows: bool) -> int:
     By the plain operations: the sorted row, its order, ranks from both ends; for each task chances and their divisors.
     """
     return 20 + 2 * tasks + (60 + 14 * tasks if rows else 0)
+
+
+def _holds(needs: Needs, units: Sequence["Unit"], groups: int) -> int:
+    """Bytes of what searches hold a number of for each row or column, where the largest are at work together."""
+    given = [(len(u.sources), u.count, u.columns, u.settings) for u in units if u.merged]
+    held = sorted(sum(s.holds(*unit) for s in needs.statistics.values()) for unit in given)
+    return sum(held[-groups:])
 
 
 def _ranks(needs: Needs) -> int:
