@@ -77,7 +77,7 @@ def nonzero(x: Array) -> float:
 def test_ties_over_the_whole_model_spends_everything_on_the_tensor_of_large_deltas(
     two_scales: tuple[Array, Array],
 ) -> None:
-    threshold = KEPT.whole(np.concatenate(two_scales, axis=1), {"density": 0.2})
+    threshold = KEPT.whole(np.concatenate(two_scales, axis=1), {"density": 0.2, "rescale": "none"})
     large, small = (ties(x, np.ones(4), density=0.2, threshold=threshold) for x in two_scales)
     assert nonzero(large) == pytest.approx(1 - 0.6**4, abs=0.02)  # 40 % of each task: 87 % of the merge
     assert nonzero(small) == 0
@@ -89,7 +89,7 @@ def test_ties_per_tensor_keeps_as_much_of_each_tensor(two_scales: tuple[Array, A
 
 
 def test_ties_over_the_whole_model_and_per_tensor_are_different_methods(two_scales: tuple[Array, Array]) -> None:
-    threshold = KEPT.whole(np.concatenate(two_scales, axis=1), {"density": 0.2})
+    threshold = KEPT.whole(np.concatenate(two_scales, axis=1), {"density": 0.2, "rescale": "none"})
     whole = np.concatenate([ties(x, np.ones(4), density=0.2, threshold=threshold) for x in two_scales])
     each = np.concatenate([ties(x, np.ones(4), density=0.2) for x in two_scales])
     assert np.linalg.norm(whole - each) > 0.3 * np.linalg.norm(whole)
@@ -103,9 +103,12 @@ def test_ties_gives_0_for_an_exact_cancellation_where_mergekit_and_peft_take_the
     assert ties(deltas, np.ones(3), density=1.0, tied="positive").tolist() == [1, 2, 2]
 
 
-def mergekit_ties(deltas: Array, weights: Array, density: float, normalize: bool) -> Array:
+def mergekit_ties(deltas: Array, weights: Array, density: float, normalize: bool, rescale: bool = False) -> Array:
     """mergekit's generalised task arithmetic with `consensus: sum`, on one tensor."""
-    weighted = weights[:, None] * trimmed(deltas, density)
+    kept = trimmed(deltas, density)
+    if rescale:
+        kept = kept * (np.abs(deltas).sum(1) / np.abs(kept).sum(1))[:, None]
+    weighted = weights[:, None] * kept
     sign = np.where(weighted.sum(0) >= 0, 1.0, -1.0)
     mask = np.sign(weighted) == sign
     mixed = (weighted * mask).sum(0)
@@ -126,6 +129,15 @@ def test_ties_with_mergekits_settings_and_no_normalising_is_its_sum(rng: np.rand
     deltas, weights = rng.standard_normal((4, 5000)), np.array([0.3, 1.0, 0.5, 2.0])
     merged = ties(deltas, weights, density=0.2, scope="tensor", elect="weighted", combine="sum", tied="positive")
     np.testing.assert_allclose(merged, mergekit_ties(deltas, weights, 0.2, False), rtol=1e-12)
+
+
+@pytest.mark.parametrize("combine", ["mean", "sum"])
+def test_ties_with_mergekits_rescaling_gives_each_task_its_l1_norm_back(combine: str, rng: np.random.Generator) -> None:
+    deltas, weights = rng.standard_normal((4, 5000)), np.array([0.3, 1.0, 0.5, 2.0])
+    how = {"scope": "tensor", "elect": "weighted", "tied": "positive", "rescale": "mergekit"}
+    merged = ties(deltas, weights, density=0.2, combine=combine, **how)
+    expected = mergekit_ties(deltas, weights, 0.2, combine == "mean", rescale=True)
+    np.testing.assert_allclose(merged, expected, rtol=1e-12)
 
 
 def test_ties_mean_does_not_change_when_all_weights_are_multiplied(rng: np.random.Generator) -> None:

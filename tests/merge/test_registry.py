@@ -8,7 +8,7 @@ import pytest
 
 from taskvec.errors import RecipeError
 from taskvec.merge import METHODS, Needs, find, merge_method
-from taskvec.merge.registry import Interval, Setting, Share, Shares, each, shares, suggest
+from taskvec.merge.registry import Interval, Setting, Share, Shares, each, factors, shares, suggest
 
 
 @pytest.fixture
@@ -119,6 +119,11 @@ def test_shares_sum_to_one_and_may_be_negative() -> None:
 def test_weights_that_sum_to_zero_but_for_a_rounding_have_no_shares(weights: list[float]) -> None:
     with pytest.raises(RecipeError, match=r"sum to 0\. Type 'normalize: false'"):
         shares(np.array(weights))
+
+
+def test_factors_are_the_weights_or_their_shares() -> None:
+    assert factors(np.array([1.0, -1.0]), False).tolist() == [1.0, -1.0]
+    assert factors(np.array([1.0, 3.0]), True).tolist() == [0.25, 0.75]
 
 
 def test_small_weights_have_shares() -> None:

@@ -42,6 +42,8 @@ def test_equal_spreads_share_one_fate_in_any_order(dtype: np.dtype, rng: np.rand
     deltas = np.zeros((2, 100), dtype)
     deltas[0, :50], deltas[1, 50:] = 1, 1
     assert np.count_nonzero(sce(deltas, np.ones(2), select_topk=0.1)) == 100
+    turned = np.array([[0.375, -0.875, -0.875], [-0.875, 0.375, -0.875], [-0.875, -0.875, 0.375]], dtype)
+    assert np.all(sce(turned, np.ones(3), select_topk=0.1) < 0)
 
 
 @pytest.mark.parametrize("topk", [0.1, 1.0])

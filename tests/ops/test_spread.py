@@ -24,6 +24,19 @@ def test_no_order_changes_it_in_float32(rng: np.random.Generator) -> None:
     assert len({spread(stack[list(order)]).tobytes() for order in permutations(range(4))}) == 1
 
 
+@pytest.mark.parametrize("values", [[0.375, -0.875, -0.875], [0.0, 0.7, 0.7, 0.1], [3.0, 1.0, 4.0, 1.0, 5.0]])
+def test_the_same_values_in_any_order_are_equally_far_apart(dtype: np.dtype, values: list[float]) -> None:
+    """A mean of three rounds, and with it what is left of each; ranks would then go by the order of the tasks."""
+    orders = np.array(list(permutations(values)), np.float16).T.astype(dtype)
+    assert np.unique(spread(orders)).size == 1
+
+
+def test_other_values_of_the_same_variance_are_equally_far_apart(dtype: np.dtype) -> None:
+    """0² + 0·7 + 7² = 3² + 3·5 + 5²."""
+    stack = np.array([[0, 0], [0, 3], [7, 8]], dtype) / 8
+    assert np.unique(spread(stack)).size == 1
+
+
 @pytest.mark.parametrize("size", [1e-30, 1e-6, 1e30])
 def test_it_has_the_scale_of_its_inputs(size: float, rng: np.random.Generator) -> None:
     stack = rng.standard_normal((3, 300))

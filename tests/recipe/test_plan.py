@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import taskvec as tv
+from taskvec.merge.statistics import Gram
 from taskvec.recipe.budget import STANDING
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
@@ -397,6 +398,26 @@ class TestBudget:
         assert (own.passes, own.budget.rows) == (1, False)
         assert (mergekit.passes, mergekit.budget.rows) == (2, True)
         assert mergekit.bytes_read > 1.9 * own.bytes_read
+
+    @pytest.mark.parametrize("method", ["ties", "breadcrumbs", "breadcrumbs_ties"])
+    def test_what_was_trimmed_is_looked_for_in_a_pass_of_its_own(self, planned: Planned, method: str) -> None:
+        none, mergekit = planned(method), planned(method, settings={"rescale": "mergekit"})
+        assert (none.passes, none.budget.rows) == (2, False)
+        assert (mergekit.passes, mergekit.budget.rows) == (3, True)
+
+    @pytest.mark.parametrize("method", ["model_stock", "nuslerp"])
+    def test_vectors_over_rows_take_rows_and_memory(self, planned: Planned, method: str) -> None:
+        tensor, row = planned(method), planned(method, settings={"over": "row"})
+        assert (tensor.passes, tensor.budget.rows) == (2, False)
+        assert (row.passes, row.budget.rows) == (2, True)
+        products = Gram(over=lambda settings: "row")
+        assert products.holds(2, 128 * 64, 64, {}) > 8 * 4 * 128
+        assert products.holds(2, 64, 64, {}) == 0
+
+    def test_passes_that_build_on_each_other_are_counted(self, planned: Planned) -> None:
+        assert planned("sce").passes == 2
+        assert planned("sce", settings={"select_topk": 0.5}).passes == 4
+        assert planned("pcb").passes == 3
 
     def test_ranking_within_rows_takes_memory(self, planned: Planned) -> None:
         assert planned("della").budget.peak > planned("task_arithmetic").budget.peak

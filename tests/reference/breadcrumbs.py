@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from .ties import elect_and_merge
+from .ties import elect_and_merge, norm_back
 
 
 def nearest(share: float, n: int) -> int:
@@ -26,11 +26,26 @@ def mask(tau: Sequence[float], density: float, gamma: float) -> list[float]:
     return [x if smallest <= abs(x) <= largest else 0.0 for x in tau]
 
 
+def masks(
+    deltas: Sequence[Sequence[float]], density: Sequence[float], gamma: Sequence[float], rescale: str
+) -> list[list[float]]:
+    """Each task's mask, applied; with its L1 norm given back where that is asked for."""
+    masked = [mask(tau, d, g) for tau, d, g in zip(deltas, density, gamma, strict=True)]
+    if rescale == "mergekit":
+        return [norm_back(tau, kept) for tau, kept in zip(deltas, masked, strict=True)]
+    return masked
+
+
 def breadcrumbs(
-    deltas: Sequence[Sequence[float]], weights: Sequence[float], *, density: Sequence[float], gamma: Sequence[float]
+    deltas: Sequence[Sequence[float]],
+    weights: Sequence[float],
+    *,
+    density: Sequence[float],
+    gamma: Sequence[float],
+    rescale: str = "none",
 ) -> list[float]:
     """θ* = θ + Σ w_t m_t τ_t, without θ."""
-    masked = [mask(tau, d, g) for tau, d, g in zip(deltas, density, gamma, strict=True)]
+    masked = masks(deltas, density, gamma, rescale)
     merged = []
     for entries in zip(*masked, strict=True):
         tau = 0.0
@@ -49,7 +64,8 @@ def breadcrumbs_ties(
     elect: str = "sum",
     combine: str = "mean",
     tied: str = "zero",
+    rescale: str = "none",
 ) -> list[float]:
     """The masks, then steps 2 and 3 of TIES-Merging."""
-    masked = [mask(tau, d, g) for tau, d, g in zip(deltas, density, gamma, strict=True)]
+    masked = masks(deltas, density, gamma, rescale)
     return elect_and_merge(masked, weights, elect=elect, combine=combine, tied=tied)

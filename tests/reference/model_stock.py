@@ -23,7 +23,11 @@ def ratio(deltas: Sequence[Sequence[float]]) -> float:
     return min(1.0, tasks * cos / (1 + (tasks - 1) * cos))
 
 
-def model_stock(deltas: Sequence[Sequence[float]]) -> list[float]:
-    """w_H = t w_avg + (1 - t) w_0, less w_0."""
-    t = ratio(deltas)
-    return [t * sum(entries) / len(entries) for entries in zip(*deltas, strict=True)]
+def model_stock(deltas: Sequence[Sequence[float]], columns: int = 0) -> list[float]:
+    """w_H = t w_avg + (1 - t) w_0, less w_0; of each row of so many columns, if any."""
+    out = []
+    for at in range(0, len(deltas[0]), columns or max(1, len(deltas[0]))):
+        rows = [x[at : at + columns] if columns else x for x in deltas]
+        t = ratio(rows)
+        out += [t * sum(entries) / len(entries) for entries in zip(*rows, strict=True)]
+    return out

@@ -17,6 +17,12 @@ def keep_topk(tau: Sequence[float], density: float) -> list[float]:
     return [x if abs(x) >= threshold else 0.0 for x in tau]
 
 
+def norm_back(tau: Sequence[float], kept: Sequence[float]) -> list[float]:
+    """mergekit's rescaling: one factor that gives what was kept the L1 norm of the whole."""
+    before, after = math.fsum(abs(x) for x in tau), math.fsum(abs(x) for x in kept)
+    return [x * before / after for x in kept] if after else list(kept)
+
+
 def elect_sign(entries: Sequence[float], weights: Sequence[float], elect: str, tied: str) -> int:
     """Step 2: γ = sgn(Σ τ̂_t); of the weighted entries or of the signs alone where that is asked for."""
     vote = 0.0
@@ -52,9 +58,12 @@ def ties(
     elect: str = "sum",
     combine: str = "mean",
     tied: str = "zero",
+    rescale: str = "none",
 ) -> list[float]:
     """Trim, elect, merge. A negative weight turns its task vector around first."""
     trimmed = [keep_topk(tau, d) for tau, d in zip(deltas, density, strict=True)]
+    if rescale == "mergekit":
+        trimmed = [norm_back(tau, kept) for tau, kept in zip(deltas, trimmed, strict=True)]
     return elect_and_merge(trimmed, weights, elect=elect, combine=combine, tied=tied)
 
 

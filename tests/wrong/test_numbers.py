@@ -130,7 +130,12 @@ class TestOverflow:
 class TestWeights:
     @pytest.mark.parametrize("weights", [(1, -1), (0, 0), (0.3, -0.3)])
     @pytest.mark.parametrize(
-        ("method", "keys"), [("linear", {}), ("task_arithmetic", {"settings": {"normalize": True}})]
+        ("method", "keys"),
+        [
+            ("linear", {}),
+            ("task_arithmetic", {"settings": {"normalize": True}}),
+            ("della_linear", {"settings": {"normalize": True}}),
+        ],
     )
     def test_that_sum_to_zero(
         self, family: Family, refused: Refused, method: str, keys: dict[str, Any], weights: tuple[float, ...]

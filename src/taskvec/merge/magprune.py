@@ -48,6 +48,10 @@ class Norms(Statistic):
         """See `Statistic`."""
         return bool(settings["rescale"] == "mergekit")
 
+    def gathers(self, settings: Settings) -> bool:
+        """See `Statistic`."""
+        return self.wanted(settings)
+
     def example(self, tasks: int) -> Sums:
         """See `Statistic`."""
         return np.ones((tasks, 2))

@@ -75,8 +75,8 @@ class Needs:
     place: it takes as `place` where a slice lies in its tensor: (its first entry, entries a row).
     statistics: numbers about whole tensors that a first pass finds, by the name of the argument that takes them.
     blend: for methods that are a blend (drop, keep a band, add with weights or by vote): (weights, settings and
-        statistics) → `Blend`, or None where these make it none. The stream then goes from stored inputs to the stored
-        result in one pass.
+        statistics) → `Blend`, or None where these make it none (and `gathers` is true). The stream then goes from
+        stored inputs to the stored result in one pass.
     """
 
     space: Literal["weight", "delta", "either"]
@@ -97,6 +97,14 @@ class Needs:
     def searches(self, settings: Mapping[str, Any]) -> bool:
         """Whether a first pass is needed with these settings."""
         return any(s.wanted(settings) for s in self.statistics.values())
+
+    def passes(self, settings: Mapping[str, Any]) -> int:
+        """How often the inputs are read: for the statistics, if none needs another pass, and to merge."""
+        return 1 + max((s.passes(settings) for s in self.statistics.values() if s.wanted(settings)), default=0)
+
+    def gathers(self, settings: Mapping[str, Any]) -> bool:
+        """Whether slices are gathered into rows with these settings, in a first pass or to merge."""
+        return self.blend is None or any(s.gathers(settings) for s in self.statistics.values())
 
     @property
     def models(self) -> str:
@@ -230,6 +238,15 @@ def shares(
     if abs(total) <= 1e-9 * float(np.abs(w).sum()):
         raise RecipeError(f"the weights {w.tolist()} sum to 0. {remedy}")
     return w / total
+
+
+def factors(weights: Float[Array, " task"], normalize: bool) -> npt.NDArray[np.float64]:
+    """Return the weights, divided by their sum with `normalize`.
+
+    Raises:
+        RecipeError: they sum to 0 and are to be normalised.
+    """
+    return shares(weights) if normalize else np.asarray(weights, dtype=np.float64)
 
 
 def suggest(word: Any, known: Any) -> str:

@@ -61,6 +61,21 @@ class Statistic(Protocol):
         del settings
         return True
 
+    def passes(self, settings: Settings) -> int:
+        """Return how many passes find it, if none has to be repeated."""
+        del settings
+        return 1
+
+    def gathers(self, settings: Settings) -> bool:
+        """Return whether its search works on rows. A method that is no blend with some settings has one that does."""
+        del settings
+        return False
+
+    def holds(self, tasks: int, total: int, columns: int, settings: Settings) -> int:
+        """Return how many bytes a search holds that grow with the tensor."""
+        del tasks, total, columns, settings
+        return 0
+
     def search(
         self,
         tasks: int,
@@ -186,6 +201,11 @@ class Sums(Statistic):
     parts: Callable[[Rows, Settings], list[npt.NDArray[np.float64]]]
     shape: Callable[[int], tuple[int, ...]]
 
+    def gathers(self, settings: Settings) -> bool:
+        """See `Statistic`."""
+        del settings
+        return True
+
     def search(
         self,
         tasks: int,
@@ -225,6 +245,21 @@ class Gram(Statistic):
 
     over: Callable[[Settings], Over] | None = None
 
+    def gathers(self, settings: Settings) -> bool:
+        """See `Statistic`."""
+        return self.over is not None and self.over(settings) != "tensor"
+
+    def holds(self, tasks: int, total: int, columns: int, settings: Settings) -> int:
+        """See `Statistic`: the sums with what they carry, and their value twice while it is turned around."""
+        return 6 * 8 * tasks * tasks * self._parts(total, columns, settings)
+
+    def _parts(self, total: int, columns: int, settings: Settings) -> int:
+        """Return of how many vectors a tensor is made; 0: all is one."""
+        over = self.over(settings) if self.over else "tensor"
+        if over == "tensor" or total == 0 or columns in (0, total):
+            return 0
+        return total // columns if over == "row" else columns
+
     def search(
         self,
         tasks: int,
@@ -237,10 +272,10 @@ class Gram(Statistic):
     ) -> "SumSearch | PartsSearch":
         """See `Statistic`."""
         del dtype, sample, max_bins
-        over = self.over(settings) if self.over else "tensor"
-        if over == "tensor" or total == 0 or columns in (0, total):
-            return SumSearch(inner_products, (tasks, tasks), in_parts=self.over is not None)
-        return PartsSearch(tasks, total // columns if over == "row" else columns, columns, over)
+        parts = self._parts(total, columns, settings)
+        if self.over and parts:
+            return PartsSearch(tasks, parts, columns, self.over(settings))
+        return SumSearch(inner_products, (tasks, tasks), in_parts=self.over is not None)
 
     def example(self, tasks: int) -> npt.NDArray[np.float64]:
         """See `Statistic`."""
@@ -320,7 +355,7 @@ class PartsSearch:
     def end_pass(self) -> None:
         """See `Search`."""
         self.value = np.ascontiguousarray(np.moveaxis(self.sum.value, -1, 0))
-        self.settled = True
+        self.sum, self.settled = ExactSum(0), True
 
 
 class Stages:

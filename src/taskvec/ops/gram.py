@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from .arrays import Array
 from .kernels import fused_for
@@ -14,6 +15,7 @@ BLOCK = 1 << 14
 """Entries a partial sum covers. Slices begin at multiples of it."""
 
 LANES = 16
+FEW = 1 << 12
 
 Over = Literal["tensor", "row", "column"]
 """What is one vector: all of a tensor, what shares a first index, or what shares all others."""
@@ -49,14 +51,25 @@ def grams_of(
     for at in range(0, rows.shape[1], BLOCK):
         wide = rows[:, at : at + BLOCK].astype(np.float64)
         tasks, n = wide.shape
-        entry = start + at + np.arange(n)
-        part = entry // columns if over == "row" else entry % columns
+        part = vectors_of(start + at, n, columns, over)
         first, last = int(part.min()), int(part.max())
         out = np.empty((tasks, tasks, last - first + 1))
         for i in range(tasks):
             for j in range(i + 1):
                 out[i, j] = out[j, i] = np.bincount(part - first, wide[i] * wide[j], last - first + 1)
         yield first, out
+
+
+def vectors_of(start: int, count: int, columns: int, over: Over) -> npt.NDArray[np.intp]:
+    """Return which row or column each of some entries belongs to, the first of which has the offset `start`.
+
+    >>> vectors_of(2, 4, 3, "row").tolist(), vectors_of(2, 4, 3, "column").tolist()
+    ([0, 1, 1, 1], [2, 0, 1, 2])
+    """
+    entry = np.arange(start, start + count)
+    if over == "tensor":
+        return np.zeros_like(entry)
+    return entry // columns if over == "row" else entry % columns
 
 
 class ExactSum:
@@ -87,10 +100,13 @@ class ExactSum:
     @property
     def value(self) -> Float64[np.ndarray, "*shape"]:
         """The sum, rounded once."""
-        if len(self.carried) == 1:
-            return self.carried[0]
-        terms = np.stack(self.carried).reshape(len(self.carried), -1)
-        return np.array([math.fsum(column) for column in terms.T.tolist()]).reshape(self.carried[0].shape)
+        terms = [held.reshape(-1) for held in self.carried]
+        out = terms[0].copy()
+        carried = np.flatnonzero(np.logical_or.reduce([term != 0 for term in terms[1:]], axis=0))
+        for at in range(0, carried.size, FEW):  # lists of floats are large
+            some = carried[at : at + FEW]
+            out[some] = [math.fsum(column) for column in np.stack([term[some] for term in terms], axis=1).tolist()]
+        return out.reshape(self.carried[0].shape)
 
 
 def total(parts: Iterable[Float64[np.ndarray, "*shape"]]) -> Float64[np.ndarray, "*shape"]:
@@ -135,15 +151,16 @@ def _block(rows: Float[np.ndarray, "task n"]) -> Float64[np.ndarray, "task task"
     return out
 
 
-def cosines(matrix: Float64[np.ndarray, "task task"]) -> Float64[np.ndarray, "task task"]:
-    """Turn a Gram matrix into cosines; a zero vector has cosine 0 with everything, and 1 with itself.
+def cosines(matrix: Float64[np.ndarray, "*part task task"]) -> Float64[np.ndarray, "*part task task"]:
+    """Turn a Gram matrix, or each of several, into cosines; a zero vector has cosine 0 with others, 1 with itself.
 
     >>> cosines(np.array([[4.0, 2.0], [2.0, 4.0]]))
     array([[1. , 0.5],
            [0.5, 1. ]])
     """
-    norms = np.sqrt(np.diag(matrix))
+    norms = np.sqrt(np.diagonal(matrix, axis1=-2, axis2=-1))
     safe = np.where(norms == 0, 1.0, norms)
-    out = matrix / safe[:, None] / safe[None, :]
-    np.fill_diagonal(out, 1.0)
+    out = matrix / safe[..., :, None] / safe[..., None, :]
+    itself = np.arange(matrix.shape[-1])
+    out[..., itself, itself] = 1.0
     return np.clip(out, -1.0, 1.0)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import RecipeError
 from ..merge import Needs
-from ..merge.magprune import Norms
 from ..ops.gram import BLOCK
 from ..ops.kernels import in_use
 from ..ops.select import MAX_BINS
@@ -68,13 +67,13 @@ def make_budget(
     threads = max(1, threads or len(os.sched_getaffinity(0)))
     width = 8 if any(u.work == "F64" for u in units) else 4
     plain = rounding != "nearest" or width == 8 or in_use() == "plain"
-    rows = needs.blend is None or needs.place or plain or _gathers(needs, units)
+    rows = plain or needs.blend is None or any(needs.gathers(u.settings) for u in units if u.merged)
     widest = _whole_blocks(max((u.count for u in units if u.merged), default=1))
     room, brackets = limit - STANDING, tasks * _ranks(needs)
     whole_model = any(u.merged and u.group == WHOLE_MODEL for u in units)
     histograms = brackets * (1 if whole_model else threads + 1)
     bins = _bins(histograms * (8 + 3 * width), room // 3)
-    searching = histograms * (8 + 3 * width) * bins
+    searching = histograms * (8 + 3 * width) * bins + _holds(needs, units, threads + 1)
     entry = _bytes(tasks, brackets, width, rows) + math.ceil(reading)
     entry += _ranking_bytes(tasks, rows) if needs.scope == "row" else 0
     size = min(widest, _whole_blocks(slice_ or LARGEST))
@@ -119,10 +118,11 @@ def _ranking_bytes(tasks: int, rows: bool) -> int:
     return 20 + 2 * tasks + (60 + 14 * tasks if rows else 0)
 
 
-def _gathers(needs: Needs, units: Sequence["Unit"]) -> bool:
-    """Whether a first pass works on rows: one that looks for norms, where it is wanted."""
-    norms = [s for s in needs.statistics.values() if isinstance(s, Norms)]
-    return any(s.wanted(u.settings) for s in norms for u in units if u.merged)
+def _holds(needs: Needs, units: Sequence["Unit"], groups: int) -> int:
+    """Bytes of what searches hold a number of for each row or column, where the largest are at work together."""
+    given = [(len(u.sources), u.count, u.columns, u.settings) for u in units if u.merged]
+    held = sorted(sum(s.holds(*unit) for s in needs.statistics.values()) for unit in given)
+    return sum(held[-groups:])
 
 
 def _ranks(needs: Needs) -> int:

@@ -69,8 +69,8 @@ class Plan:
 
     @property
     def passes(self) -> int:
-        """How often the inputs are read: once, and once more for a first pass that finds statistics."""
-        return 2 if any(self.method.needs.searches(u.settings) for u in self.units if u.merged) else 1
+        """How often the inputs are read: once, and before that for what finds statistics."""
+        return max((self.method.needs.passes(u.settings) for u in self.units if u.merged), default=1)
 
     @property
     def bytes_read(self) -> int:

@@ -11,6 +11,7 @@ from ...ops.select import ends_of_band
 from ...ops.shapes import Float
 from ..registry import Needs, Rests, Shares, each, merge_method
 from ..statistics import Magnitudes, Settings
+from ..trim import Rescale, Trim, trimmed
 
 
 def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
@@ -18,7 +19,7 @@ def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
     return ends_of_band(each(settings["density"], task), each(settings["gamma"], task), total)
 
 
-KEPT = Magnitudes(ranks, count=2)
+KEPT = Trim(Magnitudes(ranks, count=2))
 
 
 def steps(
@@ -27,11 +28,14 @@ def steps(
     elect: Elect,
     combine: Combine,
     tied: Tied,
-    band: Float[np.ndarray, "task 2"],
+    rescale: Rescale,
+    band: Float[np.ndarray, "task numbers"],
     **settings: Any,
-) -> Blend:
-    """Return a vote among what lies in each task's band."""
+) -> Blend | None:
+    """Return a vote among what lies in each task's band, where that is left as it is."""
     del settings  # they were needed for the band
+    if rescale == "mergekit":
+        return None
     return Blend(weights, band=(band[:, 1], band[:, 0]), vote=Vote(elect, combine, tied))
 
 
@@ -49,11 +53,12 @@ def breadcrumbs_ties(
     elect: Elect = "sum",
     combine: Combine = "mean",
     tied: Tied = "zero",
-    band: Float[np.ndarray, "task 2"] | None = None,
+    rescale: Rescale = "none",
+    band: Float[np.ndarray, "task numbers"] | None = None,
 ) -> Float[Array, "*shape"]:
     """Drop each task vector's outliers and small change, then count only the tasks that win the sign vote.
 
-        t = τ [kept]                                     masked as in `breadcrumbs`
+        t = τ [kept]                                     masked as in `breadcrumbs`; with `rescale`, times Σ |τ| / Σ |t|
         s = sign(Σ t_i)                                  elected sign, as in `ties`
         out = Σ w_i t_i [sign(t_i) = s] / Σ w_i [sign(t_i) = s]
 
@@ -62,8 +67,8 @@ def breadcrumbs_ties(
     Zero:  an entry that nobody kept, or whose vote is tied, comes out as exactly 0.
     Ties:  as in `breadcrumbs`: entries as large as the first or the last one kept are kept too.
     Paper: neither paper has the pair; the name is mergekit's, which adds instead of averaging: `elect: weighted, tied:
-           positive, combine: sum`. With `gamma: 0` this is `ties` of scope tensor; with one task and weight 1 it is
-           `breadcrumbs`.
+           positive, combine: sum`, with `rescale: mergekit` for its `rescale: true`. With `gamma: 0` this is `ties` of
+           scope tensor; with one task and weight 1 it is `breadcrumbs`.
 
     Args:
         deltas: the task vectors.
@@ -73,11 +78,16 @@ def breadcrumbs_ties(
         elect: as in `ties`.
         combine: as in `ties`.
         tied: as in `ties`.
-        band: each task's largest and smallest kept magnitude; found in `deltas` when not given.
+        rescale: as in `breadcrumbs`.
+        band: each task's largest and smallest kept magnitude, and with `rescale` the factor; found in `deltas` when
+            not given.
 
     >>> breadcrumbs_ties(np.array([[9.0, 3.0, 2.0, 0.1], [9.0, 1.0, -4.0, 0.1]]), np.ones(2), density=0.5, gamma=0.25)
     array([ 0.,  2., -4.,  0.])
     """
     if band is None:
-        band = KEPT.whole(deltas, {"density": density, "gamma": gamma})
-    return blend(deltas, steps(weights, elect=elect, combine=combine, tied=tied, band=band))
+        band = KEPT.whole(deltas, {"density": density, "gamma": gamma, "rescale": rescale})
+    how = steps(weights, elect=elect, combine=combine, tied=tied, rescale=rescale, band=band)
+    if how is None:
+        deltas, how = trimmed(deltas, band), Blend(weights, vote=Vote(elect, combine, tied))
+    return blend(deltas, how)

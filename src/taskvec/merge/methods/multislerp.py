@@ -7,13 +7,13 @@ from ...ops.blend import Blend, blend
 from ...ops.gram import gram as gram_of
 from ...ops.shapes import Float, Float64
 from ...ops.sphere import mean_direction
-from ..registry import MANY, Needs, merge_method, shares
+from ..registry import MANY, Needs, factors, merge_method
 from ..statistics import Gram
 
 
 def steps(weights: Float[np.ndarray, " task"], *, normalize: bool, gram: Float64[np.ndarray, "task task"]) -> Blend:
     """Return a sum with each tensor's factor."""
-    return Blend(mean_direction(gram, shares(weights) if normalize else np.asarray(weights, dtype=np.float64)))
+    return Blend(mean_direction(gram, factors(weights, normalize)))
 
 
 @merge_method(

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...ops.arrays import Array, namespace
 from ...ops.blend import Blend, blend
-from ...ops.gram import Over
+from ...ops.gram import Over, vectors_of
 from ...ops.shapes import Float, Float64
 from ...ops.sphere import arc, arcs
 from ..registry import Needs, merge_method, shares
@@ -76,8 +76,7 @@ def nuslerp(
     if how := steps(weights, over=over, gram=gram):
         return blend(stack, how)
     start, columns = place or (0, math.prod(stack.shape[2:]))
-    entry = np.arange(start, start + math.prod(stack.shape[1:]))
-    part = entry // columns if over == "row" else entry % columns
+    part = vectors_of(start, math.prod(stack.shape[1:]), columns, over)
     first = int(part.min())
     factors = arcs(gram[first : int(part.max()) + 1], end(weights))[part - first]
     xp = namespace(stack)

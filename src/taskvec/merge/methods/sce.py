@@ -40,6 +40,10 @@ class Selection(Statistic):
 
     count = 1
 
+    def passes(self, settings: Settings) -> int:
+        """See `Statistic`."""
+        return 1 if settings["select_topk"] == 1 else 3
+
     def example(self, tasks: int) -> npt.NDArray[np.float64]:
         """See `Statistic`."""
         return np.append(0.0, np.ones(tasks))
@@ -67,7 +71,7 @@ class Selection(Statistic):
             hint = spread(sample()) if k else np.zeros(0, dtype)
             return MagnitudeSearch([[KthLargest(k, total, dtype, hint, max_bins)]], derive=lambda x, _: spread(x)[None])
 
-        return Stages(1 if topk == 1 else 3, begin, lambda found: np.append(0.0 if topk == 1 else found[1], found[-1]))
+        return Stages(self.passes(settings), begin, lambda found: np.append(0.0 if topk == 1 else found[1], found[-1]))
 
     def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.float64]:
         """Return the same of whole tensors in memory."""

@@ -5,12 +5,12 @@ import numpy as np
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
 from ...ops.shapes import Float
-from ..registry import Needs, merge_method, shares
+from ..registry import Needs, factors, merge_method
 
 
 def steps(weights: Float[np.ndarray, " task"], *, normalize: bool = False) -> Blend:
     """Return a sum with each task vector's factor."""
-    return Blend(shares(weights) if normalize else np.asarray(weights, dtype=np.float64))
+    return Blend(factors(weights, normalize))
 
 
 @merge_method(

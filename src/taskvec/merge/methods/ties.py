@@ -11,6 +11,7 @@ from ...ops.select import count_of
 from ...ops.shapes import Float
 from ..registry import Needs, Shares, each, merge_method
 from ..statistics import Magnitudes, Settings
+from ..trim import Rescale, Trim, trimmed
 
 
 def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
@@ -18,7 +19,7 @@ def ranks(settings: Settings, task: int, total: int) -> tuple[int, ...]:
     return (max(1, count_of(each(settings["density"], task), total)),)
 
 
-KEPT = Magnitudes(ranks)
+KEPT = Trim(Magnitudes(ranks))
 
 
 def steps(
@@ -27,12 +28,13 @@ def steps(
     elect: Elect,
     combine: Combine,
     tied: Tied,
-    threshold: Float[np.ndarray, "task 1"],
+    rescale: Rescale,
+    threshold: Float[np.ndarray, "task numbers"],
     **settings: Any,
-) -> Blend:
-    """Return a vote among what reaches each task's threshold."""
+) -> Blend | None:
+    """Return a vote among what reaches each task's threshold, where that is left as it is."""
     del settings  # they were needed for the threshold
-    return vote_above(weights, threshold, Vote(elect, combine, tied))
+    return None if rescale == "mergekit" else vote_above(weights, threshold[:, :1], Vote(elect, combine, tied))
 
 
 @merge_method(
@@ -49,11 +51,12 @@ def ties(
     elect: Elect = "sum",
     combine: Combine = "mean",
     tied: Tied = "zero",
-    threshold: Float[np.ndarray, "task 1"] | None = None,
+    rescale: Rescale = "none",
+    threshold: Float[np.ndarray, "task numbers"] | None = None,
 ) -> Float[Array, "*shape"]:
     """Merge task vectors entry by entry, counting only the tasks that win the sign vote.
 
-        t = τ where |τ| ≥ threshold, else 0              trimmed, per task
+        t = τ where |τ| ≥ threshold, else 0              trimmed, per task; with `rescale`, times Σ |τ| / Σ |t|
         s = sign(Σ t_i)                                  elected sign
         out = Σ w_i t_i [sign(t_i) = s] / Σ w_i [sign(t_i) = s]
 
@@ -66,7 +69,8 @@ def ties(
            plain sum, and agreeing entries are averaged; all three are the defaults. The authors' code settles a sum
            of exactly zero by the majority sign of the whole vector; the paper's sgn(0) = 0 is kept here.
            mergekit is `scope: tensor, elect: weighted, tied: positive` (and `combine: sum` for its
-           `normalize: false`); PEFT is `scope: tensor, combine: count, tied: positive`.
+           `normalize: false`, `rescale: mergekit` for its `rescale: true`); PEFT is `scope: tensor, combine: count,
+           tied: positive`.
 
     Args:
         deltas: the task vectors.
@@ -77,12 +81,18 @@ def ties(
         elect: what is added up for the vote: sum (the entries), weighted (weights times entries), count (signs).
         combine: mean (divide by the agreeing weights), sum (do not divide), count (divide by the agreeing tasks).
         tied: what a tied vote gives: zero, or the positive side.
-        threshold: each task's smallest kept magnitude; found in `deltas` when not given.
+        rescale: what is kept is left as it is (none), or multiplied by one factor a task that gives it the L1 norm
+            it had, over what `scope` says (mergekit).
+        threshold: each task's smallest kept magnitude, and with `rescale` that factor; found in `deltas` when not
+            given.
 
     >>> ties(np.array([[3.0, 0.1], [1.0, -4.0]]), np.ones(2), density=1.0)
     array([ 2., -4.])
     """
     del scope  # the planner's: it decides which tensors share a threshold
     if threshold is None:
-        threshold = KEPT.whole(deltas, {"density": density})
-    return blend(deltas, steps(weights, elect=elect, combine=combine, tied=tied, threshold=threshold))
+        threshold = KEPT.whole(deltas, {"density": density, "rescale": rescale})
+    how = steps(weights, elect=elect, combine=combine, tied=tied, rescale=rescale, threshold=threshold)
+    if how is None:
+        deltas, how = trimmed(deltas, threshold), Blend(weights, vote=Vote(elect, combine, tied))
+    return blend(deltas, how)

@@ -28,6 +28,11 @@ def rows(value: Any) -> Said:
     return {"settings": {"over": "row"}} if value else {}
 
 
+def by_norm(value: Any) -> Said:
+    """`rescale` of methods that trim by magnitude."""
+    return {"settings": {"rescale": "mergekit"}} if value else {}
+
+
 def by_chance(value: Any) -> Said:
     """`rescale` of DELLA."""
     return {"settings": {"rescale": "own" if value else "none"}}
@@ -85,7 +90,7 @@ def _flag(say: Callable[[Any], Said], default: bool) -> Parameter:
 DENSITY = _number("density", 1.0, each=True)
 VOTE = {"scope": "tensor", "elect": "weighted", "tied": "positive"}
 LAMBDA = Parameter(scale, 1.0)
-NO_RESCALE = _flag(setting_if("rescale"), False)
+NO_RESCALE = _flag(by_norm, False)
 RESCALE = _flag(setting("rescale"), True)
 DARE = "kept entries are divided by their probability; mergekit restores each tensor's L1 norm."
 DELLA = "kept entries are divided by their own probability, so the mean is right; mergekit's is 0.7 to 1.1 of it."
