@@ -9,6 +9,7 @@ import pytest
 
 import taskvec as tv
 from taskvec.recipe.mergekit import translate
+from taskvec.recipe.mergekit.conditions import moved
 from taskvec.recipe.yaml_lines import parse
 
 TIES = {"density": 1.0, "scope": "tensor", "elect": "weighted", "tied": "positive"}
@@ -325,6 +326,21 @@ def test_every_tensor_gets_the_numbers_that_mergekit_gives_it(family: Path, name
             assert unit.scale == pytest.approx(their_number(data, "lambda", 1.0, None, unit.name))
 
 
+def test_an_empty_filter_holds_for_all() -> None:
+    recipe, _ = translated(
+        "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\n"
+        "parameters: {t: [{filter: mlp, value: 0.1}, {filter: '', value: 0.2}, {value: 0.3}]}\n"
+    )
+    assert recipe.settings == {"t": 0.2}
+    assert [o.match for o in recipe.overrides] == ["*mlp*"]
+
+
+def test_a_seed_in_the_recipe_is_the_seed() -> None:
+    recipe, notes = translated(HEAD + "random_seed: 7\n")
+    assert recipe.seed == 7
+    assert any(note.startswith("'random_seed' is the seed here") for note in notes)
+
+
 def test_a_filter_is_text_in_which_nothing_is_a_wildcard() -> None:
     recipe, _ = translated(
         "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\n"
@@ -487,6 +503,56 @@ class TestSlices:
         )
         (override,) = recipe.stack[1].overrides
         assert (override.match, override.weights) == ("*layers.3.*", [7])
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("layers.1", ["layers.20.", "layers.29.", "layers.30.", "layers.31."]),
+            ("layers.2.mlp", ["layers.21.mlp"]),
+            (".2.", [".21."]),
+            ("2.mlp", [".21.mlp", ".31.mlp"]),
+            ("11.mlp", [".30.mlp"]),
+            ("layers.13.", []),
+            ("block.experts.3.w1", ["block.experts.3.w1"]),
+            ("layers.3.block.experts.2.w1", ["layers.22.block.experts.2.w1"]),
+            ("w1", ["w1"]),
+        ],
+    )
+    def test_parts_of_a_number_are_those_of_every_layer_that_has_them(self, text: str, found: list[str]) -> None:
+        assert moved([(text, 1), (None, 2)], 1, 12, 20) == [*((name, 1) for name in found), (None, 2)]
+
+    def test_a_filter_for_all_models_means_each_ones_own_layers(self) -> None:
+        recipe, _ = translated(
+            "merge_method: ties\nbase_model: b\nslices:\n"
+            "- sources: [{model: b, layer_range: [0, 1]}, {model: a, layer_range: [0, 1]}]\n"
+            "- sources: [{model: b, layer_range: [1, 3]}, {model: a, layer_range: [2, 4]},"
+            " {model: c, layer_range: [1, 3]}]\n"
+            "parameters: {weight: 1, density: [{filter: layers.2., value: 0.2}, {value: 1}]}\n"
+        )
+        found = [(o.match, o.each) for o in recipe.stack[1].overrides]
+        assert found == [("*layers.1.*", [{"density": 0.2}, {}]), ("*layers.2.*", [{}, {"density": 0.2}])]
+
+    def test_where_the_ends_differ_it_is_said(self) -> None:
+        def notes(first: str, last: str, more: str = "") -> list[str]:
+            slices = "".join(
+                f"- sources: [{', '.join(f'{{model: {m}, layer_range: [0, 1]}}' for m in models)}]\n"
+                for models in (first, last)
+            )
+            text = f"merge_method: linear\nparameters: {{weight: 1}}\nslices:\n{slices}{more}"
+            return [n for n in translated(text)[1] if "slice" in n]
+
+        assert notes("ab", "ba", "tokenizer_source: union\n") == []
+        assert notes("ab", "a") == []
+        (fewer,) = notes("a", "ab")
+        assert fewer.startswith("norm and head are merged from all models of the last slice")
+        (rows,) = notes("ab", "ac", "tokenizer_source: union\n")
+        assert rows.startswith("a token that a model of a slice lacks takes its row from the models of all slices")
+
+    def test_one_base_or_none(self) -> None:
+        source = "{model: %s, layer_range: [0, 1], parameters: {weight: 1}}"
+        sources = f"sources: [{source % 'a'}, {source % 'b'}]"
+        with pytest.raises(tv.RecipeError, match=r"r\.yaml:3: a slice has no base, and another has one\."):
+            translated(f"merge_method: nuslerp\nslices:\n- {sources}\n- {sources}\n  base_model: c\n")
 
     def test_the_base_of_a_slice(self) -> None:
         source = "{model: %s, layer_range: [%d, %d], parameters: {weight: 1}}"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import taskvec as tv
-from taskvec.recipe.schema import json_schema
+from taskvec.recipe.schema import json_schema, validate
+from taskvec.recipe.write import as_yaml
 from taskvec.recipe.yaml_lines import parse
 
 Load = Callable[[str], tuple[tv.Recipe, list[str]]]
@@ -346,3 +347,28 @@ class TestLoad:
         (tmp_path / "r.yaml").write_bytes(b"method: \xff\xfe\x80")
         with pytest.raises(tv.RecipeError, match=r"r\.yaml is not text"):
             tv.load_recipe(tmp_path / "r.yaml")
+
+
+WORDS = [
+    "1e5",
+    "1e-5",
+    "no",
+    "007",
+    "0x10",
+    "1_000",
+    "12:30",
+    "null",
+    "~",
+    "true",
+    "2024-01-01",
+    ".5",
+    "-",
+    "#",
+    "a: b",
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words_are_written_so_that_they_are_read_as_words(word: str) -> None:
+    recipe = tv.Recipe.model_validate({"method": "linear", "models": ["./a", word], "name": word, "ignore": [word]})
+    assert validate(parse(as_yaml(recipe), "r")) == recipe

@@ -13,6 +13,7 @@ from transformers.integrations.finegrained_fp8 import Fp8Dequantize, _dequantize
 import taskvec as tv
 from taskvec.errors import FormatError
 from taskvec.store import Checkpoint, fingerprint
+from taskvec.store.computed.renamed import rename
 from taskvec.store.computed.scaled import Scaled, blocks_of
 from taskvec.store.sidecars import sidecars
 from taskvec.testing import finetuned, tiny_tensors, write_model
@@ -66,6 +67,11 @@ class TestBlocks:
         q, scale = floats(*shape, dtype=F8), positive(*(-(-n // 128) for n in shape), dtype=kind)
         theirs = _dequantize_fp8_weight(q, scale, [128, 128], torch.float32)
         check(model(tmp_path / "m", {W: q, "a.weight_scale_inv": scale}, **FP8), {W: theirs}, rng)
+
+    def test_another_name_does_not_change_the_type_it_is_stored_in(self, tmp_path: Path) -> None:
+        q, scale = floats(128, 128, dtype=F8), positive(1, 1)
+        tensor = Checkpoint(model(tmp_path / "m", {W: q, "a.weight_scale_inv": scale}, **FP8)).info(W)
+        assert (tensor.dtype, tensor.stored_as, rename(tensor, "b").stored_as) == ("F32", "BF16", "BF16")
 
     def test_as_transformers_loads_them(self, tmp_path: Path, rng: np.random.Generator) -> None:
         q, scale = floats(256, 384, dtype=F8), positive(2, 3)

@@ -275,6 +275,12 @@ class TestRefusals:
         with pytest.raises(tv.MismatchError, match=r"'m0 - base' was made from the base tv1:\w+, but .*m1 is tv1:"):
             vectors[0].apply(models["m1"])
 
+    def test_a_difference_is_no_model(self, tmp_path: Path, models: Models, vectors: list[tv.TaskVector]) -> None:
+        saved = vectors[0].save(tmp_path / "x.tv")
+        for pair in ((models["base"], saved), (saved, models["base"])):
+            with pytest.raises(tv.MismatchError, match=r"x\.tv is a task vector, the difference of two models already"):
+                tv.diff(*pair)
+
     def test_vectors_of_different_tensors(self, tmp_path: Path, vectors: list[tv.TaskVector]) -> None:
         x = {"x": torch.ones(3)}
         save_file(x, tmp_path / "x.safetensors", vectors[0].metadata())

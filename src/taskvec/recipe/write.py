@@ -6,10 +6,11 @@ from typing import Any
 import yaml
 
 from .schema import Recipe
+from .yaml_lines import Loader
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists of numbers stand on one line."""
+    """Lists of numbers stand on one line; words that a reader of YAML 1.1 or 1.2 takes for something else in quotes."""
 
     def represent_list(self, data: Iterable[Any]) -> yaml.SequenceNode:
         data = list(data)
@@ -17,6 +18,11 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=plain)
 
 
+_EITHER = {*yaml.SafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}
+_Dumper.yaml_implicit_resolvers = {
+    first: [r for kind in (yaml.SafeDumper, Loader) for r in kind.yaml_implicit_resolvers.get(first, ())]
+    for first in _EITHER
+}
 _Dumper.add_representer(list, _Dumper.represent_list)
 
 

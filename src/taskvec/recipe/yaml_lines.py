@@ -11,21 +11,21 @@ from ..errors import RecipeError
 Path = tuple[str | int, ...]
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML 1.2 numbers: 1e-5 is a number, and yes/no/on/off are words."""
 
 
 FLOAT, BOOL = "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool"
-_Loader.yaml_implicit_resolvers = {
+Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in (FLOAT, BOOL)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+Loader.add_implicit_resolver(
     FLOAT,
     re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
     list("-+0123456789."),
 )
-_Loader.add_implicit_resolver(BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver(BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def parse_all(text: str, name: str) -> list[Document]:
     loader = None
     documents = []
     try:
-        loader = _Loader(text)
+        loader = Loader(text)
         while loader.check_node():
             node = loader.get_node()
             lines: dict[Path, int] = {}

@@ -300,6 +300,9 @@ def diff(base: Checkpoint | str | Path, finetuned: Checkpoint | str | Path) -> T
         saved = Saved(open_adapter(place, base))
         return TaskVector(fingerprint(base), ((1.0, saved),), (saved.describe(),))
     tuned = finetuned if isinstance(finetuned, Checkpoint) else Checkpoint(locate(str(finetuned)))
+    for model in (base, tuned):
+        if is_task_vector(model):
+            raise MismatchError(f"{model.path} is a task vector, the difference of two models already. Give a model.")
     for name, info in base.tensors.items():
         other = tuned.resolve(name)
         if other is None:

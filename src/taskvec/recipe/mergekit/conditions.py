@@ -53,7 +53,7 @@ def _conditions(document: Document, path: Path, value: Any) -> Chain:
             raise RecipeError(f"{document.at(path)}: unknown key '{odd[0]}'.{hint}")
         if "value" not in given:
             raise RecipeError(f"{document.at(path)}: a filter of '{path[-1]}' has no 'value'.")
-        out.append((None if given.get("filter") in (None, "*") else str(given["filter"]), given["value"]))
+        out.append((None if given.get("filter") in (None, "", "*") else str(given["filter"]), given["value"]))
     return out
 
 
@@ -65,14 +65,31 @@ def glob(name: str | None) -> str:
 def moved(found: Chain, first: int, last: int, to: int) -> Chain:
     """Return a chain for names in the output, where its filters speak of layers of a model.
 
-    Layers `first` … `last` of the model are those from `to` on. A filter that names another layer never holds.
+    Layers `first` … `last` of the model are those from `to` on. A filter that names another layer never holds; one
+    that ends or begins within a layer's number ("layers.1" is in layers.1 and layers.12) holds for each of them.
     """
-    out: Chain = []
-    for name, value in found:
-        numbers = [int(n) for n in re.findall(LAYER, name or "")]
-        if all(first <= n <= last for n in numbers):
-            out.append((re.sub(LAYER, lambda m: str(int(m[0]) - first + to), name) if name else None, value))
-    return out
+    return [(new, value) for name, value in found for new in _moved(name, first, last, to)]
 
 
-LAYER = re.compile(r"(?<![^.])\d+(?=\.)")
+def _moved(name: str | None, first: int, last: int, to: int) -> list[str | None]:
+    place = LAYER.search(name or "")
+    if name is None or place is None or place["before"].endswith("experts."):
+        return [name]
+    before, number, after = place["before"], place["number"], name[place.end("number") :]
+
+    def holds(layer: str) -> bool:
+        if before and after:
+            return layer == number
+        return layer.startswith(number) if before else layer.endswith(number) if after else number in layer
+
+    layers = [n for n in range(first, last + 1) if holds(str(n))]
+    return [f"{before or '.'}{n - first + to}{after or '.'}" for n in layers]
+
+
+LAYER = re.compile(r"^(?P<before>(?:.*?\.)??)(?P<number>\d+)(?=\.|$)")
+"""The first number in a filter that may be a layer's: whole between dots, or at an end of the text."""
+
+
+def names_layers(found: Chain) -> bool:
+    """Tell whether a filter speaks of a layer's number."""
+    return any(LAYER.search(name or "") for name, _ in found)

@@ -10,7 +10,7 @@ from ..yaml_lines import Document, Path
 
 TOP = (
     "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype",
-    "tokenizer_source", "tokenizer", "chat_template", "name",
+    "tokenizer_source", "tokenizer", "chat_template", "name", "random_seed",
 )  # fmt: skip
 Place = tuple[dict[str, Any], Path]
 """Parameters, and where they stand."""

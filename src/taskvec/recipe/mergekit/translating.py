@@ -7,7 +7,7 @@ from ...merge import METHODS
 from ...merge.registry import suggest
 from ..schema import VOCABULARY_RULES, Recipe, validate
 from ..yaml_lines import Document, Path
-from .conditions import UNSAID, Chain, chain, glob, moved
+from .conditions import UNSAID, Chain, chain, glob, moved, names_layers
 from .reading import Group, Reader, Source
 from .tables import EVERYWHERE, SPECS, Parameter, Spec
 
@@ -64,6 +64,9 @@ class _Translation:
         bases = [group.base for group in groups]
         if bases[0] is None and self.spec.base == "base" and self.needs.space == "delta":
             raise self.read.refuse((), f"'{self.name}' needs 'base_model'.")
+        if self.spec.base == "base" and self.needs.takes_base and None in bases and any(bases):
+            group = groups[bases.index(None)]
+            raise self.read.refuse(group.path, "a slice has no base, and another has one. Give a 'base_model' for all.")
         if bases[0] is None and self.spec.base == "first":
             self.read.note(f"'{self.name}' has no base_model here; the first model stands for it.")
         return bases[0]
@@ -103,6 +106,20 @@ class _Translation:
                 del part["overrides"]
             parts.append(part)
         return parts
+
+    def _note_ends(self, groups: Sequence[Group], vocabulary: bool) -> None:
+        """Say where what lies outside the layers will differ from mergekit's."""
+        towers = {group.tower: [g for g in groups if g.tower == group.tower] for group in groups}
+        if any(len(mine[0].sources) < len(mine[-1].sources) for mine in towers.values()):
+            self.read.note(
+                "norm and head are merged from all models of the last slice; mergekit takes no more of them than the "
+                "first slice has."
+            )
+        if vocabulary and len({frozenset(s.model for s in group.sources) for group in groups}) > 1:
+            self.read.note(
+                "a token that a model of a slice lacks takes its row from the models of all slices; mergekit looks in "
+                "this slice only, and fills with zeros."
+            )
 
     def _fill(self, out: Said, at: Path, group: Group, sources: Sequence[Source], layers: tuple[int, int, int]) -> None:
         """Write a group's models and numbers into a recipe or a part of a stack."""
@@ -195,9 +212,10 @@ class _Translation:
             return
         if key != "weight" and not any(key in s.parameters[0] for s in sources):
             found = chain(self.document, key, default, group.parameters)
-            where: Path = (*shared[0][1], key) if shared else ()
-            self._say(parameter, self._values(parameter, found, where), where, out, at)
-            return
+            if not (self.read.layered and names_layers(found)):  # these are the models' own layers
+                where: Path = (*shared[0][1], key) if shared else ()
+                self._say(parameter, self._values(parameter, found, where), where, out, at)
+                return
         chains = [self._chain_of(key, default, s, group, to) for s in sources]
         for k, (source, found) in enumerate(zip(sources, chains, strict=True)):
             if not found:
@@ -259,6 +277,12 @@ class _Translation:
                 out[key] = data[key]
                 self._stands((key,), (key,))
         vocabulary = self._vocabulary()
+        if self.read.layered:
+            self._note_ends(groups, bool(vocabulary))
+        if data.get("random_seed") is not None:
+            self.read.note("'random_seed' is the seed here; mergekit takes one from its command line only.")
+            out["seed"] = data["random_seed"]
+            self._stands(("seed",), ("random_seed",))
         if vocabulary:
             out["vocabulary"] = vocabulary
         elif base and self.spec.base == "model" and out.get("stack") and _models(out["stack"])[0] != base:
@@ -310,7 +334,8 @@ def _models(parts: Sequence[Said]) -> list[str]:
     return [entry["model"] for part in parts for entry in part["models"]]
 
 
-FLAGS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
+FLAGS = dict.fromkeys(("true", "1", "1.0", "yes", "y", "on", "t"), True)
+FLAGS |= dict.fromkeys(("false", "0", "0.0", "no", "n", "off", "f"), False)
 
 
 def _numbers(value: Any) -> Any:

@@ -30,6 +30,11 @@ class Renamed(Tensor):
         return self.of.scratch
 
     @property
+    def stored_as(self) -> str:
+        """As the other."""
+        return self.of.stored_as
+
+    @property
     def on_disk(self) -> Sequence[TensorInfo]:
         """The other's."""
         return self.of.on_disk
