@@ -10,7 +10,7 @@ demo: $(VENV)/demo.done
 	$(BIN)/python -m demo $(ARGS)
 
 test: $(VENV)/dev.done
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

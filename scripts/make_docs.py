@@ -203,7 +203,7 @@ def methods_page() -> str:
     for name in sorted(METHODS):
         m = METHODS[name]
         space = {"delta": "task vectors", "weight": "models", "either": "either"}[m.needs.space]
-        passes = 2 if m.needs.statistics else 1
+        passes = 2 if m.needs.searches(m.check({})) else 1
         lines.append(f"| [{name}]({name}.md) | {space} | {m.needs.models} | {passes} | {m.summary} |")
     lines += ["", "The same table in the shell: `taskvec methods`; one method in full: `taskvec show ties`.", ""]
     lines += [(NOTES / "how-to-choose.md").read_text("utf-8").strip()]
@@ -265,7 +265,8 @@ def _call(name: str) -> str:
         if p.kind is p.KEYWORD_ONLY and not starred:
             shown.append("*")
             starred = True
-        shown.append(p.name if p.default is p.empty else f"{p.name}={p.default!r}")
+        default = "…" if callable(p.default) else repr(p.default)
+        shown.append(p.name if p.default is p.empty else f"{p.name}={default}")
     return f"{name}({', '.join(shown)})"
 
 

@@ -92,7 +92,7 @@ def write_adapter(folder: Path, tensors: Arrays, *, dtype: str = "F32", **config
 
 def _write(folder: Path, tensors: Arrays, codes: Mapping[str, str], shard_size: int, stem: str) -> Layout:
     out = [OutTensor(name, codes[name], x.shape) for name, x in tensors.items()]
-    layout = lay_out(out, shard_size, {"format": "pt"}, stem)
+    layout = lay_out(out, shard_size, {"format": "pt"}, {"": stem})
     with ShardWriter(folder, layout) as writer:
         for name, x in tensors.items():
             flat = np.ascontiguousarray(x).reshape(-1)

@@ -4,6 +4,8 @@ import ast
 import math
 import re
 import shlex
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +13,15 @@ import pytest
 import taskvec
 from taskvec.cli.app import app
 from taskvec.merge import METHODS
+from taskvec.recipe.load import inputs_of
 from taskvec.recipe.mergekit import is_mergekit, translate
 from taskvec.recipe.plan import make_plan
-from taskvec.recipe.schema import Recipe, resolve_paths, validate
-from taskvec.recipe.yaml_lines import parse
-from taskvec.testing import finetuned, tiny_tensors, write_model
+from taskvec.recipe.schema import Recipe, validate
+from taskvec.recipe.write import as_yaml
+from taskvec.recipe.yaml_lines import parse_all
+from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
 
-from .pages import DOCS, ROOT, blocks
+from .pages import DOCS, ROOT, Block, blocks
 
 OTHERS = ("make", "pip", "python", "git", "cd", "hf")
 """First words of commands that are not ours."""
@@ -59,43 +63,117 @@ def test_a_wrong_command_does_not_parse():
             app.parse_args(wrong.split(), exit_on_error=False, print_error=False)
 
 
-def read(block) -> Recipe:
-    document = parse(block.text, str(block))
-    if is_mergekit(document.data):
-        return translate(document)[0]
-    return validate(document)
+def read(block: Block) -> list[Recipe]:
+    """Return the recipes of a block, in our form; of most blocks one."""
+    documents = parse_all(block.text, str(block))
+    return [translate(d)[0] if is_mergekit(d.data) else validate(d) for d in documents]
+
+
+def the_one(block: Block) -> Recipe:
+    (recipe,) = read(block)
+    return recipe
+
+
+def larger(layers: int) -> dict[str, np.ndarray]:
+    """Return the tensors of a tiny model that has all kinds of matrices which recipes speak of."""
+    out = tiny_tensors(layers=layers)
+    for i in range(layers):
+        out[f"model.layers.{i}.self_attn.o_proj.weight"] = out[f"model.layers.{i}.self_attn.q_proj.weight"].T.copy()
+        out[f"model.layers.{i}.mlp.down_proj.weight"] = out[f"model.layers.{i}.mlp.up_proj.weight"].T.copy()
+    return out
+
+
+class Family:
+    """Tiny models that stand where recipes look for them, related to each other."""
+
+    def __init__(self, folder: Path, recipes: list[Recipe]) -> None:
+        self.folder = folder
+        ranges = [str(entry.layers) for r in recipes for part in r.parts for entry in part.models]
+        self.tensors = larger(max(3, *(int(n) for text in ranges for n in re.findall(r"\d+", text)), 3) + 1)
+        self.rules = {text: how for r in recipes if r.vocabulary for text, how in r.vocabulary.tokens.items()}
+        self.grown = any(r.vocabulary for r in recipes)
+        made = {r.name for r in recipes}
+        names = dict.fromkeys(name for r in recipes for text in inputs_of(r) for name in text.split("+"))
+        others = [r.tokenizer for r in recipes if r.tokenizer != "base"]
+        self.names = [name for name in dict.fromkeys([*names, *others]) if name not in made]
+        self.base = next((r.base.split("+")[0] for r in recipes if r.base), self.names[0])
+
+    def write(self) -> None:
+        """Write them all: what is called so is a task vector or an adapter, all else is a model."""
+        self.model(self.base, 0)
+        for seed, name in enumerate(self.names, 1):
+            place = self.folder / name
+            if place.suffix == ".tv":
+                tuned = self.model(f"tuned{seed}", seed)
+                taskvec.diff(self.folder / self.base, tuned).save(place)
+            elif "lora" in name:
+                write_adapter(place, self.factors(seed))
+            elif not place.exists():
+                self.model(name, seed)
+
+    def model(self, name: str, seed: int) -> Path:
+        """Write a fine-tune (of seed 0 the base), with rows for tokens of its own where vocabularies are united."""
+        rows = ["".join(pair) for pair in zip("abcdefghijklmnop", "qrstuvwxyzabcdef", strict=True)]
+        own = [*self.asked(name), f"<{Path(name).name}>"] if self.grown else []
+        tensors = finetuned(self.tensors, seed) if seed else dict(self.tensors)
+        for tensor in ("model.embed_tokens.weight", "lm_head.weight"):
+            tensors[tensor] = np.pad(tensors[tensor], ((0, len(own)), (0, 0)), constant_values=0.5)
+        tokens = {text: row for row, text in enumerate([*rows, *own])}
+        return write_model(self.folder / name, tensors, tokens=tokens, config={"vocab_size": len(tokens)})
+
+    def asked(self, name: str) -> Iterator[str]:
+        """Yield the tokens that a recipe takes from a model."""
+        for text, how in self.rules.items():
+            source = how.get("source")
+            if source == name:
+                yield text
+            elif isinstance(source, dict) and source.get("model") == name and "token" in source:
+                yield source["token"]
+
+    def factors(self, seed: int) -> dict[str, np.ndarray]:
+        """Return the tensors of a LoRA."""
+        out = {}
+        for name, x in self.tensors.items():
+            if "q_proj" in name:
+                rng, stem = np.random.default_rng(seed), f"base_model.model.{name.removesuffix('.weight')}"
+                out[f"{stem}.lora_A.weight"] = rng.standard_normal((2, x.shape[1])).astype(np.float32)
+                out[f"{stem}.lora_B.weight"] = np.full((x.shape[0], 2), 0.01, np.float32)
+        return out
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_recipes_can_be_planned(block, tmp_path):
-    """On tiny models that stand where the recipe looks for them."""
+    """On tiny models that stand where the recipe looks for them; recipes before the last are run."""
     folder = tmp_path / "a" / "b"  # a recipe may look in the folders above it
-    recipe = resolve_paths(read(block), folder)
-    tensors = tiny_tensors(layers=4)
-    tokens = {f"t{i}": i for i in range(16)}
-    base = write_model(folder / (recipe.base or "base"), tensors, tokens=tokens)
-    for i, entry in enumerate(recipe.models):
-        place = folder / entry.model
-        if place.suffix == ".tv":
-            tuned = write_model(tmp_path / f"tuned{i}", finetuned(tensors, i), tokens=tokens)
-            taskvec.diff(base, tuned).save(place)
-        elif not place.exists():
-            write_model(place, finetuned(tensors, i), tokens=tokens)
-    plan = make_plan(recipe, tmp_path / "out")
-    assert plan.units
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(block.text, "utf-8")
+    Family(folder, read(block)).write()
+    loaded = taskvec.load_recipes(folder / "recipe.yaml")
+    if len(loaded) > 1:
+        receipt = taskvec.run_series(loaded, tmp_path / "out", make_plan)
+        assert receipt.facts["tensors"]["merged"]
+    else:
+        assert make_plan(loaded[0].recipe, tmp_path / "out").units
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_settings_shown_for_a_method_are_its_own(block):
-    recipe = read(block)
-    assert set(recipe.settings) <= set(METHODS[recipe.method].settings)
+    for recipe in read(block):
+        assert set(recipe.settings) <= set(METHODS[recipe.method].settings)
+
+
+def test_the_import_that_is_shown_is_what_is_printed():
+    """On the page about recipes, the block after mergekit's."""
+    found = blocks("yaml", [DOCS / "recipes.md"])
+    at = next(i for i, block in enumerate(found) if "merge_method:" in block.text)
+    assert as_yaml(the_one(found[at])) == found[at + 1].text
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_pages_of_methods_show_the_defaults(name):
     """The recipe on a method's page is what the method does when nothing is said."""
-    (block,) = blocks("yaml", [DOCS / "methods" / f"{name}.md"])
-    recipe = read(block)
+    block, *_ = blocks("yaml", [DOCS / "methods" / f"{name}.md"])  # notes may show more
+    recipe = the_one(block)
     assert METHODS[name].check(recipe.settings) == METHODS[name].check({})
     assert recipe.scale == 1
 

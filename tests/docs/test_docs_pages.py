@@ -2,14 +2,17 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import taskvec
+from golden.table import TABLE
 from taskvec.cli.app import command_table
 from taskvec.merge import METHODS
-from taskvec.recipe.schema import Recipe
+from taskvec.recipe.mergekit.tables import SPECS
+from taskvec.recipe.schema import Override, Part, PartEntry, Recipe, Vocabulary
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
 from .pages import DOCS, NOTES, PAGES, ROOT, make_docs, prose
@@ -91,6 +94,31 @@ def test_every_key_of_a_recipe_is_explained():
     assert [key for key in Recipe.model_fields if f"| `{key}" not in text] == []
 
 
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [("Of a model", PartEntry), ("Overrides", Override), ("Of a part", Part), ("Vocabularies", Vocabulary)],
+)
+def test_every_key_within_a_recipe_is_explained(title, kind):
+    text = (DOCS / "recipes.md").read_text("utf-8").partition(f"# {title}\n")[2].partition("\n#")[0]
+    cells = " ".join(line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `"))
+    assert [name for name, field in kind.model_fields.items() if f"`{field.alias or name}`" not in cells] == []
+
+
+def test_the_table_of_recipes_is_that_of_the_tests():
+    """How many of mergekit's recipes give its numbers, and each that does not, with how far."""
+    text = (DOCS / "coming-from-mergekit.md").read_text("utf-8")
+    differ = {name: row.within for name, row in TABLE.items() if row.note}
+    assert f"{len(TABLE) - len(differ)} of {len(TABLE)} recipes" in " ".join(text.split())
+    shown = re.findall(r"^\| `([\w-]+)` \| ([\d.e-]+) \|", text, re.MULTILINE)
+    assert {name: float(within) for name, within in shown} == differ
+
+
+def test_every_method_of_mergekit_is_compared():
+    for page in ("coming-from-mergekit.md", "recipes.md"):
+        cells = re.findall(r"^\| (\[?`.*?) \|", (DOCS / page).read_text("utf-8"), re.MULTILINE)
+        assert [name for name in SPECS if not any(f"`{name}`" in cell for cell in cells)] == []
+
+
 def test_the_version_is_in_the_changelog():
     assert taskvec.__version__ in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
@@ -117,6 +145,7 @@ def keys(facts: dict) -> set[str]:
     return out
 
 
+@cache
 def texts_in_source() -> list[str]:
     """Return the constant parts of every text in the source."""
     out = []

@@ -136,7 +136,7 @@ dtype: bfloat16
             "method": "model_stock",
             "base": "base",
             "models": [{"model": "m0"}, {"model": "m1"}],
-            "vocabulary": {"rule": "base"},
+            "vocabulary": {"rule": "base", "keep_padding": False},
         },
     ),
     "slerp: the base is the first end": (
@@ -149,7 +149,7 @@ dtype: bfloat16
             "method": "slerp",
             "models": [{"model": "base"}, {"model": "m0"}],
             "settings": {"t": [0, 1]},
-            "vocabulary": {"rule": "m0"},
+            "vocabulary": {"rule": "m0", "keep_padding": False},
         },
     ),
     "slerp with filters": (
@@ -309,7 +309,7 @@ def test_every_tensor_gets_the_numbers_that_mergekit_gives_it(family: Path, name
     recipe, _ = translated(text)
     there = {key: str(family / key) for key in ("base", "m0", "m1")}
     models = [m.model_copy(update={"model": there[m.model]}) for m in recipe.models]
-    moved = {"models": models, "base": recipe.base and there[recipe.base], "tokenizer": "base"}
+    moved = {"models": models, "base": recipe.base and there[recipe.base], "tokenizer": "base", "vocabulary": None}
     plan = tv.make_plan(recipe.model_copy(update=moved))
     names = [Path(m.name).name for m in plan.models]
     assert plan.units
@@ -536,6 +536,7 @@ def test_vocabularies() -> None:
     assert recipe.vocabulary.model_dump() == {
         "rule": "m0",
         "pad_to_multiple_of": 8,
+        "keep_padding": False,
         "tokens": {
             "<a>": {"source": "m1", "force": True},
             "<b>": {"source": {"kind": "model_token", "model": "m0", "token": "c"}},

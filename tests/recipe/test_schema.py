@@ -169,7 +169,7 @@ REFUSED: list[tuple[str, int, str]] = [
     ("models: [x]\n", 1, r"'method' is missing\. Type e\.g\. 'method: ties'\."),
     ("method: ties\n", 1, r"'models' is missing\. Type e\.g\. 'models: \[\./math, \./code\]'\."),
     ("method: tise\nmodels: [x]\n", 1, r"unknown merge method 'tise'\. Did you mean 'ties'\? Known: .*bread"),
-    ("method: della\nmodels: [x]\n", 1, r"unknown merge method 'della'\. Known: .*dare_linear"),
+    ("method: zipper\nmodels: [x]\n", 1, r"unknown merge method 'zipper'\. Known: "),
     ("method: 5\nmodels: [x]\n", 1, r"'method' .*string, got 5\."),
     ("method: ties\nmodels: x\n", 2, r"'models' .*list, got 'x'\."),
     ("method: ties\nmodels: []\n", 1, r"'models' is missing\."),

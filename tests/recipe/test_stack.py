@@ -189,7 +189,7 @@ class TestResults:
         ("slerp", [["m1:0", "m2:0"], ["m1:1"]], r"'slerp' takes 2 models in each part of a stack, got 1\."),
         ("slerp", [{"models": ["m1:0", "m2:0"], "scale": 2}], r"'slerp' merges whole models, so there is no task v"),
         ("linear", [["m1:0", "m2:4"], ["deep:0-2", "m1:0-2"]], r"deep|m1 does not look like a relative"),
-        ("linear", [{"models": ["m1:0"], "overrides": [{"match": "*.3.*"}]}], r"'match: \*3\.\*'.* match"),
+        ("linear", [{"models": ["m1:0"], "overrides": [{"match": "*.3.*"}]}], r"'match: \*\.3\.\*'.* match"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_stacked_is_refused(

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -103,3 +104,38 @@ def test_sizes_are_read(text: str | int, size: int) -> None:
 def test_what_is_no_size_is_refused_with_an_example(text: str | int) -> None:
     with pytest.raises(RecipeError, match=r"is not a size\. Type a number of bytes, or e\.g\. '5GB'"):
         parse_size(text)
+
+
+class TestParts:
+    """A pipeline: a folder, a stem and an index for each component."""
+
+    TENSORS = (OutTensor("unet/a", "F32", (4,)), OutTensor("unet/b", "F32", (4,)), OutTensor("te/a", "F32", (2,)))
+    STEMS: ClassVar = {"unet/": "diffusion_pytorch_model", "te/": "model"}
+
+    def test_files_lie_in_the_parts_folders(self) -> None:
+        layout = lay_out(self.TENSORS, 16, {}, self.STEMS)
+        assert [f.name for f in layout.files] == [
+            "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+            "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
+            "te/model.safetensors",
+        ]
+
+    def test_headers_and_indices_name_tensors_as_the_part_does(self) -> None:
+        layout = lay_out(self.TENSORS, 16, {}, self.STEMS)
+        assert [set(header(layout, i)) - {"__metadata__"} for i in range(3)] == [{"a"}, {"b"}, {"a"}]
+        assert set(layout.files[2].begins) == {"te/a"}
+        ((name, text),) = layout.indices().items()
+        assert name == "unet/diffusion_pytorch_model.safetensors.index.json"
+        assert json.loads(text) == {
+            "metadata": {"total_size": 32},
+            "weight_map": {
+                "a": "diffusion_pytorch_model-00001-of-00002.safetensors",
+                "b": "diffusion_pytorch_model-00002-of-00002.safetensors",
+            },
+        }
+
+    def test_one_part_may_have_another_stem(self) -> None:
+        layout = lay_out([OutTensor("a/b", "F32", (4,))], 16, {}, {"": "open_clip_model"})
+        assert [f.name for f in layout.files] == ["open_clip_model.safetensors"]
+        assert "a/b" in header(layout, 0)
+        assert layout.indices() == {}

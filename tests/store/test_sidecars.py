@@ -15,6 +15,7 @@ COPIED = [
 TOKENIZERS = ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "merges.txt", "spiece.model", "qwen.tiktoken"]
 NOT_COPIED = [
     "model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json",
+    "model.safetensors.index.fp16.json",
     "README.md", "receipt.json", ".gitattributes", ".cache/huggingface/x", "optimizer.pt", "consolidated.00.pth",
     "model.gguf", "onnx/model.onnx", "tf_model.h5", "flax_model.msgpack", "math.tv",
 ]  # fmt: skip
@@ -53,7 +54,8 @@ def test_nothing_to_copy_from_single_files(tmp_path: Path) -> None:
         ({"torch_dtype": "float32", "a": 1}, {"torch_dtype": "bfloat16", "a": 1}),
         ({"dtype": "float32"}, {"dtype": "bfloat16"}),
         ({"dtype": "float32", "torch_dtype": "float32"}, {"dtype": "bfloat16", "torch_dtype": "bfloat16"}),
-        ({"a": 1}, {"a": 1, "torch_dtype": "bfloat16"}),
+        ({"model_type": "a"}, {"model_type": "a", "torch_dtype": "bfloat16"}),
+        ({"_class_name": "UNet2DModel"}, {"_class_name": "UNet2DModel"}),
     ],
 )
 def test_the_configs_dtype_follows_under_its_old_or_new_name(config: dict, expected: dict) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from taskvec.errors import FormatError, MismatchError, RecipeError, StoreError, TaskVecError
 from taskvec.recipe.inputs import open_input
@@ -78,10 +79,19 @@ class TestFiles:
         (path / "adapter_model.safetensors").unlink()
         bench.refuses(StoreError, r"holds adapter_config\.json, but no adapter_model\.safetensors\. Download it", path)
 
-    def test_a_pickle(self, bench: Bench) -> None:
+    def test_a_damaged_file_of_pytorch(self, bench: Bench) -> None:
         path = bench.write(GOOD)
         (path / "adapter_model.safetensors").rename(path / "adapter_model.bin")
-        bench.refuses(StoreError, r"holds adapter_model\.bin, a pickle, which is not read\. Save it with PEFT", path)
+        bench.refuses(FormatError, r"adapter_model\.bin is not a file of PyTorch, or a damaged one", path)
+
+    def test_a_good_file_of_pytorch_is_read(self, bench: Bench) -> None:
+        path = bench.write(GOOD)
+        file = path / "adapter_model.safetensors"
+        expected = open_adapter(path, bench.base).raw(f"{Q}.weight").copy()
+        stored = Checkpoint(file)
+        torch.save({name: stored[name] for name in stored}, path / "adapter_model.bin")
+        file.unlink()
+        assert (open_adapter(path, bench.base).raw(f"{Q}.weight") == expected).all()
 
     def test_truncated_weights(self, bench: Bench) -> None:
         file = bench.write(GOOD) / "adapter_model.safetensors"
@@ -302,11 +312,11 @@ class TestTokens:
 
 class TestInRecipes:
     def test_an_adapter_is_no_base(self, bench: Bench) -> None:
-        with pytest.raises(RecipeError, match=r"adapter is an adapter; 'base' must be a model\."):
+        with pytest.raises(RecipeError, match=r"adapter is an adapter; 'base' must be a model, or 'model\+adapter'\."):
             open_input(str(bench.write(GOOD)), "base")
 
     def test_an_adapter_needs_a_base(self, bench: Bench) -> None:
-        with pytest.raises(RecipeError, match=r"is an adapter, which needs the base it was trained on\. Type 'base: …"):
+        with pytest.raises(RecipeError, match=r"is an adapter, which needs the model it was trained on\. Type 'ba"):
             open_input(str(bench.write(GOOD)), "model")
 
     def test_what_decides_the_change_decides_the_fingerprint(self, bench: Bench) -> None:

@@ -16,7 +16,7 @@ def facts(method: Method) -> dict[str, Any]:
         "models": method.needs.models.replace(" or more", "+"),
         "weighted": method.needs.weighted,
         "random": method.needs.chance,
-        "passes": 2 if method.needs.statistics else 1,
+        "passes": 2 if method.needs.searches(method.check({})) else 1,
         "settings": {s.name: {"default": s.default, "expected": s.expected()} for s in method.settings.values()},
         "paper": method.paper,
     }

@@ -68,7 +68,7 @@ APART = 4 * BINS + 320
 DESK = 4 * APART + 4 * (512 + (1 << 15)) + 320
 """Bytes for counts while a row is ranked. Each entry of the row takes 20 more: itself, and twice with its place."""
 
-PANEL = 4096
+PANEL = 1 << 15
 """Entries of whole rows that are ranked before anything else is done to them (one row, where that is longer)."""
 
 ELECTIONS, WEIGHTED, BY_COUNT = ("sum", "weighted", "count"), 1, 2
@@ -806,17 +806,19 @@ def _sort(keys: Packed, spare: Packed, starts: Counts) -> Packed:
 
 
 @_exact
-def _tabulate(density: float, slope: float, n: int, counts: Counts, marked: Counts, table: Counts) -> None:
+def _tabulate(
+    density: float, slope: float, n: int, counts: Counts, more: Counts, marked: Counts, table: Counts
+) -> None:
     """Find the cases of every bin's least magnitude, less one; turn counts into sums up to each bin."""
-    least, others = np.int32(0), np.int32(0)
+    total = 0
     for k in range(counts.size):
-        count = counts[k]
-        table[k] = np.int32(np.int32(least - np.int32(n)) + np.int32(least + count)) + np.int32(others + others)
-        least = np.int32(least + count)
-        others = np.int32(others + marked[k])
-        counts[k] = least
-    for k in range(table.size):
-        table[k] = np.int32(_cases(density, slope, np.float64(table[k])) - 1.0)
+        count = counts[k] + more[k]
+        more[k] = np.int32(total)
+        total += count
+        counts[k] = np.int32(total)
+    for k in range(counts.size):
+        off = np.int32(np.int32(more[k] - np.int32(n)) + np.int32(counts[k] - marked[k]))
+        table[k] = np.int32(_cases(density, slope, np.float64(off)) - 1.0)
 
 
 @_exact
@@ -843,9 +845,7 @@ def _rank_row(bits: Bits, density: float, reach: float, desk: np.uint64, cases: 
         found = _pack_marked(bits, cases, fours, keys)
         for j in range(found):
             marked[_bin_of(_size_of(keys[j]), low)] += np.int32(1)
-        for k in range(BINS):
-            counts[k] = np.int32(np.int32(counts[k] + more[k]) - marked[k])
-        _tabulate(density, slope, n, counts, marked, table)
+        _tabulate(density, slope, n, counts, more, marked, table)
         for i in range(n):
             cases[i] = np.uint16(table[cases[i] & np.uint16(UNEVEN - 1)])
     else:
@@ -853,15 +853,18 @@ def _rank_row(bits: Bits, density: float, reach: float, desk: np.uint64, cases: 
             keys[i] = _pack(bits, i)
     spare = _carray(_pointer(near + np.uint64(8 * n)), found, np.uint64)
     keys = _sort(_carray(_pointer(near), found, np.uint64), spare, starts)
-    i = 0
+    i, rank, here = 0, 0, np.uint32(0xFFFFFFFF)
     while i < found:
         size, stop = _size_of(keys[i]), i + 1
         while stop < found and _size_of(keys[stop]) == size:
             stop += 1
-        below = i + (np.int64(counts[_bin_of(size, low)]) if n > FEW else 0)
-        kept_of = np.uint16(_cases(density, slope, np.float64(below + below + stop - i - n)) - 1.0)
+        if n > FEW and _bin_of(size, low) != here:
+            here = _bin_of(size, low)
+            rank = np.int64(counts[here]) - np.int64(marked[here])
+        kept_of = np.uint16(_cases(density, slope, np.float64(rank + rank + stop - i - n)) - 1.0)
         for j in range(i, stop):
             cases[np.uint64(keys[j] & np.uint64(0xFFFFFFFF))] = kept_of
+        rank += stop - i
         i = stop
 
 
@@ -892,9 +895,6 @@ Chances = tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32], F32, int]
 """Each task's key, in how many of 65,536 cases it is kept, what it is divided by; the first entry's offset."""
 
 
-Ranking = tuple[int, int, npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""Entries a row (0: nothing is ranked) and a panel, and each task's density and how far chances reach from it."""
-
 Space = npt.NDArray[np.float32]
 """Strips to work in. Arrays are made of their addresses: those cost nothing to make, while a slice of an array counts
 references, atomically, twice for each strip and step."""
@@ -911,24 +911,36 @@ def _words(task: int, begin: int, count: int, chances: Chances, draws: np.uint64
     return _short(draws, skip, count)
 
 
-@_exact
-def _rank_panel(
-    task: int, begin: int, end: int, inputs: Inputs, ranking: Ranking, lent: np.uint64, desk: np.uint64, to: np.uint64
+@_kernel
+def _rank(
+    inputs: Inputs,
+    columns: int,
+    density: npt.NDArray[np.float64],
+    reach: npt.NDArray[np.float64],
+    begin: int,
+    end: int,
+    cases: npt.NDArray[np.uint16],
+    desk: npt.NDArray[np.uint8],
+    space: Space,
 ) -> None:
-    """Rank a task's entries within each row of a panel; see `_rank_row`."""
+    """Rank every task's entries within each row of a panel; see `_rank_row`."""
     addresses, kinds, subtract, base_address, base_kind = inputs
-    columns, _, density, reach = ranking
-    row = desk + np.uint64(DESK + 16 * columns)
-    for start in range(begin, end, columns):
-        for at in range(start, start + columns, STRIP):
-            m = min(STRIP, start + columns - at)
-            nothing, reference = _f32(lent, 0, m), _f32(lent, STRIP, m)
-            if subtract[task]:
-                _take(base_address, base_kind, at, nothing, reference)
-            origin = reference if subtract[task] else nothing
-            _take(addresses[task], kinds[task], at, origin, _f32(row, at - start, m))
-        bits = _carray(_pointer(row), columns, np.uint32)
-        _rank_row(bits, density[task], reach[task], desk, _short(to, start - begin, columns))
+    lent, at_desk = np.uint64(space.ctypes.data), np.uint64(desk.ctypes.data)
+    to = np.uint64(cases.ctypes.data)
+    row = at_desk + np.uint64(DESK + 16 * columns)
+    _fill(np.float32(0), _f32(lent, 0, STRIP))
+    for t in range(addresses.size):
+        for start in range(begin, end, columns):
+            for at in range(start, start + columns, STRIP):
+                m = min(STRIP, start + columns - at)
+                nothing, reference = _f32(lent, 0, m), _f32(lent, STRIP, m)
+                if subtract[t]:
+                    _take(base_address, base_kind, at, nothing, reference)
+                origin = reference if subtract[t] else nothing
+                _take(addresses[t], kinds[t], at, origin, _f32(row, at - start, m))
+            bits = _carray(_pointer(row), columns, np.uint32)
+            its_cases = _short(to, t * cases.shape[1] + start - begin, columns)
+            _rank_row(bits, density[t], reach[t], at_desk, its_cases)
 
 
 @_kernel
@@ -937,7 +949,8 @@ def _blend(
     weights: F32,
     dropping: bool,
     chances: Chances,
-    ranking: Ranking,
+    ranked: bool,
+    cases: npt.NDArray[np.uint16],
     banded: bool,
     low: F32,
     high: F32,
@@ -947,56 +960,52 @@ def _blend(
     scale: np.float32,
     out_address: np.uint64,
     out_kind: int,
-    n: int,
+    start: int,
+    stop: int,
     space: Space,
 ) -> tuple[float, float, float]:
-    """One panel at a time through the ranking, one strip at a time through everything else."""
+    """One strip at a time through everything."""
     addresses, kinds, subtract, base_address, base_kind = inputs
-    columns, step = ranking[:2]
     tasks, straight = weights.size, not (dropping or banded or elect >= 0)
     lent = np.uint64(space.ctypes.data)
     rows = lent + np.uint64(4 * STRIP * STANDING)
-    draws, desk = lent + np.uint64(4 * 5 * STRIP), rows + np.uint64(4 * STRIP * tasks)
-    cases = desk + np.uint64(DESK + 20 * columns)
+    draws, odds = lent + np.uint64(4 * 5 * STRIP), np.uint64(cases.ctypes.data)
     odd, lost, moved = np.float32(0), np.float64(0), np.float64(0)
     _fill(np.float32(0), _f32(lent, 0, STRIP))
-    for panel in range(0, n, step):
-        end = min(panel + step, n)
-        if columns:
-            for t in range(tasks):
-                _rank_panel(t, panel, end, inputs, ranking, lent, desk, cases + np.uint64(2 * t * step))
-        for begin in range(panel, end, STRIP):
-            m = min(STRIP, end - begin)
-            nothing, reference, total = _f32(lent, 0, m), _f32(lent, STRIP, m), _f32(lent, 2 * STRIP, m)
-            if base_kind >= 0:
-                _take(base_address, base_kind, begin, nothing, reference)
-            else:
-                _take(addresses[0], kinds[0], begin, nothing, reference)
-            for t in range(tasks):
-                origin = reference if subtract[t] else nothing
-                if straight and kinds[t] != HALF:
-                    _weigh(weights[t], addresses[t], kinds[t], begin, origin, total, t == 0)
-                    continue
-                x = _f32(rows, t * STRIP if elect >= 0 else 0, m)
-                odd += _take(addresses[t], kinds[t], begin, origin, x)
-                if columns:
-                    words = _words(t, begin, m, chances, draws)
-                    _drop_by_rank(words, _short(cases, t * step + begin - panel, m), chances[2][t], x)
-                elif dropping:
-                    _drop(_words(t, begin, m, chances, draws), chances[1][t], chances[2][t], x)
-                if banded:
-                    _keep(low[t], high[t], x)
-                if elect < 0 and t == 0:
-                    _scale(weights[t], x, total)
-                elif elect < 0:
-                    _add(weights[t], x, total)
-            if elect >= 0:
-                vote, share = _f32(lent, 3 * STRIP, m), _f32(lent, 4 * STRIP, m)
-                _elect(rows, weights, elect, combine, positive, vote, share, total)
-            if base_kind >= 0:
-                _add_base(reference, scale, total)
-            moved += _squared_distance(total, reference)
-            lost += _store(total, out_address, out_kind, begin)
+    for begin in range(start, stop, STRIP):
+        m = min(STRIP, stop - begin)
+        nothing, reference, total = _f32(lent, 0, m), _f32(lent, STRIP, m), _f32(lent, 2 * STRIP, m)
+        if base_kind >= 0:
+            _take(base_address, base_kind, begin, nothing, reference)
+        else:
+            _take(addresses[0], kinds[0], begin, nothing, reference)
+        for t in range(tasks):
+            origin = reference if subtract[t] else nothing
+            if straight and kinds[t] != HALF:
+                _weigh(weights[t], addresses[t], kinds[t], begin, origin, total, t == 0)
+                continue
+            x = _f32(rows, t * STRIP if elect >= 0 else 0, m)
+            odd += _take(addresses[t], kinds[t], begin, origin, x)
+            if dropping:
+                words = _words(t, begin, m, chances, draws)
+                if ranked:
+                    its_odds = _short(odds, t * cases.shape[1] + begin - start, m)
+                    _drop_by_rank(words, its_odds, chances[2][t], x)
+                else:
+                    _drop(words, chances[1][t], chances[2][t], x)
+            if banded:
+                _keep(low[t], high[t], x)
+            if elect < 0 and t == 0:
+                _scale(weights[t], x, total)
+            elif elect < 0:
+                _add(weights[t], x, total)
+        if elect >= 0:
+            vote, share = _f32(lent, 3 * STRIP, m), _f32(lent, 4 * STRIP, m)
+            _elect(rows, weights, elect, combine, positive, vote, share, total)
+        if base_kind >= 0:
+            _add_base(reference, scale, total)
+        moved += _squared_distance(total, reference)
+        lost += _store(total, out_address, out_kind, begin)
     return odd, lost, moved
 
 
@@ -1115,21 +1124,8 @@ def _finish(
     return lost, moved
 
 
-def _space(tasks: int, ranking: Ranking | None = None) -> Space:
-    entries = (STANDING + tasks) * STRIP
-    if ranking and ranking[0]:
-        columns, panel = ranking[:2]
-        entries += -(-(DESK + 20 * columns + 2 * tasks * panel) // 4)
-    return np.empty(entries, np.float32)
-
-
-def _ranking(given: Any, tasks: int, n: int) -> Ranking:
-    """Return ranks as the kernel takes them; without any, all entries are one panel."""
-    if given is None:
-        return 0, max(1, n), np.zeros(tasks), np.zeros(tasks)
-    columns, density, reach = given
-    columns = max(1, columns)
-    return columns, columns * max(1, PANEL // columns), density, reach
+def _space(tasks: int) -> Space:
+    return np.empty((STANDING + tasks) * STRIP, np.float32)
 
 
 def _where(array: npt.NDArray[Any]) -> np.uint64:
@@ -1172,6 +1168,27 @@ def _ballot(vote: Any) -> tuple[int, int, bool]:
     return ELECTIONS.index(elect), COMBINATIONS.index(combine), tied == "positive"
 
 
+def _whole_way(
+    given: Inputs, w: F32, drop: Any, ranks: Any, band: Any, vote: Any, scale: Any, out: Any, kind: int, n: int
+) -> tuple[float, float, float]:
+    """Blend all entries at once or, where they are ranked before, a panel of whole rows at a time."""
+    steps = *_edges(band, w.size), *_ballot(vote), np.float32(1 if scale is None else scale), _where(out), kind
+    space, chances = _space(w.size), _chances(drop, w.size)
+    if ranks is None:
+        nothing = np.zeros((1, 1), np.uint16)
+        sums: tuple[float, float, float] = _blend(given, w, *chances, False, nothing, *steps, 0, n, space)
+        return sums
+    columns, density, reach = ranks
+    panel = max(1, columns * max(1, min(PANEL, n) // max(1, columns)))
+    cases, desk = np.empty((w.size, panel), np.uint16), np.empty(DESK + 20 * columns, np.uint8)
+    totals = np.zeros(3)
+    for begin in range(0, n, panel):
+        end = min(begin + panel, n)
+        _rank(given, columns, density, reach, begin, end, cases, desk, space)
+        totals += _blend(given, w, *chances, True, cases, *steps, begin, end, space)
+    return float(totals[0]), float(totals[1]), float(totals[2])
+
+
 def blend(
     inputs: Any,
     base: Any,
@@ -1185,21 +1202,8 @@ def blend(
     out: Any,
 ) -> tuple[bool, float, float]:
     """See `slices.blend_stored`."""
-    w = np.array(weights, np.float32)
-    ranking = _ranking(ranks, w.size, inputs[0].raw.size)
-    odd, lost, moved = _blend(
-        _inputs(inputs, base),
-        w,
-        *_chances(drop, w.size),
-        ranking,
-        *_edges(band, w.size),
-        *_ballot(vote),
-        np.float32(1 if scale is None else scale),
-        _where(out),
-        KINDS.index(code),
-        inputs[0].raw.size,
-        _space(w.size, ranking),
-    )
+    w, given, n = np.array(weights, np.float32), _inputs(inputs, base), inputs[0].raw.size
+    odd, lost, moved = _whole_way(given, w, drop, ranks, band, vote, scale, out, KINDS.index(code), n)
     return bool(odd == odd), float(lost), float(moved)
 
 
@@ -1222,9 +1226,7 @@ def blend_rows(
 ) -> F32:
     """See `blend.blend`."""
     out, w = np.empty(stack.shape[1:], np.float32), np.array(weights, np.float32)
-    ranking = _ranking(ranks, w.size, out.size)
-    settings = (*_chances(drop, w.size), ranking, *_edges(band, w.size), *_ballot(vote))
-    _blend(_rows(stack), w, *settings, np.float32(1), _where(out), 1, out.size, _space(w.size, ranking))
+    _whole_way(_rows(stack), w, drop, ranks, band, vote, None, out, SINGLE, out.size)
     return out
 
 

@@ -13,7 +13,10 @@ from ..ops.kernels import in_use
 from ..store.card import card
 from ..store.config import restacked
 from ..store.dtypes import LONG_NAMES, is_float
+from ..store.formats.announced import cleaned
+from ..store.formats.config import read_config
 from ..store.hashes import sha256
+from ..store.hub import locate
 from ..store.sidecars import config_text, copy_sidecars
 from ..store.writer import sync_folder, write_whole
 from .depth import Depth
@@ -25,6 +28,9 @@ from .write import as_yaml
 if TYPE_CHECKING:
     from .run import Stream
 
+LIBRARIES = {"diffusion_pytorch_model": "diffusers", "open_clip_model": "open_clip"}
+"""Which library calls its files of weights so."""
+
 
 def write_folder(
     plan: Plan, folder: Path, name: str, state: "Stream", journal: Journal, seconds: float
@@ -34,10 +40,9 @@ def write_folder(
     copy_sidecars(model.folder, None if plan.vocabulary else tokenizer_folder(plan), folder)
     if plan.vocabulary:
         plan.vocabulary.write(folder)
-    if index := plan.layout.index():
-        write_whole(folder / "model.safetensors.index.json", index)
-    if model.config:
-        write_whole(folder / "config.json", config_text(_config(plan), _stored_dtype(plan)))
+    for index, text in plan.layout.indices().items():
+        write_whole(folder / index, text)
+    _write_configs(plan, folder)
     rounding = rounding_report(plan, journal)
     facts = receipt(plan, state, rounding, seconds)
     write_whole(folder / "README.md", _card(plan, name, rounding))
@@ -48,11 +53,20 @@ def write_folder(
     return facts
 
 
+def _write_configs(plan: Plan, folder: Path) -> None:
+    """Write the model's config, or that of each component, with the dtype that is stored."""
+    model = plan.reference.checkpoint
+    for part in model.stems:
+        config = cleaned(read_config(model.folder / part)) if part and model.folder else _config(plan)
+        if config:
+            write_whole(folder / part / "config.json", config_text(config, _stored_dtype(plan, part)))
+
+
 def tokenizer_folder(plan: Plan) -> Path | None:
     """Return the folder whose tokenizer the recipe names."""
     if plan.recipe.tokenizer == "base":
         return plan.reference.checkpoint.folder
-    return Path(plan.recipe.tokenizer)
+    return locate(plan.recipe.tokenizer)
 
 
 def _config(plan: Plan) -> dict[str, Any]:
@@ -64,11 +78,11 @@ def _config(plan: Plan) -> dict[str, Any]:
     return config
 
 
-def _stored_dtype(plan: Plan) -> str | None:
-    """Return the float type that most stored entries have."""
+def _stored_dtype(plan: Plan, part: str = "") -> str | None:
+    """Return the float type that most stored entries have, of the whole model or of a component."""
     counts: dict[str, int] = {}
     for unit in plan.units:
-        if is_float(unit.dtype):
+        if is_float(unit.dtype) and unit.name.startswith(part):
             counts[unit.dtype] = counts.get(unit.dtype, 0) + unit.count
     return LONG_NAMES[max(counts, key=lambda code: counts[code])] if counts else None
 
@@ -160,12 +174,15 @@ def _card(plan: Plan, name: str, rounding: dict[str, Any]) -> str:
         f"merged task vector",
     ]
     names = list(dict.fromkeys(_title(i.name) for i in plan.inputs))
-    return card(title=name, base_models=names, method=plan.method.name, recipe=recipe, facts=facts)
+    library = next((LIBRARIES[s] for s in plan.reference.checkpoint.stems.values() if s in LIBRARIES), "transformers")
+    return card(title=name, base_models=names, method=plan.method.name, recipe=recipe, facts=facts, library=library)
 
 
 def _title(path: str) -> str:
-    """Return what to call a model: its hub id where the folder lies in a hub cache, else the folder's own name."""
+    """Return what to call a model: its hub id where it has one, else the folder's own name."""
     resolved = Path(path).resolve()
+    if not resolved.exists():
+        return path.partition("@")[0]  # a name of the hub
     for part in resolved.parts:
         if part.startswith("models--"):
             return part.removeprefix("models--").replace("--", "/")

@@ -1,7 +1,7 @@
 """The models a plan reads, and what must be true of them before it may run."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +9,7 @@ from ..errors import FormatError, MismatchError, RecipeError
 from ..store.adapter import adapter_notes, is_adapter, open_adapter, open_applied
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
+from ..store.hub import locate
 from ..store.sample import fingerprint
 from ..store.sidecars import is_tokenizer_file, sidecars, token_ids
 from ..store.taskvector import TaskVector, check_base, is_task_vector
@@ -69,48 +70,53 @@ class Pool:
 
 
 def open_input(path: str, role: Literal["base", "model"], base: Checkpoint | None = None) -> Input:
-    """Open a model, a saved task vector, an adapter (seen as what it changes in `base`), or 'model+adapter'."""
-    if is_adapter(path):
-        return _open_adapter(path, role, base)
+    """Open a model, a saved task vector, an adapter (seen as what it changes in `base`), or 'model+adapter'.
+
+    Each is a path, or a name on the hub.
+    """
     if "+" in path and not Path(path).exists():
         return _open_sum(path, role, base)
-    checkpoint = Checkpoint(path)
+    place = locate(path)
+    if is_adapter(place):
+        return _open_adapter(path, place, role, base)
+    checkpoint = Checkpoint(place)
     if not checkpoint.tensors:
         raise FormatError(f"{path} holds no tensor.")
     kind: Literal["weights", "delta"] = "delta" if is_task_vector(checkpoint) else "weights"
     if kind == "delta":
-        TaskVector.load(path)  # refuses a format or a space that this version does not know
+        TaskVector.load(place)  # refuses a format or a space that this version does not know
     if role == "base" and kind == "delta":
         raise RecipeError(f"{path} is a task vector; 'base' must be a model.")
     return Input(role, checkpoint, kind, fingerprint(checkpoint), path)
 
 
-def _open_adapter(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
+def _open_adapter(path: str, place: Path, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
     if role == "base":
         raise RecipeError(f"{path} is an adapter; 'base' must be a model, or 'model+adapter'.")
     if base is None:
         raise RecipeError(
             f"{path} is an adapter, which needs the model it was trained on. Type 'base: …', or 'model+adapter'."
         )
-    checkpoint = open_adapter(path, base)
-    return Input(role, checkpoint, "delta", fingerprint(checkpoint), path, tuple(adapter_notes(path, base)))
+    checkpoint = open_adapter(place, base)
+    return Input(role, checkpoint, "delta", fingerprint(checkpoint), path, tuple(adapter_notes(place, base)))
 
 
 def _open_sum(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
     """Open a model with adapters put on it. On the recipe's own base one adapter is its change, nothing else."""
-    model, *adapters = path.split("+")
+    model, *names = path.split("+")
     start = open_input(model, role, base)
+    adapters = [locate(name) for name in names]
     if start.kind == "delta":
         raise RecipeError(f"{path} puts an adapter on a task vector. Name a model before the '+'.")
     if missing := [adapter for adapter in adapters if not is_adapter(adapter)]:
         raise RecipeError(f"{missing[0]} in '{path}' is no adapter: a folder with an adapter_config.json was expected.")
     if base is not None and len(adapters) == 1 and base.path.resolve() == start.checkpoint.path.resolve():
-        return replace(_open_adapter(adapters[0], role, base), given=path)
+        return _open_adapter(path, adapters[0], role, base)
     checkpoint, notes = start.checkpoint, []
     for adapter in adapters:
         notes += adapter_notes(adapter, checkpoint)
         checkpoint = open_applied(adapter, checkpoint)
-    lies_in = (start.checkpoint.path, *map(Path, adapters))
+    lies_in = (start.checkpoint.path, *adapters)
     return Input(role, checkpoint, "weights", fingerprint(checkpoint), path, tuple(notes), lies_in)
 
 
@@ -236,7 +242,7 @@ def _tokens_differ(our_name: str, ours: dict[str, int], their_name: str, theirs:
 
 def check_tokenizer_source(recipe: Recipe) -> None:
     """Refuse to take the tokenizer from where there is none."""
-    if recipe.tokenizer != "base" and not any(map(is_tokenizer_file, sidecars(Path(recipe.tokenizer)))):
+    if recipe.tokenizer != "base" and not any(map(is_tokenizer_file, sidecars(locate(recipe.tokenizer)))):
         raise RecipeError(
             f"'tokenizer: {recipe.tokenizer}' is no folder that holds a tokenizer. "
             f"Type 'base', or the path of one of the models."

@@ -119,7 +119,7 @@ def _stage(plan: Plan, out: Path, restart: bool) -> Path:
         free = shutil.disk_usage(staging).free
     except OSError as exc:
         raise OutputError(f"{out.parent} cannot be written: {exc.strerror}. Choose another output folder.") from exc
-    held = sum(p.stat().st_blocks * 512 for p in staging.iterdir())
+    held = sum(p.stat().st_blocks * 512 for p in staging.rglob("*"))
     if plan.layout.nbytes > free + held:
         if not any(staging.iterdir()):
             staging.rmdir()

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..store.naming import align, is_spare
 from ..store.sample import fingerprint
 from ..store.vocabulary import VocabularyPlan, VocabularyRequest, plan_vocabulary
+from .depth import matches
 from .inputs import Input, Pool, check_spaces, check_tokenizer_source, check_tokenizers, open_input
 from .schema import PartEntry, Recipe
 from .stack import numbered
@@ -40,7 +42,7 @@ def open_all(recipe: Recipe, space: str) -> Opened:
     for at, entry in enumerate(entries):
         path = next(base for base, mine in zip(own, numbers, strict=True) if at in mine)
         models.append(open_input(entry.model, "model", bases[path].checkpoint if path else None))
-    pool = Pool(tuple(bases.values()), tuple(models))
+    pool = _by_one_name(recipe, entries, Pool(tuple(bases.values()), tuple(models)))
     notes = list(dict.fromkeys(note for i in pool for note in i.notes))
     check_spaces(pool, space, recipe.method)
     pool, vocabulary = _one_vocabulary(recipe, pool)
@@ -59,6 +61,27 @@ def _entries(recipe: Recipe) -> tuple[Sequence[PartEntry], list[list[int]]]:
         return numbered(recipe.parts)
     entries = recipe.parts[0].models
     return entries, [list(range(len(entries)))]
+
+
+def _by_one_name(recipe: Recipe, entries: Sequence[PartEntry], pool: Pool) -> Pool:
+    """Return the models with their tensors called as the reference calls them, by rules or by a prefix."""
+    reference = next(iter(pool))
+    names = reference.checkpoint.tensors
+
+    def spare(name: str) -> bool:
+        return is_spare(name) or any(matches(name, pattern) for pattern in recipe.ignore)
+
+    def called(model: Input, rules: Sequence[tuple[str, str]]) -> Input:
+        if model.kind == "delta" and not rules:
+            return model  # made for the base, and by its names
+        checkpoint, notes = align(names, model.checkpoint, rules, model.name, spare)
+        if checkpoint is model.checkpoint:
+            return model
+        return replace(model, checkpoint=checkpoint, fingerprint=fingerprint(checkpoint), said=(*model.said, *notes))
+
+    rules = [[(rule.from_, rule.to) for rule in entry.rename] for entry in entries]
+    models = [called(m, r) if m is not reference or r else m for m, r in zip(pool.models, rules, strict=True)]
+    return Pool((*pool.bases[:1], *(called(base, ()) for base in pool.bases[1:])), tuple(models))
 
 
 def _one_vocabulary(recipe: Recipe, pool: Pool) -> tuple[Pool, VocabularyPlan | None]:

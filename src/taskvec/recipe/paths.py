@@ -1,10 +1,10 @@
 """Where the paths of a recipe point to."""
 
-import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..store.hub import NAME
 from .schema import VOCABULARY_RULES, ModelEntry, Part, Recipe, Vocabulary
 
 Entry = TypeVar("Entry", bound=ModelEntry)
@@ -71,4 +71,4 @@ def is_hub_id(path: str) -> bool:
     >>> is_hub_id("org/model"), is_hub_id("./math"), is_hub_id("a/b/c")
     (True, False, False)
     """
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?", path) is not None
+    return NAME.fullmatch(path) is not None

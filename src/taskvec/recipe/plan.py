@@ -174,7 +174,8 @@ def make_plan(
     kinship = check_kinship(pool, places, recipe)
     units = make_units(recipe, method, pool, places, opened.vocabulary.dtypes if opened.vocabulary else {})
     added, units = in_one_order(recipe, method, pool.models, units)
-    layout = lay_out([OutTensor(u.name, u.dtype, u.shape) for u in units], recipe.output.shard_size, {"format": "pt"})
+    tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
+    layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"}, reference.checkpoint.stems)
     plan = Plan(
         recipe=recipe,
         method=method,

@@ -65,7 +65,9 @@ Settings = dict[str, SettingValue]
 class Rename(Strict):
     """Other names for a model's tensors."""
 
-    from_: str = Field(alias="from", description="A regular expression for the beginning of a name, e.g. 'model\\.'.")
+    from_: str = Field(
+        alias="from", description="The beginning of a name, e.g. 'model.'; beginning with ^, a regular expression."
+    )
     to: str = Field(description="What stands there instead, e.g. 'transformer.'.")
 
 

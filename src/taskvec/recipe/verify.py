@@ -94,6 +94,8 @@ def _stated(folder: Path) -> dict[Path, str]:
 def _check_loads(checkpoint: Checkpoint) -> str:
     if not checkpoint.config or checkpoint.folder is None:
         return "not tried (no config.json)"
+    if "model_type" not in checkpoint.config:
+        return "not tried (config.json names no model of transformers)"
     if find_spec("transformers") is None:
         return "not tried (pip install 'taskvec[hf]')"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

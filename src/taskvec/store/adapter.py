@@ -10,7 +10,7 @@ from .computed.difference import Difference
 from .computed.total import Total
 from .computed.zeros import Zeros
 from .dtypes import is_float
-from .formats import Found, safetensors_file
+from .formats import Found, safetensors_file, torch_file
 from .peft.changes import Changes
 from .peft.config import NAME, read_config
 from .peft.parts import sort_out
@@ -60,7 +60,8 @@ def open_applied(path: str | Path, base: Checkpoint) -> Checkpoint:
         start = replace(whole, name=name) if isinstance(whole, TensorInfo) else base.tensors[name]
         rest = parts[1:] if isinstance(whole, TensorInfo) else parts
         tensors[name] = Total(name, [start, *rest]) if rest else start
-    return Checkpoint.of(path, Found(tensors, base.folder, base.metadata, base.config))
+    found = Found(tensors, base.folder, base.metadata, base.config, notes=base.notes, stems=base.stems)
+    return Checkpoint.of(path, found)
 
 
 def adapter_notes(path: str | Path, base: Checkpoint) -> list[str]:
@@ -89,5 +90,5 @@ def _tensors(path: Path) -> Mapping[str, Tensor]:
     if file.is_file():
         return safetensors_file.read(file).tensors
     if (path / PICKLE).is_file():
-        raise StoreError(f"{path} holds {PICKLE}, a pickle, which is not read. Save it with PEFT again, as {WEIGHTS}.")
+        return torch_file.read(path / PICKLE).tensors
     raise StoreError(f"{path} holds {NAME}, but no {WEIGHTS}. Download it again.")

@@ -5,14 +5,22 @@ from collections.abc import Sequence
 from .._version import __version__
 
 
-def card(*, title: str, base_models: Sequence[str], method: str, recipe: str, facts: Sequence[str]) -> str:
+def card(
+    *,
+    title: str,
+    base_models: Sequence[str],
+    method: str,
+    recipe: str,
+    facts: Sequence[str],
+    library: str = "transformers",
+) -> str:
     """Return the text of README.md.
 
     The front matter holds `base_model`, `base_model_relation: merge` and `tags`, as huggingface_hub.ModelCard
     parses it; the body holds the recipe itself.
     """
     front = ["---", "base_model:", *(f"- {_quoted(name)}" for name in base_models)]
-    front += ["base_model_relation: merge", "library_name: transformers", "tags:", "- merge", "- taskvec", "---"]
+    front += ["base_model_relation: merge", f"library_name: {library}", "tags:", "- merge", "- taskvec", "---"]
     body = [
         f"# {title}",
         "",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MismatchError
 from ..ops.floats import Raw
@@ -44,11 +44,18 @@ class Checkpoint(Mapping[str, "torch.Tensor"]):
         checkpoint._take(Path(path), found)
         return checkpoint
 
+    def replaced(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> "Checkpoint":
+        """Return the same checkpoint with other tensors (and another config)."""
+        config = self.config if config is None else config
+        found = Found(tensors, self.folder, self.metadata, config, notes=self.notes, stems=self.stems)
+        return Checkpoint.of(self.path, found)
+
     def _take(self, path: Path, found: Found) -> None:
         self.path = path
         self.tensors: dict[str, Tensor] = dict(found.tensors)
         self.folder = found.folder
         self.metadata = found.metadata
+        self.stems = dict(found.stems)
         self.config = read_config(found.folder) if found.config is None else dict(found.config)
         self.notes = found.notes
         self.files = Files()

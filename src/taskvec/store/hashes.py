@@ -25,8 +25,8 @@ def sha256(path: Path, progress: Callable[[int], None] | None = None) -> str:
 def known_hashes(files: list[Path]) -> dict[Path, str]:
     """Return the SHA-256 that each file should have, where something says so.
 
-    A `receipt.json` beside the file says it (a merge of ours), or the name of the blob that a file in the Hugging
-    Face cache links to.
+    A `receipt.json` beside the file, or above its folder, says it (a merge of ours), or the name of the blob that a
+    file in the Hugging Face cache links to.
     """
     known = {}
     for path in files:
@@ -37,14 +37,13 @@ def known_hashes(files: list[Path]) -> dict[Path, str]:
 
 
 def _from_receipt(path: Path) -> str | None:
-    receipt = path.parent / "receipt.json"
-    if not receipt.is_file():
-        return None
-    try:
-        data = json.loads(receipt.read_text("utf-8"))
-        return str(data["files"][path.name]["sha256"])
-    except (ValueError, KeyError, TypeError):
-        return None  # another tool's receipt.json; it states nothing about this file
+    for folder in path.parents[:2]:  # a component of a pipeline lies one deeper
+        try:
+            data = json.loads((folder / "receipt.json").read_text("utf-8"))
+            return str(data["files"][str(path.relative_to(folder))]["sha256"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            continue  # none, or another tool's; it states nothing about this file
+    return None
 
 
 def _from_cache_link(path: Path) -> str | None:

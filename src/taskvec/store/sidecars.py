@@ -1,6 +1,7 @@
 """The files beside the weights: configuration, tokenizer, and what else a model folder needs to load."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ TOKENIZER = (
     "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 TOKENIZER_ENDINGS = (".model", ".tiktoken", ".spm")
+INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 MAX_BYTES = 100_000_000
 
 
@@ -35,7 +37,7 @@ def sidecars(folder: Path) -> Iterator[Path]:
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts) or not path.is_file():
             continue
-        if path.suffix in WEIGHTS or path.name.endswith(".index.json") or str(relative) in (*OURS, *QUANTISED):
+        if path.suffix in WEIGHTS or INDEX.search(path.name) or str(relative) in (*OURS, *QUANTISED):
             continue
         if path.stat().st_size <= MAX_BYTES:
             yield relative
@@ -59,7 +61,7 @@ def config_text(config: dict[str, Any], dtype: str | None) -> str:
     config = dict(config)
     if dtype:
         known = [key for key in ("dtype", "torch_dtype") if key in config]
-        for key in known or ["torch_dtype"]:
+        for key in known or (["torch_dtype"] if "model_type" in config else []):  # diffusers and timm know no such key
             config[key] = dtype
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
@@ -68,6 +70,8 @@ def token_ids(folder: Path | None) -> dict[str, int] | None:
     """Return token text → row of the embedding, from whichever tokenizer file tells; None where none does."""
     if folder is None:
         return None
+    if (folder / "model_index.json").is_file():
+        return token_ids(folder / "tokenizer")
     if (path := folder / "tokenizer.json").is_file():
         return _from_tokenizer_json(_json(path))
     if (path := folder / "vocab.json").is_file():

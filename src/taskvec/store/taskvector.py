@@ -13,9 +13,11 @@ from .._version import __version__
 from ..errors import FormatError, MismatchError, OutputError, RecipeError
 from ..ops.combine import add_scaled
 from ..ops.floats import narrow, subtract, widen
+from .adapter import is_adapter, open_adapter
 from .bridge import to_torch
 from .checkpoint import Checkpoint
 from .dtypes import NAMES, is_float
+from .hub import locate
 from .layout import Layout, OutTensor, out_file
 from .sample import fingerprint
 from .writer import ShardWriter, sync_folder
@@ -288,11 +290,16 @@ def is_task_vector(checkpoint: Checkpoint) -> bool:
 def diff(base: Checkpoint | str | Path, finetuned: Checkpoint | str | Path) -> TaskVector:
     """Return the task vector τ = θ_finetuned − θ_base. Headers are compared now, tensors read later.
 
+    Both are paths, or names on the hub; `finetuned` may be an adapter, which is such a difference.
+
     Raises:
         MismatchError: names or shapes differ, or an integer tensor is a float in the other.
     """
-    base = base if isinstance(base, Checkpoint) else Checkpoint(base)
-    tuned = finetuned if isinstance(finetuned, Checkpoint) else Checkpoint(finetuned)
+    base = base if isinstance(base, Checkpoint) else Checkpoint(locate(str(base)))
+    if not isinstance(finetuned, Checkpoint) and is_adapter(place := locate(str(finetuned))):
+        saved = Saved(open_adapter(place, base))
+        return TaskVector(fingerprint(base), ((1.0, saved),), (saved.describe(),))
+    tuned = finetuned if isinstance(finetuned, Checkpoint) else Checkpoint(locate(str(finetuned)))
     for name, info in base.tensors.items():
         other = tuned.resolve(name)
         if other is None:

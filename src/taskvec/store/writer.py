@@ -49,6 +49,7 @@ class ShardWriter:
     def _open(self, file: OutFile) -> int:
         path = self.path(file)
         try:
+            path.parent.mkdir(exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as exc:
             raise output_error(path, exc) from exc
@@ -91,6 +92,8 @@ class ShardWriter:
         self.close()
         for file in self.layout.files:
             os.replace(self.path(file), self.folder / file.name)
+        for folder in {self.path(file).parent for file in self.layout.files} - {self.folder}:
+            sync_folder(folder)
 
     def close(self) -> None:
         """Close the files, finished or not."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 from ...errors import StoreError
-from . import folder, gguf_file, safetensors_file, sharded_index
+from . import folder, gguf_file, pipeline, safetensors_file, sharded_index, torch_file
 from .config import read_config
 from .found import Found
 from .quantised import dequantised
 
-FORMATS: tuple[ModuleType, ...] = (safetensors_file, sharded_index, gguf_file, folder)
+FORMATS: tuple[ModuleType, ...] = (safetensors_file, torch_file, sharded_index, gguf_file, pipeline, folder)
 
 
 def read(path: Path) -> Found:
@@ -29,8 +29,8 @@ def read(path: Path) -> Found:
             config = read_config(found.folder) if found.config is None else found.config
             return dequantised(path, replace(found, config=config))
     raise StoreError(
-        f"{path} is not a checkpoint that can be read: expected a .safetensors file, a "
-        f"*.safetensors.index.json, a folder holding one of them, or a .gguf file."
+        f"{path} is not a checkpoint that can be read: expected a .safetensors or .gguf file, a file of PyTorch "
+        f"({', '.join(torch_file.ENDINGS)}), an index of shards, or a folder holding one of them."
     )
 
 

@@ -1,11 +1,51 @@
-"""A model folder in the Hugging Face layout: config, tokenizer, and one safetensors file or an index of shards."""
+"""A model folder: config, tokenizer, and the weights in one file or an index of shards.
 
-from dataclasses import replace
+safetensors is taken before files of PyTorch, and a file without a variant (`.fp16`) before one with: so do transformers
+and diffusers.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 from ...errors import StoreError
-from . import safetensors_file, sharded_index
+from . import safetensors_file, sharded_index, torch_file
 from .found import Found
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of weights that a folder may hold: its endings, who reads a file, and the names that loaders look for."""
+
+    endings: tuple[str, ...]
+    reader: ModuleType
+    standard: tuple[str, ...]
+    called: str
+
+
+KINDS = (
+    Kind(
+        (".safetensors",),
+        safetensors_file,
+        ("model.safetensors", "diffusion_pytorch_model.safetensors", "open_clip_model.safetensors"),
+        "safetensors files",
+    ),
+    Kind(
+        torch_file.ENDINGS,
+        torch_file,
+        ("pytorch_model.bin", "diffusion_pytorch_model.bin", "open_clip_pytorch_model.bin"),
+        "files of PyTorch",
+    ),
+)
+OF_A_TRAINER = ("training_args", "optimizer", "scheduler", "scaler", "rng_state", "random_states")
+"""How the names of files begin that a trainer leaves in a model's folder."""
+STEMS = {
+    "diffusion_pytorch_model": "diffusion_pytorch_model",
+    "open_clip_model": "open_clip_model",
+    "open_clip_pytorch_model": "open_clip_model",
+}
+"""The beginnings of files' names that loaders insist on, and what they are for safetensors; else `model`."""
+OTHERS = (".onnx", ".h5", ".msgpack")
 
 
 def matches(path: Path) -> bool:
@@ -14,26 +54,45 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path) -> Found:
-    """Read `model.safetensors.index.json` if there is one, else the single safetensors file."""
-    indices = sorted(path.glob("*.safetensors.index.json"))
-    singles = sorted(path.glob("*.safetensors"))
-    if len(indices) > 1:
+    """Read the index if there is one, else the single file of weights, of the first kind that is there."""
+    for kind in KINDS:
+        if chosen := choose(path, kind):
+            reader = sharded_index if sharded_index.matches(chosen) else kind.reader
+            found: Found = reader.read(chosen)
+            return replace(found, folder=path, stems={"": STEMS.get(chosen.name.split(".")[0], "model")})
+    others = [p for p in sorted(path.iterdir()) if p.suffix in OTHERS]
+    hint = f" It holds {_names(others)}, which this version does not read." if others else ""
+    if ggufs := sorted(path.glob("*.gguf")):
+        hint = f" It holds {_names(ggufs)}; name the one to read."
+    raise StoreError(f"{path} holds no .safetensors file and none of PyTorch.{hint}")
+
+
+def choose(path: Path, kind: Kind) -> Path | None:
+    """Return the file or index of a kind that loaders take from a folder; None where there is none of that kind.
+
+    Raises:
+        StoreError: several, of which none is the one that loaders look for.
+    """
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith((".", *OF_A_TRAINER)))
+    singles = [p for p in files if p.suffix in kind.endings]
+    indices = [p for p in files if (m := sharded_index.INDEX.search(p.name)) and f".{m[1]}" in kind.endings]
+    plain = [p for p in indices if p.name.endswith(".index.json")]
+    standard = [path / name for name in kind.standard if path / name in singles]
+    if standard and not plain:
+        return standard[0]
+    if len(plain or indices) > 1:
         raise StoreError(f"{path} holds {len(indices)} indices ({_names(indices)}). Name the one to read.")
     if indices:
-        _refuse_strays(path, indices[0], singles)
-        return replace(sharded_index.read(indices[0]), folder=path)
-    if len(singles) == 1:
-        return replace(safetensors_file.read(singles[0]), folder=path)
-    if not singles:
-        others = [p for p in sorted(path.iterdir()) if p.suffix in (".bin", ".pt", ".pth", ".ckpt")]
-        hint = f" It holds {_names(others)}, which this version does not read." if others else ""
-        if ggufs := sorted(path.glob("*.gguf")):
-            hint = f" It holds {_names(ggufs)}; name the one to read."
-        raise StoreError(f"{path} holds no .safetensors file.{hint}")
-    raise StoreError(
-        f"{path} holds {len(singles)} safetensors files ({_names(singles)}) and no model.safetensors.index.json. "
-        f"Name the one to read, or download the index."
-    )
+        index = (plain or indices)[0]
+        _refuse_strays(path, index, singles)
+        return index
+    if len(singles) > 1:
+        expected = f"{kind.standard[0]}.index.json"
+        raise StoreError(
+            f"{path} holds {len(singles)} {kind.called} ({_names(singles)}) and no {expected}. "
+            f"Name the one to read, or download the index."
+        )
+    return singles[0] if singles else None
 
 
 def _refuse_strays(path: Path, index: Path, singles: list[Path]) -> None:

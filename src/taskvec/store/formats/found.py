@@ -14,6 +14,8 @@ class Found:
 
     config: what config.json would say, for formats that carry it elsewhere; None: read it from the folder.
     notes: what was left out, a sentence each.
+    stems: how a loader expects the files of weights to be called (`model` of model.safetensors), by the part of a
+        tensor's name that stands for a folder of its own (`unet/`); in most models there is one file and no such part.
     """
 
     tensors: Mapping[str, Tensor]
@@ -21,3 +23,4 @@ class Found:
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    stems: Mapping[str, str] = field(default_factory=lambda: {"": "model"})

@@ -1,22 +1,26 @@
-"""A `*.safetensors.index.json`: which tensor lies in which shard beside it."""
+"""A `*.safetensors.index.json` or `*.bin.index.json`: which tensor lies in which shard beside it."""
 
 import json
+import re
 from pathlib import Path
 
 from ...errors import FormatError, StoreError
-from . import safetensors_file
+from . import safetensors_file, torch_file
 from .found import Found
+
+INDEX = re.compile(r"\.(safetensors|bin)\.index(\.\w+)?\.json$")
+"""How the name of an index ends; a variant, as in `model.safetensors.index.fp16.json`, stands before .json."""
 
 
 def matches(path: Path) -> bool:
     """Take an index file."""
-    return path.is_file() and path.name.endswith(".safetensors.index.json")
+    return path.is_file() and INDEX.search(path.name) is not None
 
 
 def read(path: Path) -> Found:
     """Read the headers of every shard that the index names; index and shards must agree on every tensor."""
     weight_map = _weight_map(path)
-    shards = {file: safetensors_file.read(_shard(path, file)) for file in dict.fromkeys(weight_map.values())}
+    shards = {file: _read_shard(_shard(path, file)) for file in dict.fromkeys(weight_map.values())}
     tensors = {}
     for name, file in weight_map.items():
         if name not in shards[file].tensors:
@@ -27,6 +31,10 @@ def read(path: Path) -> Found:
             raise FormatError(f"{path.parent / file} holds '{unlisted[0]}', which {path.name} does not list there.")
     metadata = next(iter(shards.values())).metadata if shards else {}
     return Found(tensors, metadata=metadata)
+
+
+def _read_shard(path: Path) -> Found:
+    return torch_file.read(path) if torch_file.matches(path) else safetensors_file.read(path)
 
 
 def _weight_map(path: Path) -> dict[str, str]:

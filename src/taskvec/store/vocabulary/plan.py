@@ -9,7 +9,6 @@ from ...errors import RecipeError
 from ..checkpoint import Checkpoint
 from ..computed.rows import Rows
 from ..dtypes import LONG_NAMES
-from ..formats import Found
 from ..tensors import Tensor
 from .chat import choose_template, template_of, write_template
 from .config import config_updates, merged, renumbered_ids, token_ids_of
@@ -169,8 +168,7 @@ def _sources(name: str, inputs: Sequence[Checkpoint], members: Sequence[Member])
 def reroll(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], updates: Mapping[str, Any]) -> Checkpoint:
     """Return a checkpoint with some tensors replaced (or a head added), and its config brought up to date."""
     config = merged(checkpoint.config, updates) if checkpoint.config else {}
-    found = Found({**checkpoint.tensors, **tensors}, checkpoint.folder, checkpoint.metadata, config)
-    return Checkpoint.of(checkpoint.path, found)
+    return checkpoint.replaced({**checkpoint.tensors, **tensors}, config)
 
 
 def _moved(plan: RowPlan, members: Sequence[Member]) -> list[str]:
