@@ -1531,46 +1531,36 @@ def divergence(base: F32, tuned: F32, out: Doubles) -> None:
 
 
 @_exact
-def _add_apart(first: F32, x: F32, out: Doubles) -> None:
+def _clear(total: Doubles, energy: Doubles) -> None:
+    for i in range(total.size):
+        total[i] = 0.0
+        energy[i] = 0.0
+
+
+@_exact
+def _add_apart(first: F32, x: F32, total: Doubles, energy: Doubles) -> None:
+    for i in range(total.size):
+        d = np.float64(x[i]) - np.float64(first[i])
+        total[i] += d
+        energy[i] += d * d
+
+
+@_exact
+def _end_spread(tasks: np.float64, total: Doubles, energy: Doubles, out: F32) -> None:
     for i in range(out.size):
-        out[i] += np.float64(x[i]) - np.float64(first[i])
-
-
-@_exact
-def _begin_squares(tasks: np.float64, mean: Doubles, square: Doubles) -> None:
-    for i in range(mean.size):
-        mean[i] /= tasks
-        square[i] = mean[i] * mean[i]
-
-
-@_exact
-def _add_squares(first: F32, x: F32, mean: Doubles, square: Doubles) -> None:
-    for i in range(mean.size):
-        left = (np.float64(x[i]) - np.float64(first[i])) - mean[i]
-        square[i] += left * left
-
-
-@_exact
-def _end_squares(tasks: np.float64, square: Doubles, out: F32) -> None:
-    for i in range(out.size):
-        out[i] = np.float32(np.sqrt(square[i] / tasks))
+        out[i] = np.float32(np.sqrt(tasks * energy[i] - total[i] * total[i]) / tasks)
 
 
 @_kernel
 def _spread(rows: np.uint64, tasks: int, n: int, out: np.uint64) -> None:
-    mean_of, square_of = np.empty(STRIP, np.float64), np.empty(STRIP, np.float64)
-    count = np.float64(tasks)
+    total_of, energy_of = np.empty(STRIP, np.float64), np.empty(STRIP, np.float64)
     for begin in range(0, n, STRIP):
         m = min(STRIP, n - begin)
-        mean, square, first = mean_of[:m], square_of[:m], _f32(rows, begin, m)
-        for i in range(m):
-            mean[i] = 0.0
+        total, energy, first = total_of[:m], energy_of[:m], _f32(rows, begin, m)
+        _clear(total, energy)
         for t in range(1, tasks):
-            _add_apart(first, _f32(rows, t * n + begin, m), mean)
-        _begin_squares(count, mean, square)
-        for t in range(1, tasks):
-            _add_squares(first, _f32(rows, t * n + begin, m), mean, square)
-        _end_squares(count, square, _f32(out, begin, m))
+            _add_apart(first, _f32(rows, t * n + begin, m), total, energy)
+        _end_spread(np.float64(tasks), total, energy, _f32(out, begin, m))
 
 
 @_exact

@@ -27,20 +27,11 @@ def spread(stack: Float[Array, " task *shape"]) -> Float[Array, "*shape"]:
     xp = namespace(stack)
     first = xp.astype(stack[0], xp.float64)
     tasks = stack.shape[0]
-<<<<<<< HEAD
     total, energy = xp.zeros_like(first), xp.zeros_like(first)
     for t in range(1, tasks):
         d = xp.astype(stack[t], xp.float64) - first
         total, energy = total + d, energy + d * d
     return xp.astype(xp.sqrt(tasks * energy - total * total) / tasks, stack.dtype)
-=======
-    apart = [xp.astype(stack[t], xp.float64) - first for t in range(1, tasks)]
-    mean = sum(apart, start=xp.zeros_like(first)) / tasks
-    square = mean * mean
-    for d in apart:
-        left = d - mean
-        square = square + left * left
-    return xp.astype(xp.sqrt(square / tasks), stack.dtype)
 
 
 def keep_apart(stack: Float[Array, " task *shape"], least: float) -> Float[Array, " task *shape"]:
@@ -55,4 +46,3 @@ def keep_apart(stack: Float[Array, " task *shape"], least: float) -> Float[Array
         return fused.keep_apart(stack, least)
     xp = namespace(stack)
     return xp.where(spread(stack) >= xp.asarray(least, dtype=stack.dtype), stack, xp.zeros_like(stack))
->>>>>>> bench3
