@@ -5,9 +5,10 @@
     python benchmarks/speed.py --hidden 512 --layers 4 --methods linear ties     # a minute
     python benchmarks/speed.py --write-docs        # also writes its table into docs/benchmarks.md
 
-Both tools read the same mergekit YAML file; of the methods that mergekit lacks, only our side is run. mergekit is installed from the package index into an environment of its
-own (`--mergekit-env`) when it is not there yet, and run with the fastest options known for a CPU (asynchronous writes,
-small shards). Inputs are read once before each run, so that all start from a warm page cache.
+Both tools read the same mergekit YAML file; of the methods that mergekit lacks, only our side is run. mergekit is
+installed from the package index into an environment of its own (`--mergekit-env`) when it is not there yet, and run
+with the fastest options known for a CPU (asynchronous writes, small shards). Inputs are read once before each run, so
+that all start from a warm page cache.
 """
 
 import argparse
