@@ -121,6 +121,15 @@ class TestPlan:
         assert (one.status, one.err) == (two.status, two.err)
         assert "has no setting 'densty'. Did you mean 'density'?" in one.err
 
+    def test_recipes_that_build_on_each_other_are_one_list_for_a_script(self, family: Path, command: Command) -> None:
+        one, two = (f"name: {n}\nmethod: linear\nmodels: [math, code]\n---\n" for n in "ab")
+        (family / "recipe.yaml").write_text(f"{one}{two}method: linear\nmodels: [a, b]\n")
+        facts = json.loads(command("plan", "recipe.yaml", "--json").out)
+        assert [plan["method"] for plan in facts] == ["linear", "linear"]
+        assert command("plan", "recipe.yaml").out.endswith(
+            "1 of 3 recipes use what others make, and are planned then.\n"
+        )
+
 
 class TestMethods:
     def test_the_table(self, command: Command) -> None:

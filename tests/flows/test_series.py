@@ -129,3 +129,42 @@ def test_an_existing_output_is_refused_before_anything_is_made(recipes: Callable
     with pytest.raises(tv.OutputError, match="exists and is not empty"):
         run_series(load_recipes(recipes(TWO)), tmp_path / "m1", tv.make_plan)
     assert not steps_folder(tmp_path / "m1").exists()
+
+
+@pytest.mark.parametrize("name", ["../m2", "{tmp}/m2", ".", "..", "org/half", "a+b"])
+def test_a_name_is_no_path(recipes: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    name = name.replace("{tmp}", str(tmp_path))
+    text = f"name: {name}\nmethod: linear\nmodels: [m1]\n---\nmethod: linear\nmodels: ['{name}', base]\n"
+    loaded, out = load_recipes(recipes(text)), tmp_path / "out"
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    made = []
+
+    def planner(recipe: tv.Recipe, folder: Path) -> tv.Plan:
+        made.append(folder)
+        return tv.make_plan(recipe, folder)
+
+    run_series(loaded, out, planner)
+    assert made[0].resolve().parent == steps_folder(out)
+    assert {path: path.stat().st_mtime_ns for path in before if path != tmp_path} == {
+        path: at for path, at in before.items() if path != tmp_path
+    }
+    assert (out / "receipt.json").is_file()
+
+
+def test_a_model_between_with_another_tokenizer_is_made_again(recipes: Callable[[str], Path], tmp_path: Path) -> None:
+    for name in ("m1", "m2"):
+        (tmp_path / name / "tokenizer_config.json").write_text(f'{{"name_or_path": "{name}"}}')
+    out = tmp_path / "out"
+
+    def stopping(recipe: tv.Recipe, folder: Path) -> tv.Plan:
+        if recipe.name is None:
+            raise KeyboardInterrupt
+        return tv.make_plan(recipe, folder)
+
+    found = []
+    for name in ("m1", "m2"):
+        text = TWO.replace("method: linear", f"method: linear\ntokenizer: {name}")
+        with pytest.raises(KeyboardInterrupt):
+            run_series(load_recipes(recipes(text)), out, stopping)
+        found.append((steps_folder(out) / "half" / "tokenizer_config.json").read_text())
+    assert found[0] != found[1]

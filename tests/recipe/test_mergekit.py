@@ -432,6 +432,21 @@ class TestPaths:
         recipe, _ = tv.load_recipe("recipes/r.yaml")
         assert [m.model for m in recipe.models] == ["m0", "m1"]
 
+    def test_adapters_and_names_of_the_hub_in_the_working_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for folder in ("recipes", "m0", "lora", "sub/m1"):
+            (tmp_path / folder).mkdir(parents=True)
+        text = self.TEXT.replace("model: m0", "model: m0+lora").replace("model: m1", "model: org/model")
+        (tmp_path / "recipes" / "r.yaml").write_text(text)
+        monkeypatch.chdir(tmp_path)
+        recipe, _ = tv.load_recipe("recipes/r.yaml")
+        assert [m.model for m in recipe.models] == ["m0+lora", "org/model"]
+        (tmp_path / "r.yaml").write_text(self.TEXT.replace("model: m1", "model: sub/m1"))
+        monkeypatch.chdir(tmp_path / "sub")
+        recipe, _ = tv.load_recipe("../r.yaml")
+        assert [m.model for m in recipe.models] == ["../m0", "../sub/m1"]
+
 
 SLICES = """
 merge_method: slerp

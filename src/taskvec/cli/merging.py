@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import RecipeError
 from ..ops import kernels
-from ..recipe.load import Loaded, inputs_of, load_recipes
+from ..recipe.load import Loaded, load_recipes, uses
 from ..recipe.merge import check_output
 from ..recipe.plan import Plan, describe, make_plan
 from ..recipe.probe import estimate
@@ -136,26 +136,31 @@ def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:
 def plan(loaded: list[Loaded], out: Path | None, memory: str, threads: int | None, slice_: int, json: bool) -> int:
     """Print the plan; of recipes that build on each other those that can be planned before others have run."""
     names = {one.recipe.name for one in loaded if one.recipe.name} if len(loaded) > 1 else set()
-    ready = [one for one in loaded if not names & {n for path in inputs_of(one.recipe) for n in path.split("+")}]
-    for one in ready:
-        _print_plan(one.recipe, one.notes, out, memory, threads, slice_, json)
-    if not json and len(ready) < len(loaded):
+    ready = [one for one in loaded if not names & uses(one)]
+    facts = [_planned(one, out, memory, threads, slice_, json) for one in ready]
+    if json:
+        as_json(facts if len(loaded) > 1 else facts[0])
+    elif len(ready) < len(loaded):
         print(f"\n{len(loaded) - len(ready)} of {len(loaded)} recipes use what others make, and are planned then.")
     return 0
 
 
-def _print_plan(
-    recipe: Recipe, notes: list[str], out: Path | None, memory: str, threads: int | None, slice_: int, json: bool
-) -> None:
-    made = _plan(recipe, out, memory, threads, slice_)
+def _planned(
+    one: Loaded, out: Path | None, memory: str, threads: int | None, slice_: int, quiet: bool
+) -> dict[str, Any]:
+    """Return the plan in plain data, and print it unless `quiet`."""
+    made = _plan(one.recipe, out, memory, threads, slice_)
     if out is not None:
         check_output(out)
     facts = describe(made)
-    facts["notes"] = [*notes, *facts["notes"]]
+    facts["notes"] = [*one.notes, *facts["notes"]]
     facts["time"] = estimate(made, out)
-    if json:
-        as_json(facts)
-        return
+    if not quiet:
+        _print_plan(made, facts)
+    return facts
+
+
+def _print_plan(made: Plan, facts: dict[str, Any]) -> None:
     rows = [[i["role"], i["path"], size(i["bytes"]), i["fingerprint"]] for i in facts["inputs"]]
     table(f"{facts['method']}: {len(made.models)} models", ["", "input", "size", "fingerprint"], rows)
     near = [[k["model"], f"{k['cosine']:.4f}", f"{k['relative_norm']:.2%}"] for k in facts["kinship"]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import RecipeError
 from .mergekit import is_mergekit, translate
-from .paths import resolve_paths
+from .paths import is_hub_id, resolve_paths
 from .schema import Recipe, validate
 from .yaml_lines import Document, parse_all
 
@@ -77,7 +77,15 @@ def _load(document: Document, folder: Path, keep: Container[str]) -> Loaded:
 
 def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recipe:
     """Take paths from the working folder if they all exist there, else from the recipe's."""
-    here = all(Path(name).exists() for name in inputs_of(recipe) if name not in keep)
+
+    def is_here(name: str) -> bool:
+        if name in keep or Path(name).expanduser().exists():
+            return True
+        if "+" in name:
+            return all(map(is_here, name.split("+")))
+        return is_hub_id(name) and not (folder / name).exists()  # found from anywhere
+
+    here = all(map(is_here, inputs_of(recipe)))
     return resolve_paths(recipe, Path() if here else folder, keep)
 
 
@@ -99,7 +107,7 @@ def in_order(loaded: list[Loaded], path: Path) -> list[Loaded]:
     names = [one.recipe.name for one in loaded]
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise RecipeError(f"{path}: two recipes have the name '{twice[0]}'.")
-    used = {name for one in loaded for text in inputs_of(one.recipe) for name in text.split("+")}
+    used = {name for one in loaded for name in uses(one)}
     results = [one for one in loaded if one.recipe.name is None or one.recipe.name not in used]
     if len(results) != 1:
         listed = ", ".join(f"'{one.recipe.name}'" if one.recipe.name else "one without a name" for one in results)
@@ -110,7 +118,7 @@ def in_order(loaded: list[Loaded], path: Path) -> list[Loaded]:
     done: list[Loaded] = []
     left = list(loaded)
     while left:
-        ready = [one for one in left if not {other.recipe.name for other in left if other.recipe.name} & _uses(one)]
+        ready = [one for one in left if not {other.recipe.name for other in left if other.recipe.name} & uses(one)]
         if not ready:
             circle = ", ".join(f"'{one.recipe.name}'" for one in left)
             raise RecipeError(f"{path}: the recipes {circle} go in a circle.")
@@ -119,5 +127,8 @@ def in_order(loaded: list[Loaded], path: Path) -> list[Loaded]:
     return done
 
 
-def _uses(one: Loaded) -> set[str]:
-    return {name for text in inputs_of(one.recipe) for name in text.split("+")}
+def uses(one: Loaded) -> set[str]:
+    """Return what may be the names of other recipes' results in a recipe."""
+    recipe = one.recipe
+    texts = [*inputs_of(recipe), recipe.tokenizer, *([recipe.vocabulary.rule] if recipe.vocabulary else [])]
+    return {name for text in texts for name in (text, *text.split("+"))}

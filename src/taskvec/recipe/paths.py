@@ -25,14 +25,19 @@ def resolve_paths(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Re
 
     def fix_sum(path: str) -> str:
         local = folder / Path(path).expanduser()
-        return fix(path) if "+" not in path or local.exists() else "+".join(map(fix, path.split("+")))
+        whole = "+" not in path or path in keep or local.exists()
+        return fix(path) if whole else "+".join(map(fix, path.split("+")))
 
     return _with_paths(recipe, fix_sum)
 
 
 def renamed_models(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
     """Return the recipe with the names of other recipes' results replaced by where these lie."""
-    return _with_paths(recipe, lambda path: "+".join(places.get(name, name) for name in path.split("+")))
+
+    def fix(path: str) -> str:
+        return places.get(path) or "+".join(places.get(name, name) for name in path.split("+"))
+
+    return _with_paths(recipe, fix)
 
 
 def _with_paths(recipe: Recipe, fix: Fix) -> Recipe:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from .load import Loaded
 from .merge import Receipt, check_output, run
@@ -18,6 +19,12 @@ Planner = Callable[[Recipe, Path], Plan]
 def steps_folder(out: Path) -> Path:
     """Return where the models between live until the result is whole: a hidden folder beside it."""
     return out.parent / f".{out.name}.steps"
+
+
+def step_folder(out: Path, name: str) -> Path:
+    """Return where the model of a name lies between: a folder of its own, whatever the name looks like as a path."""
+    safe = quote(name, safe=" ")
+    return steps_folder(out) / (safe if safe.strip(".") else safe.replace(".", "%2E"))
 
 
 def run_series(
@@ -56,7 +63,7 @@ def run_series(
     for at, one in enumerate(loaded):
         last = at == len(loaded) - 1
         recipe = renamed_models(one.recipe, made)
-        folder = out if last else steps / str(recipe.name)
+        folder = out if last else step_folder(out, str(recipe.name))
         plan = planner(recipe, folder)
         if not last:
             tell(f"making '{recipe.name}', {at + 1} of {len(loaded)}")
@@ -72,6 +79,9 @@ def run_series(
 
 
 def _is_done(folder: Path, plan: Plan) -> bool:
-    """Tell whether a folder holds the result of a plan."""
-    path = folder / "receipt.json"
-    return path.is_file() and json.loads(path.read_text("utf-8")).get("plan") == plan.digest()
+    """Tell whether a folder holds the result of a plan, with the files around the weights."""
+    try:
+        receipt = json.loads((folder / "receipt.json").read_text("utf-8"))
+        return (receipt["plan"], receipt["recipe"]) == (plan.digest(), plan.recipe.data)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
