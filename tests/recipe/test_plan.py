@@ -307,6 +307,22 @@ class TestLayout:
         ]
         assert len({*same, *others}) == 1 + len(others)
 
+    def test_files_beside_the_weights_count(self, tmp_path: Path) -> None:
+        for i in range(3):
+            write_model(tmp_path / f"m{i}", tiny_tensors(layers=1), tokens={"a": i})
+        models = [str(tmp_path / "m0"), str(tmp_path / "m1")]
+
+        def digest(**keys: Any) -> str:
+            data = {"method": "linear", "models": models, "allow": ["tokenizers"], **keys}
+            return tv.make_plan(tv.Recipe.model_validate(data)).digest()
+
+        found = [digest(), digest(tokenizer=str(tmp_path / "m2"))]
+        for name in ("config.json", "tokenizer.json"):
+            with (tmp_path / "m0" / name).open("a") as file:
+                file.write("\n")
+            found.append(digest())
+        assert len(set(found)) == 4
+
     def test_reading_the_plan_touches_nothing(self, planned: Planned, family: Path) -> None:
         before = sorted((p, p.stat().st_mtime_ns) for p in family.rglob("*"))
         planned("ties")

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import taskvec as tv
 from taskvec.recipe.stack import parse_range
 from taskvec.store.config import restacked
-from taskvec.testing import finetuned, tiny_tensors, write_model
+from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
 
 Q = "model.layers.{}.self_attn.q_proj.weight"
 EMBED, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
@@ -33,7 +34,22 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     towers |= {f"vision.{n}": x for n, x in tiny_tensors(10, layers=3).items()}
     config = {"text_config": {"num_hidden_layers": 2}, "vision_config": {"num_hidden_layers": 3}}
     write_model(folder / "towers", towers, config=config)
+    tied = {n: x for n, x in finetuned(base, 4).items() if n != HEAD}
+    write_model(folder / "tied", tied, config={"num_hidden_layers": 5, "tie_word_embeddings": True})
+    big = {n: np.concatenate([x, x[:4]]) if n in (EMBED, HEAD) else x for n, x in finetuned(base, 5).items()}
+    write_model(folder / "big", big)
+    whole = finetuned(base, 6)
+    write_model(folder / "ints", {**whole, Q.format(2): np.ones(whole[Q.format(2)].shape, np.int32)})
+    write_model(folder / "more", {**whole, "v_head.weight": np.ones((1, 8), np.float32)})
+    shallow = {n: x for n, x in base.items() if "layers.4." not in n}
+    write_model(folder / "shallow", shallow, config={"num_hidden_layers": 4, "layer_types": list("ABCD")})
+    write_model(folder / "silent", {n: x for n, x in base.items() if "layers.4." not in n}, config={"n_layer": 4})
     tv.diff(folder / "base", folder / "m1").save(folder / "m1.tv")
+    tv.diff(folder / "m2", folder / "m1").save(folder / "of_m2.tv")
+    width = tiny_tensors()[Q.format(0)].shape[0]
+    factors = {"lora_A": np.full((2, width), 0.5, np.float32), "lora_B": np.full((width, 2), 0.25, np.float32)}
+    written = {f"base_model.model.{Q.format(0)[:-7]}.{name}.weight": x for name, x in factors.items()}
+    write_adapter(folder / "lora", written, r=2, lora_alpha=2, target_modules=["q_proj"])
     return folder
 
 
@@ -55,6 +71,10 @@ def planned(models: Path) -> Callable[..., tv.Plan]:
         return tv.make_plan(tv.Recipe.model_validate(data))
 
     return plan
+
+
+def torch_equal(model: tv.Checkpoint, one: str, other: str) -> bool:
+    return bool(np.allclose(model[one].double().numpy(), model[other].double().numpy(), rtol=0, atol=1e-6))
 
 
 def sources(plan: tv.Plan, name: str) -> list[tuple[str, str]]:
@@ -113,6 +133,91 @@ class TestPlaces:
         assert sources(plan, Q.format(1)) == [("base", Q.format(1)), ("m1.tv", Q.format(1))]
 
 
+class TestHeads:
+    """A head stands where the last part says; the config follows."""
+
+    @pytest.mark.parametrize(
+        ("parts", "head", "ties"),
+        [
+            ([["m1:0-1"], ["tied:2-4"]], [("tied", EMBED)], False),
+            ([["tied:0-1"], ["m1:2-4"]], [("m1", HEAD)], False),
+            ([["tied", "m1"]], [("tied", EMBED), ("m1", HEAD)], False),
+            ([["m1", "tied"]], [("m1", HEAD), ("tied", EMBED)], False),
+        ],
+    )
+    def test_of_its_own(
+        self, planned: Callable[..., tv.Plan], tmp_path: Path, parts: list[Any], head: list[Any], ties: bool
+    ) -> None:
+        plan = planned("linear", *parts)
+        assert sources(plan, HEAD) == head
+        tv.run(plan, tmp_path / "out")
+        assert tv.Checkpoint(tmp_path / "out").config["tie_word_embeddings"] == ties
+
+    def test_none_where_all_are_tied(self, planned: Callable[..., tv.Plan], tmp_path: Path) -> None:
+        plan = planned("linear", ["tied:0-1"], ["tied:2-4"])
+        assert HEAD not in [u.name for u in plan.units]
+        tv.run(plan, tmp_path / "out")
+        assert tv.Checkpoint(tmp_path / "out").config["tie_word_embeddings"] is True
+
+    def test_on_a_base_that_ties(self, planned: Callable[..., tv.Plan]) -> None:
+        plan = planned("task_arithmetic", ["m1:0-1"], ["m2:2-4"], base="tied")
+        assert sources(plan, HEAD) == [("tied", EMBED), ("m2", HEAD)]
+        assert plan.unties
+
+    def test_one_that_is_ignored_stays_tied(self, planned: Callable[..., tv.Plan]) -> None:
+        plan = planned("linear", ["tied", "m1"], ignore=[HEAD])
+        assert HEAD not in [u.name for u in plan.units]
+        assert not plan.unties
+
+
+def test_a_filter_that_holds_in_one_part_may_stand_in_all(planned: Callable[..., tv.Plan]) -> None:
+    overrides = [{"match": "*lm_head*", "weights": [3]}, {"match": "*embed*", "weights": [4]}]
+    parts = [{"models": [m], "overrides": overrides} for m in ("m1:0-1", "m1:2-4")]
+    plan = planned("linear", *parts)
+    weights = {u.name: u.weights for u in plan.units}
+    assert (weights[HEAD], weights[EMBED], weights[NORM]) == ((3,), (4,), (1,))
+
+
+def test_a_filter_for_a_head_that_is_tied_is_told(planned: Callable[..., tv.Plan]) -> None:
+    plan = planned("linear", {"models": ["tied:0-1"], "overrides": [{"match": "*lm_head*", "weights": [3]}]})
+    (note,) = [n for n in plan.notes if "has no effect" in n]
+    assert note.startswith("the override 'match: *lm_head*' has no effect: ")
+
+
+def test_ignored_tensors_are_named_as_in_the_output(planned: Callable[..., tv.Plan]) -> None:
+    parts = ["m1:0-3"], ["m1:2", "odd:2"]
+    with pytest.raises(tv.MismatchError, match=r"Add 'model\.layers\.4\.self_attn\.q_proj\.weight' \(its name in"):
+        planned("linear", *parts)
+    plan = planned("linear", *parts, ignore=[Q.format(4)])
+    merged = {u.name: u.merged for u in plan.units}
+    assert (merged[Q.format(2)], merged[Q.format(4)]) == (True, False)
+    with pytest.raises(tv.MismatchError, match=r"odd has no 'model\.layers\.2\.self_attn"):
+        planned("linear", *parts, ignore=[Q.format(2)])
+
+
+class TestBases:
+    def test_an_adapter_on_two_bases_is_two_changes(self, planned: Callable[..., tv.Plan]) -> None:
+        plan = planned("task_arithmetic", ["lora:0"], {"models": ["lora:0"], "base": "m1"}, base="base")
+        assert len(plan.listed) == 2
+        assert sources(plan, Q.format(1))[0] == ("m1", Q.format(0))
+
+    def test_a_sum_is_no_change_of_another_base(
+        self, planned: Callable[..., tv.Plan], models: Path, tmp_path: Path
+    ) -> None:
+        entry = {"model": f"{models / 'base'}+{models / 'lora'}", "layers": 0}
+        parts = {"models": [entry]}, {"models": [entry], "base": "m1"}
+        plan = planned("task_arithmetic", *parts, base="base")
+        assert [m.kind for m in plan.listed] == ["delta", "weights"]
+        tv.run(plan, tmp_path / "out")
+        out = tv.Checkpoint(tmp_path / "out")
+        assert torch_equal(out, Q.format(0), Q.format(1))
+
+    def test_a_task_vector_belongs_to_the_base_of_its_part(self, planned: Callable[..., tv.Plan]) -> None:
+        planned("task_arithmetic", ["m1:0"], {"models": ["of_m2.tv:1"], "base": "m2"}, base="base")
+        with pytest.raises(tv.MismatchError, match="was made from the base"):
+            planned("task_arithmetic", ["m1.tv:0"], {"models": ["m1.tv:1"], "base": "m2"}, base="base")
+
+
 class TestNumbers:
     def test_lists_run_over_the_layers_of_a_part(self, planned: Callable[..., tv.Plan]) -> None:
         part = {"models": ["m1:0-2", "m2:0-2"], "settings": {"t": [0, 1]}}
@@ -153,6 +258,18 @@ class TestResults:
         assert made.config["num_hidden_layers"] == 7
         assert made.config["layer_types"] == list("abcdcde")
 
+    def test_lists_of_the_config_are_those_of_the_models_the_layers_come_from(
+        self, planned: Callable[..., tv.Plan], tmp_path: Path
+    ) -> None:
+        for out, first, second, expected in (
+            ("a", "shallow:0-3", "base:3-4", list("ABCDde")),
+            ("b", "base:0-1", "shallow:0-1", list("abAB")),
+            ("c", "shallow:0-1", "silent:2-3", list("ABCD")),
+            ("d", "shallow:0-1", "deep:4-5", None),
+        ):
+            tv.run(planned("linear", [first], [second], allow=["unrelated"]), tmp_path / out)
+            assert tv.Checkpoint(tmp_path / out).config.get("layer_types") == expected
+
     def test_copies_are_the_models_own_bits(
         self, planned: Callable[..., tv.Plan], models: Path, tmp_path: Path
     ) -> None:
@@ -186,6 +303,11 @@ class TestResults:
         ("linear", [["towers:0"]], r"towers has 2 stacks of layers \('text\.model\.layers', 'vision\..*'\)\. Type"),
         ("linear", [{"models": ["m1:0"], "tower": "vision"}], r"'tower: vision' names 0 stacks of layers of .*m1"),
         ("linear", [{"models": ["m1:0"], "base_layers": 1}], r"'base_layers' is given, but there is no base"),
+        ("linear", [{"models": ["m1:0"], "base": "base"}], r"part of the stack has a 'base', and the recipe has none"),
+        ("linear", [["m1:0-1"], ["big:2-4"]], r"join: 'lm_head\.weight' of .*big has 20 rows, but '.*' of .* has 16\."),
+        ("linear", [["m1", "ints"]], r"'model\.layers\.2.*' is I32 in .*ints but F32 in .*m1\."),
+        ("linear", [["ints", "m1"]], r"'model\.layers\.2.*' is F32 in .*m1 but I32 in .*ints\."),
+        ("linear", [["m1", "more"]], r"more has 'v_head\.weight', which .*m1 lacks\. Add it to 'ignore' to leave"),
         ("slerp", [["m1:0", "m2:0"], ["m1:1"]], r"'slerp' takes 2 models in each part of a stack, got 1\."),
         ("slerp", [{"models": ["m1:0", "m2:0"], "scale": 2}], r"'slerp' merges whole models, so there is no task v"),
         ("linear", [["m1:0", "m2:4"], ["deep:0-2", "m1:0-2"]], r"deep|m1 does not look like a relative"),

@@ -16,13 +16,13 @@ from ..store.dtypes import LONG_NAMES, is_float
 from ..store.formats.announced import cleaned
 from ..store.formats.config import read_config
 from ..store.hashes import sha256
-from ..store.hub import locate
 from ..store.sidecars import config_text, copy_sidecars
 from ..store.writer import sync_folder, write_whole
 from .depth import Depth
+from .inputs import Pool
 from .journal import NAME as JOURNAL
 from .journal import Journal
-from .plan import Plan
+from .plan import Plan, tokenizer_folder
 from .write import as_yaml
 
 if TYPE_CHECKING:
@@ -62,20 +62,14 @@ def _write_configs(plan: Plan, folder: Path) -> None:
             write_whole(folder / part / "config.json", config_text(config, _stored_dtype(plan, part)))
 
 
-def tokenizer_folder(plan: Plan) -> Path | None:
-    """Return the folder whose tokenizer the recipe names."""
-    if plan.recipe.tokenizer == "base":
-        return plan.reference.checkpoint.folder
-    return locate(plan.recipe.tokenizer)
-
-
 def _config(plan: Plan) -> dict[str, Any]:
-    """Return the reference's config, with as many layers as the stack has."""
-    config = plan.reference.checkpoint.config
+    """Return the reference's config, with as many layers as the stack has, and a head of its own where it has one."""
+    config, listed = plan.reference.checkpoint.config, Pool(plan.bases, plan.listed)
     for tower in plan.towers:
         before = Depth(plan.reference.checkpoint.tensors).layers.get(tower.prefix, 0)
-        config = restacked(config, tower.prefix, before, tower.order)
-    return config
+        configs = [listed[number].checkpoint.config for number, _ in tower.order]
+        config = restacked(config, tower.prefix, before, [layer for _, layer in tower.order], configs)
+    return {**config, "tie_word_embeddings": False} if plan.unties else config
 
 
 def _stored_dtype(plan: Plan, part: str = "") -> str | None:

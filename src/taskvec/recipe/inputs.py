@@ -120,13 +120,13 @@ def _open_sum(path: str, role: Literal["base", "model"], base: Checkpoint | None
     return Input(role, checkpoint, "weights", fingerprint(checkpoint), path, tuple(notes), lies_in)
 
 
-def check_spaces(pool: Pool, space: str, method: str) -> None:
-    """Refuse task vectors where weights are merged, and task vectors of another base."""
-    for model in pool.models:
+def check_spaces(models: Sequence[Input], bases: Sequence[Checkpoint | None], space: str, method: str) -> None:
+    """Refuse task vectors where weights are merged, and task vectors of another base than that of their part."""
+    for model, base in zip(models, bases, strict=True):
         if model.kind == "delta" and space == "weight":
             raise RecipeError(f"'{method}' merges weights, but {model.name} is a task vector. Use task_arithmetic.")
-        if model.kind == "delta" and pool.bases:
-            check_base(model.checkpoint.metadata["taskvec.base"], pool.bases[0].checkpoint, model.name)
+        if model.kind == "delta" and base is not None:
+            check_base(model.checkpoint.metadata["taskvec.base"], base, model.name)
 
 
 def check_tensors(reference: Input, models: Sequence[Input], recipe: Recipe) -> list[str]:
@@ -163,21 +163,29 @@ def _has(model: Input, dtype: str, name: str) -> bool:
 
 def _check_one(reference: Input, model: Input, name: str) -> None:
     here, there = reference.checkpoint.info(name), model.checkpoint.resolve(name)
-    for info, owner in ((here, reference), (there, model)):
-        if info and not is_float(info.dtype) and info.dtype not in COPIED:
-            raise MismatchError(
-                f"'{name}' in {owner.name} is {info.dtype}, which cannot be merged. "
-                f"Convert it to bfloat16 first, or add it to 'ignore'."
-            )
-    if there is None:
-        return
-    if is_float(here.dtype) != is_float(there.dtype):
-        raise MismatchError(f"'{name}' is {there.dtype} in {model.name} but {here.dtype} in {reference.name}.")
-    if here.shape != there.shape:
+    check_types((reference, here), (model, there))
+    if there is not None and here.shape != there.shape:
         hint = "Add it to 'ignore' to keep the base's."
         if here.shape[1:] == there.shape[1:] and any(part in name for part in EMBEDDINGS):
             hint = "Their vocabularies differ: give both the same one first, or add it to 'ignore' to keep the base's."
         raise MismatchError(f"'{name}' is {there.shape} in {model.name} but {here.shape} in {reference.name}. {hint}")
+
+
+def check_types(here: tuple[Input, Tensor], there: tuple[Input, Tensor | None]) -> None:
+    """Refuse tensors of types that cannot be merged, or not with each other.
+
+    Raises:
+        MismatchError: neither a float nor a type that is copied; or a float here and none there.
+    """
+    for owner, info in (here, there):
+        if info and not is_float(info.dtype) and info.dtype not in COPIED:
+            raise MismatchError(
+                f"'{info.name}' in {owner.name} is {info.dtype}, which cannot be merged. "
+                f"Convert it to bfloat16 first, or add it to 'ignore'."
+            )
+    (reference, mine), (model, other) = here, there
+    if other is not None and is_float(mine.dtype) != is_float(other.dtype):
+        raise MismatchError(f"'{other.name}' is {other.dtype} in {model.name} but {mine.dtype} in {reference.name}.")
 
 
 def _ignored(name: str, recipe: Recipe) -> bool:

@@ -37,14 +37,13 @@ def open_all(recipe: Recipe, space: str) -> Opened:
     own = [part.base or recipe.base for part in parts]
     bases = {path: open_input(path, "base") for path in dict.fromkeys([recipe.base, *own]) if path}
     number = {path: -1 - i for i, path in enumerate(bases)}
-    entries, numbers = _entries(recipe)
-    models = []
-    for at, entry in enumerate(entries):
-        path = next(base for base, mine in zip(own, numbers, strict=True) if at in mine)
-        models.append(open_input(entry.model, "model", bases[path].checkpoint if path else None))
+    entries, numbers = _entries(recipe, own)
+    paths = [next(base for base, mine in zip(own, numbers, strict=True) if at in mine) for at in range(len(entries))]
+    starts = [bases[path].checkpoint if path else None for path in paths]
+    models = [open_input(entry.model, "model", start) for entry, start in zip(entries, starts, strict=True)]
+    check_spaces(models, starts, space, recipe.method)
     pool = _by_one_name(recipe, entries, Pool(tuple(bases.values()), tuple(models)))
     notes = list(dict.fromkeys(note for i in pool for note in i.notes))
-    check_spaces(pool, space, recipe.method)
     pool, vocabulary = _one_vocabulary(recipe, pool)
     if vocabulary:
         notes += vocabulary.notes
@@ -55,10 +54,10 @@ def open_all(recipe: Recipe, space: str) -> Opened:
     return Opened(pool, numbers, [number[path] if path else None for path in own], vocabulary, notes)
 
 
-def _entries(recipe: Recipe) -> tuple[Sequence[PartEntry], list[list[int]]]:
+def _entries(recipe: Recipe, bases: Sequence[str | None]) -> tuple[Sequence[PartEntry], list[list[int]]]:
     """Return the models that are opened, and for each part the numbers of its models."""
     if recipe.stack:
-        return numbered(recipe.parts)
+        return numbered(recipe.parts, bases)
     entries = recipe.parts[0].models
     return entries, [list(range(len(entries)))]
 

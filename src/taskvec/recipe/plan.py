@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,9 @@ from ..errors import RecipeError
 from ..merge import Method, find
 from ..ops.kernels import in_use
 from ..store.dtypes import LONG_NAMES
+from ..store.hub import locate
 from ..store.layout import Layout, OutTensor, lay_out
+from ..store.sidecars import sidecars
 from ..store.tensors import Tensor
 from ..store.vocabulary import VocabularyPlan
 from .budget import NO_BUDGET, Budget, make_budget
@@ -21,8 +24,8 @@ from .inputs import Input, Pool, check_copied, check_not_an_input, check_tensors
 from .kinship import Kinship, check_kinship
 from .opening import open_all
 from .schema import Recipe
-from .stack import Source, Stack, Tower, places_by_name
-from .units import Unit, in_one_order, make_units, space_of
+from .stack import Source, Stack, Tower, owns_head, places_by_name
+from .units import Unit, check_patterns, in_one_order, make_units, space_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,14 @@ class Plan:
     def reference(self) -> Input:
         """The base, or the first model: whose names, shapes, types and files the output takes."""
         return self.base or self.listed[0]
+
+    @property
+    def unties(self) -> bool:
+        """Whether a stack has an output head of its own, which the reference's config would tie to the embedding."""
+        checkpoint = self.reference.checkpoint
+        heads = [u.name for u in self.units if checkpoint.tied_to(u.name)] if self.towers else []
+        last = {number for u in self.units if u.name in heads for number, _ in (u.origin, *u.sources)}
+        return any(owns_head(self.pool[number].checkpoint, name) for number in last for name in heads)
 
     @property
     def space(self) -> str:
@@ -127,6 +138,8 @@ class Plan:
             "files": [_stamp(i) for i in inputs],
             "units": [asdict(u) for u in self.units],
             "headers": [hashlib.sha256(f.header).hexdigest() for f in self.layout.files],
+            "stack": [asdict(tower) for tower in self.towers],
+            "beside": _stamps_beside([*(i.checkpoint.folder for i in inputs), tokenizer_folder(self)]),
             "vocabulary": [self.recipe.data.get(key) for key in ("vocabulary", "chat_template")],
             "rounding": self.recipe.rounding,
             "seed": self.recipe.seed,
@@ -135,9 +148,33 @@ class Plan:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _stamp(model: Input) -> list[tuple[str, int, int]]:
-    stats = ((f.name, f.stat()) for f in model.checkpoint.on_disk)
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+Stamp = tuple[str, int, int]
+"""A file's name, its size, and when it was written."""
+
+
+def _stamp(model: Input) -> list[Stamp]:
+    return [_stamped(file, file.name) for file in model.checkpoint.on_disk]
+
+
+def _stamped(file: Path, name: str) -> Stamp:
+    stat = file.stat()
+    return name, stat.st_size, stat.st_mtime_ns
+
+
+def _stamps_beside(folders: Sequence[Path | None]) -> list[list[Stamp]]:
+    """Return the stamps of the files beside the weights, which the output's configs and tokenizer are made of."""
+    out = []
+    for folder in folders:
+        names = [*map(str, sidecars(folder)), "config.json"] if folder else []
+        out.append([_stamped(folder / name, name) for name in names if folder and (folder / name).is_file()])
+    return out
+
+
+def tokenizer_folder(plan: Plan) -> Path | None:
+    """Return the folder whose tokenizer the recipe names."""
+    if plan.recipe.tokenizer == "base":
+        return plan.reference.checkpoint.folder
+    return locate(plan.recipe.tokenizer)
 
 
 def make_plan(
@@ -172,6 +209,7 @@ def make_plan(
         places = places_by_name(pool)
     check_copied(pool, places, recipe)
     kinship = check_kinship(pool, places, recipe)
+    notes += check_patterns(recipe, pool, places)
     units = make_units(recipe, method, pool, places, opened.vocabulary.dtypes if opened.vocabulary else {})
     added, units = in_one_order(recipe, method, pool.models, units)
     tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
@@ -209,6 +247,10 @@ def _check_request(recipe: Recipe, method: Method) -> None:
             plural = "model" if needs.models == "1" else "models"
             where = " in each part of a stack" if recipe.stack else ""
             raise RecipeError(f"'{method.name}' takes {needs.models} {plural}{where}, got {len(part.models)}.")
+    if recipe.base is None and any(part.base for part in recipe.stack):
+        raise RecipeError(
+            "a part of the stack has a 'base', and the recipe has none. Type 'base: …' for the recipe, too."
+        )
     overrides = [*recipe.overrides, *(o for part in recipe.stack for o in part.overrides)]
     weights = [m.weight for part in recipe.parts for m in part.models]
     if not needs.weighted and (any(w != 1 for w in weights) or any(o.weights is not None for o in overrides)):

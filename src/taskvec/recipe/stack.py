@@ -1,12 +1,12 @@
 """Which tensors of which models each tensor of the output is made of: name by name, or layer by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import MismatchError, RecipeError
-from ..store.checkpoint import Checkpoint
+from ..store.checkpoint import INPUT_EMBEDDINGS, OUTPUT_HEADS, Checkpoint
 from .depth import BEFORE_LAYERS, Depth, layer_of, matches
-from .inputs import Pool
+from .inputs import Pool, check_types
 from .schema import Part, PartEntry, Recipe
 
 NONE = "none"
@@ -38,11 +38,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Tower:
-    """A stack of layers, the parts it is built of, and (once known) which layer of its origin each layer is."""
+    """A stack of layers, the parts it is built of, and (once known) which layer of which origin each layer is."""
 
     prefix: str
     parts: tuple[int, ...]
-    order: tuple[int, ...] = ()
+    order: tuple[tuple[int, int], ...] = ()
 
 
 def places_by_name(pool: Pool) -> list[Place]:
@@ -71,7 +71,7 @@ class Stack:
         built = []
         towers = self._towers()
         for tower in towers:
-            order: list[int] = []
+            order: list[tuple[int, int]] = []
             layers = []
             for p in tower.parts:
                 layers += self._layers(tower.prefix, p, order)
@@ -114,7 +114,7 @@ class Stack:
             )
         raise RecipeError(f"'tower: {tower}' names {len(found)} stacks of layers of {self._name(number)}: {listed}.")
 
-    def _layers(self, prefix: str, p: int, order: list[int]) -> list[Place]:
+    def _layers(self, prefix: str, p: int, order: list[tuple[int, int]]) -> list[Place]:
         """Return the places of a part's layers; `order` grows by the layers they come from."""
         part = self.recipe.stack[p]
         ranges = [self._range(entry.layers, number, prefix) for entry, number in self._entries(p)]
@@ -133,7 +133,7 @@ class Stack:
             t = offset / (len(origin_range) - 1) if len(origin_range) > 1 else 1.0
             at = [(number, span[offset]) for (_, number), span in zip(self._entries(p), ranges, strict=True)]
             places += self._layer(prefix, p, len(order), (self._origin(p), origin_range[offset]), at, t)
-            order.append(origin_range[offset])
+            order.append((self._origin(p), origin_range[offset]))
         return places
 
     def _entries(self, p: int) -> list[tuple[PartEntry, int]]:
@@ -156,7 +156,7 @@ class Stack:
     ) -> list[Place]:
         suffixes = self._suffixes(prefix, *origin)
         for number, layer in at:
-            self._check_suffixes(prefix, origin, suffixes, (number, layer))
+            self._check_suffixes(prefix, out, origin, suffixes, (number, layer))
         return [
             Place(
                 f"{prefix}.{out}{s}",
@@ -174,18 +174,22 @@ class Stack:
         return [n[len(head) :] for n in self._checkpoint(number).tensors if n.startswith(f"{head}.") or n == head]
 
     def _check_suffixes(
-        self, prefix: str, origin: tuple[int, int], suffixes: list[str], other: tuple[int, int]
+        self, prefix: str, out: int, origin: tuple[int, int], suffixes: list[str], other: tuple[int, int]
     ) -> None:
         theirs = set(self._suffixes(prefix, *other))
         for one, two, names in ((other, origin, set(suffixes) - theirs), (origin, other, theirs - set(suffixes))):
             for suffix in sorted(names):
                 delta = one == other and self.pool[other[0]].kind == "delta"
-                name = f"{prefix}.{one[1]}{suffix}"
-                if not delta and not any(matches(name, pattern) for pattern in self.recipe.ignore):
+                name = f"{prefix}.{out}{suffix}"
+                if not delta and not self._ignored(name):
                     raise MismatchError(
-                        f"{self._name(one[0])} has no '{name}', which layer {two[1]} of {self._name(two[0])} would be "
-                        f"merged with. Add it to 'ignore', or choose other layers."
+                        f"{self._name(one[0])} has no '{prefix}.{one[1]}{suffix}', which layer {two[1]} of "
+                        f"{self._name(two[0])} would be merged with. Add '{name}' (its name in the output) to "
+                        f"'ignore', or choose other layers."
                     )
+
+    def _ignored(self, name: str) -> bool:
+        return any(matches(name, pattern) for pattern in self.recipe.ignore)
 
     def _outside(self, towers: Sequence[Tower]) -> list[Place]:
         """Return the places outside the layers: what comes before them by the first part, the rest by the last."""
@@ -201,6 +205,10 @@ class Stack:
                         continue
                     sources = tuple((k, name) for k in self.numbers[p])
                     places.setdefault(name, Place(name, p, (number, name), sources, 0.0, 0.0 if before else 1.0))
+        last = towers[0].parts[-1]
+        for name in self._heads(last):
+            sources = tuple((k, name) for k in self.numbers[last])
+            places.setdefault(name, Place(name, last, (self._origin(last), name), sources, 0.0, 1.0))
         for name in self._checkpoint(self._origin(0)).tensors:
             if name not in places and not any(name.startswith(f"{t.prefix}.") for t in towers):
                 sources = tuple((k, name) for k in self.numbers[0])
@@ -209,15 +217,51 @@ class Stack:
             for number, name in place.sources:
                 if self._checkpoint(number).resolve(name) is None and self.pool[number].kind == "weights":
                     raise MismatchError(f"{self._name(number)} lacks '{name}', which the stack takes from it.")
+        for tower in towers:
+            self._check_extra(places, towers, tower.parts[0], True)
+            self._check_extra(places, towers, tower.parts[-1], False)
         return list(places.values())
+
+    def _heads(self, p: int) -> list[str]:
+        """Return output heads that the output stores though the part's origin ties them to its embedding.
+
+        The output takes its config, and so its ties, from the reference. A head is stored where this unties it, and
+        where a model of the part has one of its own.
+        """
+        origin, reference = self._checkpoint(self._origin(p)), next(iter(self.pool)).checkpoint
+        models = [self.pool[number].checkpoint for number in self.numbers[p]]
+        return [
+            name
+            for name in OUTPUT_HEADS
+            if name not in origin.tensors
+            and origin.resolve(name)
+            and ((name in reference.tensors) or any(owns_head(model, name) for model in models))
+            and not self._ignored(name)
+        ]
+
+    def _check_extra(self, places: Mapping[str, Place], towers: Sequence[Tower], p: int, before: bool) -> None:
+        """Refuse what a model has outside the layers, that its origin lacks, as where models are merged whole."""
+        origin = self._origin(p)
+        for number in self.numbers[p]:
+            model = self._checkpoint(number)
+            for name in model.tensors if number != origin else ():
+                if layer_of(name) is not None or name in places or before != _is_before(name) or self._ignored(name):
+                    continue
+                if self._checkpoint(origin).resolve(name) is None or owns_head(model, name):
+                    raise MismatchError(
+                        f"{self._name(number)} has '{name}', which {self._name(origin)} lacks. "
+                        f"Add it to 'ignore' to leave it out."
+                    )
 
     def _check_joins(self, places: Sequence[Place]) -> None:
         """Refuse layers of other sizes than those before them, and models of other sizes in one part."""
         first: dict[str, Place] = {}
         for place in places:
-            shape = self._checkpoint(place.origin[0]).info(place.origin[1]).shape
-            for number, name in place.sources:
+            here = self._checkpoint(place.origin[0]).info(place.origin[1])
+            shape = here.shape
+            for number, name in place.sources if not self._ignored(place.name) else ():
                 there = self._checkpoint(number).resolve(name)
+                check_types((self.pool[place.origin[0]], here), (self.pool[number], there))
                 if there and there.shape != shape:
                     raise MismatchError(
                         f"'{name}' is {there.shape} in {self._name(number)} but {shape} in "
@@ -231,6 +275,31 @@ class Stack:
                     f"the parts of the stack do not join: '{place.origin[1]}' of {self._name(place.origin[0])} is "
                     f"{shape}, but '{before.origin[1]}' of {self._name(before.origin[0])} is {expected}."
                 )
+        self._check_rows(places)
+
+    def _check_rows(self, places: Sequence[Place]) -> None:
+        """Refuse a head that has other rows than the embedding, if they come from different models."""
+        embedding = next((p for p in places if p.name.endswith(INPUT_EMBEDDINGS)), None)
+        if embedding is None:
+            return
+        there, others = self._rows(embedding)
+        for head in (p for p in places if p.name in OUTPUT_HEADS):
+            here, rows = self._rows(head)
+            if here != there and rows != others:
+                raise MismatchError(
+                    f"the parts of the stack do not join: '{head.name}' of {here} has {rows} rows, but "
+                    f"'{embedding.name}' of {there} has {others}. "
+                    f"Give them one vocabulary, e.g. 'vocabulary: union'."
+                )
+
+    def _rows(self, place: Place) -> tuple[str, int]:
+        number, name = place.origin
+        return self._name(number), (*self._checkpoint(number).info(name).shape, 0)[0]
+
+
+def owns_head(model: Checkpoint, name: str) -> bool:
+    """Tell whether a model has an output head of its own: stored, and not tied to its embedding."""
+    return name in OUTPUT_HEADS and name in model.tensors and model.tied_to(name) is None
 
 
 def _is_before(name: str) -> bool:
@@ -262,12 +331,12 @@ def parse_range(layers: str | int) -> tuple[int, int]:
     return span
 
 
-def numbered(parts: Sequence[Part]) -> tuple[list[PartEntry], list[list[int]]]:
-    """Return the models of all parts, each once, and for each part the numbers of its models."""
+def numbered(parts: Sequence[Part], bases: Sequence[str | None]) -> tuple[list[PartEntry], list[list[int]]]:
+    """Return the models of all parts, each once for each base, and for each part the numbers of its models."""
     unique: dict[str, tuple[int, PartEntry]] = {}
     numbers = []
-    for part in parts:
-        keys = [f"{entry.model}\0{entry.rename}" for entry in part.models]
+    for part, base in zip(parts, bases, strict=True):
+        keys = [f"{entry.model}\0{entry.rename}\0{base}" for entry in part.models]
         for key, entry in zip(keys, part.models, strict=True):
             unique.setdefault(key, (len(unique), entry))
         numbers.append([unique[key][0] for key in keys])

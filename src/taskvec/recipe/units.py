@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import MismatchError, RecipeError
 from ..merge import Method
+from ..store.checkpoint import OUTPUT_HEADS
 from ..store.dtypes import NAMES, is_float
 from ..store.tensors import Tensor
 from .budget import WHOLE_MODEL
@@ -68,33 +69,48 @@ def make_units(
     """Give every place its numbers. `dtypes`: what some tensors are stored as, where the recipe does not say.
 
     Raises:
-        RecipeError: a pattern that matches nothing, numbers that are not one a model, or numbers not allowed.
+        RecipeError: numbers that are not allowed.
     """
-    _check_patterns(recipe, pool, places)
     units = [_unit(recipe, method, pool, place, dtypes or {}) for place in places]
     _check_whole_model(method, units)
     return units
 
 
-def _check_patterns(recipe: Recipe, pool: Pool, places: Sequence[Place]) -> None:
+def check_patterns(recipe: Recipe, pool: Pool, places: Sequence[Place]) -> list[str]:
+    """Refuse patterns that match nothing; return notes on those that match only a head that is tied.
+
+    An override of a part may match nothing there if the same one matches in another part.
+
+    Raises:
+        RecipeError: a pattern that matches nothing, or numbers that are not one a model.
+    """
     names = [p.name for p in places]
     everything = [*names, *(n for i in pool for n in i.checkpoint.tensors)]
     if pattern := unmatched(recipe.ignore, dict.fromkeys(everything)):
         raise RecipeError(f"'ignore: {pattern}' matches no tensor. The first of them is '{names[0]}'.")
+    found: dict[tuple[str, str], bool] = {}
     for p, part in enumerate(recipe.parts):
         inside = [place.name for place in places if place.part == p]
-        for override in part.overrides:
-            _check_override(override, inside, len(part.models))
-        for override in recipe.overrides:
-            _check_override(override, names, len(part.models))
+        for override, among in [*((o, inside) for o in part.overrides), *((o, names) for o in recipe.overrides)]:
+            _check_counts(override, len(part.models))
+            key = (override.match, str(override.layers))
+            found[key] = found.get(key, False) or any(_holds(override, name) for name in among)
+    return [_unheard(pool, *key) for key, holds in found.items() if not holds]
 
 
-def _check_override(override: Override, names: Sequence[str], models: int) -> None:
-    if not any(_holds(override, name) for name in names):
-        raise RecipeError(f"the override 'match: {override.match}', 'layers: {override.layers}' matches no tensor.")
+def _check_counts(override: Override, models: int) -> None:
     for key, values in (("weights", override.weights), ("settings under 'each'", override.each)):
         if values is not None and len(values) != models:
             raise RecipeError(f"an override gives {len(values)} {key} for {models} models.")
+
+
+def _unheard(pool: Pool, match: str, layers: str) -> str:
+    """Return a note on an override that would match a head if it were not tied; refuse any other."""
+    for model in pool:
+        for head in OUTPUT_HEADS:
+            if matches(head, match) and (tied := model.checkpoint.tied_to(head)) and layers == "None":
+                return f"the override 'match: {match}' has no effect: {model.name} ties '{head}' to '{tied}'."
+    raise RecipeError(f"the override 'match: {match}', 'layers: {layers}' matches no tensor.")
 
 
 def _holds(override: Override, name: str) -> bool:
