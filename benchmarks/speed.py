@@ -1,12 +1,14 @@
 """Time and memory of a merge: taskvec, mergekit, and the limit of this machine, in one run and one table.
 
     python benchmarks/speed.py                     # base + 4 models of 953M parameters in bf16; half an hour
+    python benchmarks/speed.py --every-method      # base + 4 models of 168M parameters, every method; 12 minutes
     python benchmarks/speed.py --hidden 512 --layers 4 --methods linear ties     # a minute
-    python benchmarks/speed.py --write-docs        # also writes docs/benchmarks.md
+    python benchmarks/speed.py --write-docs        # also writes its table into docs/benchmarks.md
 
-Both tools read the same mergekit YAML file. mergekit is installed from the package index into an environment of its
-own (`--mergekit-env`) when it is not there yet, and run with the fastest options known for a CPU (asynchronous writes,
-small shards). Inputs are read once before each run, so that all start from a warm page cache.
+Both tools read the same mergekit YAML file; of the methods that mergekit lacks, only our side is run. mergekit is
+installed from the package index into an environment of its own (`--mergekit-env`) when it is not there yet, and run
+with the fastest options known for a CPU (asynchronous writes, small shards). Inputs are read once before each run, so
+that all start from a warm page cache.
 """
 
 import argparse
@@ -19,25 +21,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 from limit import Limit, limit
 from measure import Measured, measure
+from recipes import RECIPES, USUAL
 
 MERGEKIT = "mergekit==0.1.5"
 HERE = Path(__file__).parent
 
-RECIPES: dict[str, tuple[str, int, str, str]] = {
-    # method: parameters of all models, how many models, of each model, what the recipe is in words
-    "linear": ("", 4, "weight: 1.0", ""),
-    "slerp": ("t: 0.5", 2, "", ""),
-    "task_arithmetic": ("", 4, "weight: 0.4", ""),
-    "model_stock": ("", 4, "", ""),
-    "breadcrumbs": ("gamma: 0.01", 4, "weight: 0.4, density: 0.9", "density .9, gamma .01"),
-    "ties": ("normalize: true", 4, "weight: 1.0, density: 0.2", "density .2"),
-    "dare_linear": ("", 4, "weight: 0.4, density: 0.5", "density .5"),
-    "dare_ties": ("", 4, "weight: 0.4, density: 0.5", "density .5"),
+SIZES = {
+    "speed": {"hidden": 2048, "layers": 16, "intermediate": 5632},
+    "methods": {"hidden": 1024, "layers": 8, "intermediate": 2816},
 }
+"""By table: the first is of the usual methods on large models, the second of every method on small ones."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,8 @@ class Row:
     ours: Measured
     stream: float
     theirs: Measured | None
+    starting: float
+    """Seconds mergekit takes to start."""
 
     def cells(self) -> list[str]:
         """Return the row of the table."""
@@ -63,7 +63,7 @@ class Row:
             f"{self.ours.total / 1e9:.2f}",
         ]
         if self.theirs is None:
-            return [*cells, "", "", "", "", ""]
+            return [*cells, "", "", "", "", "", ""]
         return [
             *cells,
             f"{self.theirs.wall:.1f}",
@@ -71,37 +71,19 @@ class Row:
             f"{self.theirs.anonymous / 1e6:.0f}",
             f"{self.theirs.total / 1e9:.2f}",
             f"**{self.theirs.wall / self.ours.wall:.1f}×**",
+            f"{max(0.0, self.theirs.wall - self.starting) / self.stream:.1f}×",
         ]
 
 
 COLUMNS = (
     "method", "limit s", "stream s", "stream / limit", "taskvec s", "CPU s", "anon MB", "RSS GB",
-    "mergekit s", "CPU s", "anon MB", "RSS GB", "faster",
+    "mergekit s", "CPU s", "anon MB", "RSS GB", "faster", "once started",
 )  # fmt: skip
-
-
-def recipe(method: str, data: Path) -> str:
-    """Return the YAML that both tools read."""
-    shared, count, own, _ = RECIPES[method]
-    lines = [f"merge_method: {method}", "models:"]
-    if method == "slerp":
-        lines.append(f"  - model: {data / 'base'}")
-        count -= 1
-    for i in range(1, count + 1):
-        lines.append(f"  - model: {data / f'm{i}'}")
-        if own:
-            lines.append(f"    parameters: {{{own}}}")
-    if method != "linear":
-        lines.append(f"base_model: {data / 'base'}")
-    if shared:
-        lines.append(f"parameters: {{{shared}}}")
-    return "\n".join([*lines, "dtype: bfloat16", ""])
 
 
 def inputs_of(method: str, data: Path) -> list[Path]:
     """Return the files that a method must read."""
-    names = {"linear": ["m1", "m2", "m3", "m4"], "slerp": ["base", "m1"]}.get(method, ["base", "m1", "m2", "m3", "m4"])
-    return [file for name in names for file in sorted((data / name).glob("*.safetensors"))]
+    return [file for name in RECIPES[method].inputs for file in sorted((data / name).glob("*.safetensors"))]
 
 
 def warm(files: list[Path]) -> None:
@@ -150,31 +132,32 @@ def run_theirs(method: str, args: argparse.Namespace, work: Path, program: Path)
     return done
 
 
-def rows(args: argparse.Namespace, work: Path) -> Iterator[Row]:
+def rows(args: argparse.Namespace, work: Path, starting: float) -> Iterator[Row]:
     """Measure every method asked for."""
     program = None if args.without_mergekit else mergekit(args.mergekit_env)
     nbytes = sum(f.stat().st_size for f in (args.data / "base").glob("*.safetensors"))
     for method in args.methods:
-        (work / "recipe.yaml").write_text(recipe(method, args.data))
+        (work / "recipe.yaml").write_text(RECIPES[method].text(method, args.data))
         files = inputs_of(method, args.data)
         warm(files)
         bounds = [limit(files, nbytes, work, len(os.sched_getaffinity(0))) for _ in range(args.repeats)]
         bound = sorted(bounds, key=lambda b: b.total)[len(bounds) // 2]
         ours, seconds = run_ours(method, args, work)
         shutil.rmtree(work / "ours", ignore_errors=True)
-        row = Row(method, bound, ours, seconds, run_theirs(method, args, work, program) if program else None)
+        theirs = run_theirs(method, args, work, program) if program and RECIPES[method].peer else None
+        row = Row(method, bound, ours, seconds, theirs, starting)
         print("| " + " | ".join(row.cells()) + " |", flush=True)
         yield row
 
 
-def startup(args: argparse.Namespace, work: Path) -> str:
-    """Return how long both tools take to say how they are used."""
-    ours = [measure([sys.executable, "-m", "taskvec", "--help"], work / "help.log").wall for _ in range(5)]
-    text = f"`taskvec --help` answers in {statistics.median(ours):.2f} s"
-    if args.without_mergekit:
-        return text + "."
-    theirs = measure([str(mergekit(args.mergekit_env)), "--help"], work / "help.log").wall
-    return text + f", `mergekit-yaml --help` in {theirs:.1f} s."
+def startup(args: argparse.Namespace, work: Path) -> tuple[float, float]:
+    """Return how long both tools take to say how they are used; the median of several times."""
+
+    def median(command: list[str], times: int) -> float:
+        return statistics.median(measure(command, work / "help.log").wall for _ in range(times))
+
+    ours = median([sys.executable, "-m", "taskvec", "--help"], 5)
+    return ours, 0.0 if args.without_mergekit else median([str(mergekit(args.mergekit_env)), "--help"], 3)
 
 
 def machine() -> str:
@@ -189,45 +172,55 @@ def machine() -> str:
 def main() -> None:
     """Measure, print the table, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(".cache/bench/data"), help="made if it is not there")
-    parser.add_argument("--hidden", type=int, default=2048)
-    parser.add_argument("--layers", type=int, default=16)
-    parser.add_argument("--intermediate", type=int, default=5632)
-    parser.add_argument("--methods", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument("--every-method", action="store_true", help="the second table: every method, small models")
+    parser.add_argument("--data", type=Path, help="where models are, or are made; .cache/bench/data or …/small")
+    parser.add_argument("--hidden", type=int)
+    parser.add_argument("--layers", type=int)
+    parser.add_argument("--intermediate", type=int)
+    parser.add_argument("--methods", nargs="+", choices=list(RECIPES), help="these only")
     parser.add_argument("--repeats", type=int, default=3, help="of our runs and of the limit; the median counts")
     parser.add_argument("--mergekit-env", type=Path, default=Path(".cache/bench/mergekit"))
     parser.add_argument("--without-mergekit", action="store_true")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
     args = parser.parse_args()
+    table = "methods" if args.every_method else "speed"
+    args.methods = args.methods or (list(RECIPES) if args.every_method else list(USUAL))
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # both tools run as installed: their bytecode is on disk
-    args.data, args.mergekit_env = args.data.absolute(), args.mergekit_env.absolute()
+    args.data = (args.data or Path(".cache/bench") / ("small" if args.every_method else "data")).absolute()
+    args.mergekit_env = args.mergekit_env.absolute()
     if not (args.data / "m4").exists():
-        sizes = ["--hidden", args.hidden, "--layers", args.layers, "--intermediate", args.intermediate]
+        sizes = [x for name, usual in SIZES[table].items() for x in (f"--{name}", getattr(args, name) or usual)]
         subprocess.run([sys.executable, HERE / "make_checkpoints.py", args.data, *map(str, sizes)], check=True)
     work = args.data.parent / "work"
     work.mkdir(parents=True, exist_ok=True)
-    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
-    found = list(rows(args, work))
-    said = startup(args, work)
-    print(said)
-    (work / "speed.json").write_text(json.dumps([asdict(r) for r in found], indent=2))
+    ours, theirs = startup(args, work)
+    theirs_said = f", `mergekit-yaml --help` in {theirs:.1f} s" if theirs else ""
+    said = f"`taskvec --help` answers in {ours:.2f} s{theirs_said}."
+    print(f"{said}\n\n| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
+    found = list(rows(args, work, theirs))
+    (work / f"{table}.json").write_text(json.dumps([asdict(r) for r in found], indent=2))
     if args.write_docs:
-        write_docs(found, said, args)
+        write_docs(table, found, said, args)
 
 
-def write_docs(found: list[Row], said: str, args: argparse.Namespace) -> None:
-    """Put the table where docs/benchmarks.md has its markers."""
+def write_docs(table: str, found: list[Row], said: str, args: argparse.Namespace) -> None:
+    """Put the table where docs/benchmarks.md has its markers; all of it is of this run, the other table stays."""
     path = HERE.parent / "docs" / "benchmarks.md"
     size = sum(f.stat().st_size for f in (args.data / "base").glob("*.safetensors")) / 2e6
     lines = [
-        f"Measured on {machine()}; base and 4 models of {size:.0f}M parameters in bf16, warm page cache. {said}",
+        f"Measured on {date.today()}, on {machine()}; base and 4 models of {size:.0f}M parameters in bf16, warm page "
+        f"cache. {said}",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + " --- |" * len(COLUMNS),
         *("| " + " | ".join(row.cells()) + " |" for row in found),
     ]
-    begin, end = "<!-- speed: made by benchmarks/speed.py -->", "<!-- /speed -->"
-    before, _, rest = path.read_text().partition(begin)
+    if table == "methods":
+        lines += ["", *(f"- {row.method}: {RECIPES[row.method].words}." for row in found)]
+    begin, end = f"<!-- {table}: made by benchmarks/speed.py -->", f"<!-- /{table} -->"
+    before, found_it, rest = path.read_text().partition(begin)
+    if not found_it:
+        raise SystemExit(f"{path} has no '{begin}'")
     path.write_text(before + begin + "\n\n" + "\n".join(lines) + "\n\n" + end + rest.partition(end)[2])
 
 

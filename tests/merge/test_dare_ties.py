@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.dare import dare_ties as loop
@@ -14,6 +14,7 @@ from .inputs import Array, assert_agree, each, flat, quarters, shares, stacks
 NAMES = ("math", "code", "law", "chat", "bio")
 
 
+@settings(max_examples=15)
 @given(st.data(), stacks(step=2.0**-10), st.booleans(), st.integers(0, 9))
 @pytest.mark.parametrize("combine", ["mean", "sum", "count"])
 def test_matches_the_slow_loop(

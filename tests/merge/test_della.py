@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.della import della as loop
@@ -15,6 +15,7 @@ from .inputs import Array, assert_agree, each, flat, quarters, shares, stacks
 NAMES = ("math", "code", "law", "chat", "bio")
 
 
+@settings(max_examples=12)
 @given(st.data(), stacks(step=2.0**-10), st.integers(0, 9))
 @pytest.mark.parametrize("combine", ["mean", "sum", "count"])
 def test_matches_the_slow_loop(dtype: np.dtype, combine: str, data: st.DataObject, stack: Array, seed: int) -> None:

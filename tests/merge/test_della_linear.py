@@ -1,7 +1,7 @@
 """Drop by rank and rescale, then add."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.della import della_linear as loop
@@ -14,6 +14,7 @@ from .inputs import Array, assert_agree, each, flat, quarters, shares, stacks
 NAMES = ("math", "code", "law", "chat", "bio")
 
 
+@settings(max_examples=20)
 @given(st.data(), stacks(), st.sampled_from(["own", "none", "mergekit"]), st.integers(0, 9))
 def test_matches_the_slow_loop(dtype: np.dtype, data: st.DataObject, stack: Array, rescale: str, seed: int) -> None:
     tasks = len(stack)

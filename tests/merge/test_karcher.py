@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reference.karcher import karcher as loop
@@ -14,6 +14,7 @@ from taskvec.ops.sphere import directions
 from .inputs import Array, assert_agree, flat, stacks
 
 
+@settings(max_examples=15)
 @given(stacks(tasks=st.integers(2, 5)))
 def test_matches_the_slow_loop(dtype: np.dtype, stack: Array) -> None:
     norms, inner = directions(gram(stack))

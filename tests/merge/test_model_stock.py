@@ -47,7 +47,7 @@ def test_each_row_has_its_own_ratio() -> None:
     np.testing.assert_allclose(model_stock(deltas, np.ones(2), over="row"), [[0, 0], [2, 4]], rtol=1e-15)
 
 
-@pytest.mark.parametrize("shape", [(300, 170), (4, 5000), (17_000, 1)])
+@pytest.mark.parametrize("shape", [(130, 170), (4, 5000), (17_000, 1)])
 def test_slices_of_flat_tensors_give_the_bytes_of_the_whole(
     kernels: str, shape: tuple[int, int], rng: np.random.Generator
 ) -> None:

@@ -61,8 +61,10 @@ def test_what_has_one_axis_or_one_row_is_one_vector(
     assert nuslerp(models, np.ones(2), over=over).reshape(-1).tobytes() == whole.tobytes()
 
 
-@pytest.mark.parametrize("over", ["row", "column"])
-@pytest.mark.parametrize("shape", [(300, 170), (4, 5000), (6000, 3), (17_000, 1)])
+@pytest.mark.parametrize(
+    ("over", "shape"),
+    [("row", (300, 170)), ("row", (4, 5000)), ("row", (2000, 9)), ("column", (130, 170)), ("column", (17_000, 1))],
+)
 def test_slices_of_flat_tensors_give_the_bytes_of_the_whole(
     kernels: str, over: str, shape: tuple[int, int], rng: np.random.Generator
 ) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.ties import ties as loop
@@ -11,6 +11,7 @@ from taskvec.merge.methods import ties
 from .inputs import Array, assert_agree, each, flat, quarters, shares, stacks
 
 
+@settings(max_examples=15)
 @given(st.data(), stacks(step=2.0**-10))
 @pytest.mark.parametrize("combine", ["mean", "sum", "count"])
 def test_matches_the_slow_loop(dtype: np.dtype, combine: str, data: st.DataObject, stack: Array) -> None:

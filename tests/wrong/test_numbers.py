@@ -34,6 +34,23 @@ def test_in_a_model(family: Family, refused: Refused, method: str, value: float)
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("sce", {"select_topk": 0.5}),
+        ("ties", {"scope": "tensor", "rescale": "mergekit"}),
+        ("breadcrumbs", {"rescale": "mergekit"}),
+        ("model_stock", {"over": "row"}),
+    ],
+)
+def test_where_a_search_works_on_rows(family: Family, refused: Refused, method: str, settings: dict[str, Any]) -> None:
+    spoil(family, "m1", HEAD, [np.inf, 1.0, -np.inf])
+    message = r"'lm_head\.weight' in .*m1 holds 2 NaN or Inf among 128 entries"
+    refused(tv.NumbersError, message, method, planning=False, settings=settings)
+    plan = tv.make_plan(family.recipe(method, settings=settings, nonfinite="pass"))
+    assert tv.Checkpoint(tv.run(plan, family.out).folder)[NORM].isfinite().all()
+
+
 @pytest.mark.parametrize("kernels", ["plain", "fused"])
 @pytest.mark.parametrize("dtype", ["BF16", "F16", "F32", "F64"])
 @pytest.mark.parametrize("method", ["task_arithmetic", "ties"])
@@ -171,6 +188,10 @@ class TestWeights:
     def test_that_are_nothing(self, family: Family, refused: Refused) -> None:
         with pytest.raises(ValueError, match="must be a number"):
             family.recipe(models=[{"model": "x", "weight": float("nan")}])
+
+
+def test_settings_of_methods_that_are_no_blend_are_tried_too(family: Family, refused: Refused) -> None:
+    refused(tv.RecipeError, r"'k' is 3 and only 2 models are merged.*Type 'k: 2'", "consensus_ta", settings={"k": 3})
 
 
 def test_an_entry_that_is_far_from_the_others_is_no_error(family: Family) -> None:

@@ -28,7 +28,7 @@ class TestSettings:
                 r"'ties' has no setting 'densty'\. Did you mean 'density'\? Known: density, scope",
             ),
             ("linear", {"density": 0.3}, r"'linear' has no setting 'density'\. Known: normalize\."),
-            ("model_stock", {"t": 1}, r"'model_stock' has no setting 't'\. Known: none\."),
+            ("model_stock", {"t": 1}, r"'model_stock' has no setting 't'\. Known: over\."),
             ("ties", {"density": 0}, r"'density' must be in \(0, 1\], got 0"),
             ("ties", {"density": 1.1}, r"'density' must be in \(0, 1\], got 1\.1"),
             ("slerp", {"t": -0.1}, r"'t' must be in \[0, 1\], got -0\.1"),

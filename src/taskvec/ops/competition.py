@@ -3,6 +3,7 @@
 import numpy as np
 
 from .exponential import exp
+from .kernels import fused_for
 from .shapes import Float, Float64
 
 AT_ONCE = 1 << 14
@@ -22,9 +23,12 @@ def standing(
     >>> standing(np.array([[1.0, 2.0, -2.0]]), np.array([1.0]), np.array([2.0])).round(3)
     array([[1.   , 3.297, 3.297]])
     """
+    span = np.where(high > low, high - low, 1.0)
+    if fused := fused_for(rows):
+        roots: Float[np.ndarray, "task n"] = fused.standing(rows, low, high, span)
+        return roots
     out = np.empty_like(rows)
     tasks, n = rows.shape
-    span = np.where(high > low, high - low, 1.0)
     for at in range(0, n, AT_ONCE):
         wide = rows[:, at : at + AT_ONCE].astype(np.float64)
         total = wide[0].copy()
@@ -40,6 +44,7 @@ def standing(
             score *= x
             score *= total
             np.maximum(score, 0.0, out=score)
+            score += 0.0  # of equals, -0.0 may have been taken
             out[t, at : at + AT_ONCE] = np.sqrt(score)
     return out
 
@@ -56,4 +61,34 @@ def shares_above(root: Float[np.ndarray, " n"], threshold: float, top: float) ->
         return ((root >= top) & (root > 0)).astype(np.float64)
     score = root.astype(np.float64) ** 2
     out: Float64[np.ndarray, " n"] = np.maximum(score - threshold**2, 0.0) / (top**2 - threshold**2)
+    return out
+
+
+def combine_shares(
+    rows: Float[np.ndarray, "task n"],
+    roots: Float[np.ndarray, "task n"],
+    weights: Float[np.ndarray, " task"],
+    clip: Float64[np.ndarray, "task 2"],
+    ends: Float64[np.ndarray, "task 2"],
+) -> Float[np.ndarray, " n"]:
+    """Average the rows, each entry moved into its task's `clip`, with the shares that its score has above the ends.
+
+        β_t = shares_above(root_t, threshold_t, top_t)          ends_t = (threshold_t, top_t)
+        out = Σ w_t β_t sign(x_t) clip(|x_t|) / Σ β_t           0 where all β are
+
+    >>> x = np.array([[1.0, -2.0], [1.0, 4.0]])
+    >>> combine_shares(x, np.abs(x), np.ones(2), np.array([[0.0, 9.0]] * 2), np.array([[1.0, 4.0]] * 2)).round(3)
+    array([0.   , 2.571])
+    """
+    if rows.shape == roots.shape and (fused := fused_for(rows, roots)):
+        combined: Float[np.ndarray, " n"] = fused.combine_shares(rows, roots, weights, clip, ends)
+        return combined
+    kind = rows.dtype.type
+    total, share = np.zeros_like(rows[0]), np.zeros_like(rows[0])
+    for x, root, w, (low, high), (threshold, top) in zip(rows, roots, weights, clip, ends, strict=True):
+        beta = shares_above(root, threshold, top).astype(rows.dtype)
+        size = np.minimum(np.maximum(np.abs(x), kind(low)), kind(high))
+        total += kind(w) * (beta * np.copysign(size, x))
+        share += beta
+    out: Float[np.ndarray, " n"] = total / np.where(share == 0, kind(1), share)
     return out

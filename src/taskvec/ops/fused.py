@@ -1527,6 +1527,273 @@ def divergence(base: F32, tuned: F32, out: Doubles) -> None:
     _divergence(base, tuned, out, np.empty((2, base.shape[1])), np.empty(LANES))
 
 
+# What tasks do at one entry: how far apart they are, which of them changed it, what each counts against the others.
+
+
+@_exact
+def _clear(total: Doubles, energy: Doubles) -> None:
+    for i in range(total.size):
+        total[i] = 0.0
+        energy[i] = 0.0
+
+
+@_exact
+def _add_apart(first: F32, x: F32, total: Doubles, energy: Doubles) -> None:
+    for i in range(total.size):
+        d = np.float64(x[i]) - np.float64(first[i])
+        total[i] += d
+        energy[i] += d * d
+
+
+@_exact
+def _end_spread(tasks: np.float64, total: Doubles, energy: Doubles, out: F32) -> None:
+    for i in range(out.size):
+        out[i] = np.float32(np.sqrt(tasks * energy[i] - total[i] * total[i]) / tasks)
+
+
+@_kernel
+def _spread(rows: np.uint64, tasks: int, n: int, out: np.uint64) -> None:
+    total_of, energy_of = np.empty(STRIP, np.float64), np.empty(STRIP, np.float64)
+    for begin in range(0, n, STRIP):
+        m = min(STRIP, n - begin)
+        total, energy, first = total_of[:m], energy_of[:m], _f32(rows, begin, m)
+        _clear(total, energy)
+        for t in range(1, tasks):
+            _add_apart(first, _f32(rows, t * n + begin, m), total, energy)
+        _end_spread(np.float64(tasks), total, energy, _f32(out, begin, m))
+
+
+@_exact
+def _keep_where(size: F32, least: np.float32, x: F32, out: F32) -> None:
+    for i in range(out.size):
+        out[i] = x[i] if size[i] >= least else np.float32(0)
+
+
+@_kernel
+def _keep_apart(rows: np.uint64, tasks: int, n: int, least: np.float32, apart: np.uint64, out: np.uint64) -> None:
+    _spread(rows, tasks, n, apart)
+    for begin in range(0, n, STRIP):
+        m = min(STRIP, n - begin)
+        size = _f32(apart, begin, m)
+        for t in range(tasks):
+            _keep_where(size, least, _f32(rows, t * n + begin, m), _f32(out, t * n + begin, m))
+
+
+def keep_apart(stack: F32, least: float) -> F32:
+    """See `spread.keep_apart`."""
+    out, apart = np.empty_like(stack), np.empty(stack.shape[1:], np.float32)
+    _keep_apart(_where(stack), stack.shape[0], apart.size, np.float32(least), _where(apart), _where(out))
+    return out
+
+
+def spread(stack: F32) -> F32:
+    """See `spread.spread`."""
+    out = np.empty(stack.shape[1:], np.float32)
+    _spread(_where(stack), stack.shape[0], out.size, _where(out))
+    return out
+
+
+@_exact
+def _add_changed(epsilon: np.float32, alone: np.float32, x: F32, total: F32, raised: F32, count: F32) -> None:
+    for i in range(x.size):
+        changed = abs(x[i]) > epsilon
+        kept = x[i] if changed else np.float32(0)
+        total[i] += kept
+        raised[i] += alone * kept
+        count[i] += np.float32(1) if changed else np.float32(0)
+
+
+@_exact
+def _mean_changed(raising: bool, raised: F32, count: F32, out: F32) -> None:
+    for i in range(out.size):
+        c = count[i]
+        mean = out[i] / (c if c != np.float32(0) else np.float32(1))
+        out[i] = raised[i] if raising & (c == np.float32(1)) else mean
+
+
+@_kernel
+def _average_changed(rows: np.uint64, n: int, epsilon: np.float32, raising: bool, alone: F32, out: np.uint64) -> None:
+    raised_of, count_of = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
+    for begin in range(0, n, STRIP):
+        m = min(STRIP, n - begin)
+        raised, count, total = raised_of[:m], count_of[:m], _f32(out, begin, m)
+        for part in (raised, count, total):
+            _fill(np.float32(0), part)
+        for t in range(alone.size):
+            _add_changed(epsilon, alone[t], _f32(rows, t * n + begin, m), total, raised, count)
+        _mean_changed(raising, raised, count, total)
+
+
+def average_changed(stack: F32, epsilon: float, alone: Any) -> F32:
+    """See `overlap.average_changed`."""
+    out = np.empty(stack.shape[1:], np.float32)
+    factors = np.ones(stack.shape[0], np.float32) if alone is None else np.array(alone, np.float32)
+    _average_changed(_where(stack), out.size, np.float32(epsilon), alone is not None, factors, _where(out))
+    return out
+
+
+@_exact
+def _count_changed(epsilon: np.float32, x: F32, count: Counts) -> None:
+    for i in range(x.size):
+        count[i] += np.int32(abs(x[i]) > epsilon)
+
+
+@_exact
+def _count_shared(epsilon: np.float32, x: F32, count: Counts) -> tuple[int, int]:
+    shared, alone = np.int32(0), np.int32(0)
+    for i in range(x.size):
+        changed = abs(x[i]) > epsilon
+        shared += np.int32(changed & (count[i] > np.int32(1)))
+        alone += np.int32(changed & (count[i] == np.int32(1)))
+    return shared, alone
+
+
+@_kernel
+def _overlaps(rows: np.uint64, n: int, epsilon: np.float32, out: Doubles) -> None:
+    count_of = np.empty(STRIP, np.int32)
+    for begin in range(0, n, STRIP):
+        m = min(STRIP, n - begin)
+        count = count_of[:m]
+        for i in range(m):
+            count[i] = np.int32(0)
+        for t in range(out.shape[0]):
+            _count_changed(epsilon, _f32(rows, t * n + begin, m), count)
+        for t in range(out.shape[0]):
+            shared, alone = _count_shared(epsilon, _f32(rows, t * n + begin, m), count)
+            out[t, 0] += shared
+            out[t, 1] += alone
+
+
+def overlaps(rows: F32, epsilon: float) -> Doubles:
+    """See `overlap.overlaps`."""
+    out = np.zeros((rows.shape[0], 2))
+    _overlaps(_where(rows), rows.shape[1], np.float32(epsilon), out)
+    return out
+
+
+@_exact
+def _score(tasks: float, low: float, high: float, span: float, x: F32, total: Doubles, out: F32) -> None:
+    for i in range(x.size):
+        wide = np.float64(x[i])
+        size = low if abs(wide) < low else abs(wide)
+        s = ((high if size > high else size) - low) / span
+        score = (_exp(s * s * tasks) * wide) * total[i]
+        out[i] = np.float32(np.sqrt(0.0 if score <= 0.0 else score))
+
+
+@_kernel
+def _standing(rows: np.uint64, n: int, low: Doubles, high: Doubles, span: Doubles, out: np.uint64) -> None:
+    total_of, tasks = np.empty(STRIP, np.float64), low.size
+    for begin in range(0, n, STRIP):
+        m = min(STRIP, n - begin)
+        total, first = total_of[:m], _f32(rows, begin, m)
+        for i in range(m):
+            total[i] = np.float64(first[i])
+        for t in range(1, tasks):
+            x = _f32(rows, t * n + begin, m)
+            for i in range(m):
+                total[i] += np.float64(x[i])
+        for t in range(tasks):
+            x, to = _f32(rows, t * n + begin, m), _f32(out, t * n + begin, m)
+            _score(np.float64(tasks), low[t], high[t], span[t], x, total, to)
+
+
+def standing(rows: F32, low: Doubles, high: Doubles, span: Doubles) -> F32:
+    """See `competition.standing`."""
+    out = np.empty_like(rows)
+    ends = (np.ascontiguousarray(x, dtype=np.float64) for x in (low, high, span))
+    _standing(_where(rows), rows.shape[1], *ends, _where(out))
+    return out
+
+
+@_exact
+def _share_above(root: np.float32, threshold: float, top: float) -> np.float32:
+    """See `competition.shares_above`."""
+    wide = np.float64(root)
+    if top <= threshold:
+        return np.float32(1) if (wide >= top) & (wide > 0.0) else np.float32(0)
+    above = wide * wide - threshold * threshold
+    return np.float32((0.0 if above < 0.0 else above) / (top * top - threshold * threshold))
+
+
+@_exact
+def _add_shares(
+    low: np.float32,
+    high: np.float32,
+    threshold: float,
+    top: float,
+    w: np.float32,
+    x: F32,
+    root: F32,
+    out: F32,
+    shares: F32,
+) -> None:
+    for i in range(out.size):
+        share = _share_above(root[i], threshold, top)
+        size = low if abs(x[i]) < low else abs(x[i])
+        size = high if size > high else size
+        turned = _as_float(np.uint32(_as_bits(size) | (_as_bits(x[i]) & np.uint32(0x80000000))))
+        out[i] += w * (share * turned)
+        shares[i] += share
+
+
+@_kernel
+def _combine_shares(
+    rows: np.uint64, roots: np.uint64, n: int, w: F32, clip: F32, ends: Doubles, out: np.uint64
+) -> None:
+    shares = np.empty(STRIP, np.float32)
+    for begin in range(0, n, STRIP):
+        m = min(STRIP, n - begin)
+        share, total = shares[:m], _f32(out, begin, m)
+        _fill(np.float32(0), share)
+        _fill(np.float32(0), total)
+        for t in range(w.size):
+            x, root = _f32(rows, t * n + begin, m), _f32(roots, t * n + begin, m)
+            _add_shares(clip[t, 0], clip[t, 1], ends[t, 0], ends[t, 1], w[t], x, root, total, share)
+        for i in range(m):
+            total[i] /= share[i] if share[i] != np.float32(0) else np.float32(1)
+
+
+def combine_shares(rows: F32, roots: F32, weights: Any, clip: Doubles, ends: Doubles) -> F32:
+    """See `competition.combine_shares`."""
+    out, w = np.empty(rows.shape[1], np.float32), np.array(weights, np.float32)
+    given = clip.astype(np.float32, order="C"), np.ascontiguousarray(ends, dtype=np.float64)
+    _combine_shares(_where(rows), _where(roots), out.size, w, *given, _where(out))
+    return out
+
+
+# Inner products of rows or columns.
+
+
+@_kernel
+def _part_grams(rows: F32, start: int, columns: int, by_row: bool, first: int, out: npt.NDArray[np.float64]) -> None:
+    tasks, n = rows.shape
+    for i in range(tasks):
+        for j in range(i + 1):
+            at = 0
+            while at < n:
+                column = (start + at) % columns
+                m = min(columns - column, n - at)
+                if by_row:
+                    part, total = (start + at) // columns - first, 0.0
+                    for k in range(m):
+                        total += np.float64(rows[i, at + k]) * np.float64(rows[j, at + k])
+                    out[i, j, part] += total
+                else:
+                    for k in range(m):
+                        x, y = np.float64(rows[i, at + k]), np.float64(rows[j, at + k])
+                        out[i, j, column + k - first] += x * y
+                at += m
+            out[j, i] = out[i, j]
+
+
+def part_grams(rows: F32, start: int, columns: int, by_row: bool, first: int, parts: int) -> npt.NDArray[np.float64]:
+    """See `gram.grams_of`."""
+    out = np.zeros((rows.shape[0], rows.shape[0], parts))
+    _part_grams(rows, start, columns, by_row, first, out)
+    return out
+
+
 @_exact
 def _pack_factors(right: F32, begin: int, panel: F32) -> None:
     """Copy `LANES` columns of a factor side by side; what lies beyond its last column is 0."""

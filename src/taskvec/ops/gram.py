@@ -49,10 +49,17 @@ def grams_of(
     [(0, [[[5.0, 25.0]]])]
     """
     for at in range(0, rows.shape[1], BLOCK):
-        wide = rows[:, at : at + BLOCK].astype(np.float64)
-        tasks, n = wide.shape
-        part = vectors_of(start + at, n, columns, over)
-        first, last = int(part.min()), int(part.max())
+        block = np.ascontiguousarray(rows[:, at : at + BLOCK])
+        tasks, n = block.shape
+        begin, end = start + at, start + at + n - 1
+        first, last = begin // columns, end // columns
+        if over == "column":
+            first, last = (begin % columns, end % columns) if first == last else (0, columns - 1)
+        if fused := fused_for(block):
+            yield first, fused.part_grams(block, begin, columns, over == "row", first, last - first + 1)
+            continue
+        wide, entry = block.astype(np.float64), begin + np.arange(n)
+        part = entry // columns if over == "row" else entry % columns
         out = np.empty((tasks, tasks, last - first + 1))
         for i in range(tasks):
             for j in range(i + 1):

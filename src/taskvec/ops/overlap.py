@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import Array, namespace
+from .kernels import fused_for
 from .shapes import Float
 
 
@@ -21,6 +22,8 @@ def average_changed(
     >>> average_changed(np.array([[3.0, 0.0, 2.0], [1.0, 0.0, 0.0]]), alone=[1.5, 1.5])
     array([2., 0., 3.])
     """
+    if fused := fused_for(stack):
+        return fused.average_changed(stack, epsilon, alone)
     xp = namespace(stack)
     zero, one = xp.zeros_like(stack[0]), xp.ones_like(stack[0])
     total, raised, count = zero, zero, zero
@@ -42,6 +45,9 @@ def overlaps(rows: Float[np.ndarray, "task n"], epsilon: float = 0.0) -> npt.NDA
     array([[1., 1.],
            [1., 0.]])
     """
+    if fused := fused_for(rows):
+        counts: npt.NDArray[np.float64] = fused.overlaps(rows, epsilon)
+        return counts
     changed = np.stack([changed_by(row, epsilon) for row in rows])
     several = changed.sum(axis=0, dtype=np.int16) > 1
     mine = np.count_nonzero(changed, axis=1)

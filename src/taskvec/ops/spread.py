@@ -1,6 +1,7 @@
 """How far apart the tasks are at each entry."""
 
 from .arrays import Array, namespace
+from .kernels import fused_for
 from .shapes import Float
 
 
@@ -21,6 +22,8 @@ def spread(stack: Float[Array, " task *shape"]) -> Float[Array, "*shape"]:
     >>> spread(np.array([[3.0, 1.0], [1.0, 1.0]]))
     array([1., 0.])
     """
+    if fused := fused_for(stack):
+        return fused.spread(stack)
     xp = namespace(stack)
     first = xp.astype(stack[0], xp.float64)
     tasks = stack.shape[0]
@@ -29,3 +32,17 @@ def spread(stack: Float[Array, " task *shape"]) -> Float[Array, "*shape"]:
         d = xp.astype(stack[t], xp.float64) - first
         total, energy = total + d, energy + d * d
     return xp.astype(xp.sqrt(tasks * energy - total * total) / tasks, stack.dtype)
+
+
+def keep_apart(stack: Float[Array, " task *shape"], least: float) -> Float[Array, " task *shape"]:
+    """Return the stack with 0 where the tasks' spread is below `least`.
+
+    >>> import numpy as np
+    >>> keep_apart(np.array([[3.0, 1.0], [1.0, 1.0]]), 0.5)
+    array([[3., 0.],
+           [1., 0.]])
+    """
+    if fused := fused_for(stack):
+        return fused.keep_apart(stack, least)
+    xp = namespace(stack)
+    return xp.where(spread(stack) >= xp.asarray(least, dtype=stack.dtype), stack, xp.zeros_like(stack))

@@ -119,8 +119,9 @@ class Stream:
     def _sample(self, group: Group) -> np.ndarray[Any, Any]:
         total = sum(u.count for u in group.units)
         wanted = min(SAMPLE * (2 if len(group.units) > 1 else 1), total)
+        first = group.units[0]
         parts = [self.arithmetic.sample(u, round(wanted * u.count / total)) for u in group.units if u.count]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([np.zeros((len(first.sources), 0), first.numpy), *parts], axis=1)
 
     def flush(self, last: bool = False) -> None:
         """Make what is written durable, then write down which tensors are done.
@@ -216,9 +217,10 @@ def _work(schedule: Schedule, state: Stream) -> None:
     work = None
     try:
         scratch = Scratch(state.plan.widest()[0], state.plan.budget)
-        while work := schedule.next():
-            (state.search if work.search else state.merge)(work, scratch)
-            schedule.done(work)
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN and Inf are found in inputs and results, and named
+            while work := schedule.next():
+                (state.search if work.search else state.merge)(work, scratch)
+                schedule.done(work)
     except BaseException as exc:
         if work and isinstance(exc, TaskVecError):
             exc.add_note(f"while merging '{work.unit.name}' by '{state.plan.method.name}'")

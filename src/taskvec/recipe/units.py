@@ -151,13 +151,15 @@ def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place, dtypes: Mapp
 
 
 def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[str, Any], name: str) -> None:
-    """Refuse weights that a method cannot use, before work starts."""
-    needs = method.needs
-    if needs.blend is None:
-        return
-    given: dict[str, Any] = {key: s.example(len(weights)) for key, s in needs.statistics.items()}
+    """Refuse weights and settings that a method cannot use, before work starts: try it, on nothing."""
+    needs, w = method.needs, np.array(weights)
+    given: dict[str, Any] = {key: s.example(len(w)) for key, s in needs.statistics.items()}
+    given |= {"depth": 0.0} if needs.depth else {}
     try:
-        needs.blend(np.array(weights), **settings, **given, **({"depth": 0.0} if needs.depth else {}))
+        if needs.blend:
+            needs.blend(w, **settings, **given)
+        elif needs.scope == "entry":
+            method.function(np.zeros((len(w), 0)), w, **settings, **given)
     except RecipeError as exc:
         exc.add_note(f"at '{name}'")
         raise

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...ops.arrays import Array, namespace
 from ...ops.blend import Blend, blend
-from ...ops.gram import Over, vectors_of
+from ...ops.gram import Over
 from ...ops.shapes import Float, Float64
 from ...ops.sphere import arc, arcs
 from ..registry import Needs, merge_method, shares
@@ -76,9 +76,13 @@ def nuslerp(
     if how := steps(weights, over=over, gram=gram):
         return blend(stack, how)
     start, columns = place or (0, math.prod(stack.shape[2:]))
-    part = vectors_of(start, math.prod(stack.shape[1:]), columns, over)
-    first = int(part.min())
-    factors = arcs(gram[first : int(part.max()) + 1], end(weights))[part - first]
+    first, skipped = divmod(start, columns)
+    stop = skipped + math.prod(stack.shape[1:])
+    if over == "row":
+        of_part = arcs(gram[first : first - (-stop // columns)], end(weights))
+        factors = [np.repeat(f, columns)[skipped:stop] for f in of_part.T]
+    else:
+        factors = [np.resize(f, stop)[skipped:] for f in arcs(gram, end(weights)).T]
     xp = namespace(stack)
-    a, b = (xp.reshape(xp.asarray(f, dtype=stack.dtype), stack.shape[1:]) for f in factors.T)
+    a, b = (xp.reshape(xp.asarray(f, dtype=stack.dtype), stack.shape[1:]) for f in factors)
     return a * stack[0] + b * stack[1]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ops.arrays import Array, namespace
-from ...ops.competition import shares_above, standing
+from ...ops.competition import combine_shares, standing
 from ...ops.select import MAX_BINS, KthLargest, count_of, kth_largest
 from ...ops.shapes import Float, Float64
 from ..registry import Interval, Needs, Share, merge_method
@@ -125,14 +125,7 @@ def pcb(
     del scope  # the planner's: it decides which tensors compete
     if contest is None:
         contest = CONTEST.whole(deltas, {"ratio": ratio, "clip": clip})
-    low, high, top, threshold = contest.T
     rows, xp = flat(deltas), namespace(deltas)
-    scores = standing(rows, low, high)
-    total, share = np.zeros_like(rows[0]), np.zeros_like(rows[0])
-    for t, x in enumerate(rows):
-        beta = shares_above(scores[t], threshold[t], top[t]).astype(rows.dtype)
-        size = np.minimum(np.maximum(np.abs(x), rows.dtype.type(low[t])), rows.dtype.type(high[t]))
-        total += rows.dtype.type(weights[t]) * (beta * np.copysign(size, x))
-        share += beta
-    merged = total / np.where(share == 0, rows.dtype.type(1), share)
+    clip_at, ends_at = contest[:, :2], contest[:, [3, 2]]
+    merged = combine_shares(rows, standing(rows, *clip_at.T), np.asarray(weights), clip_at, ends_at)
     return xp.reshape(xp.asarray(merged), deltas.shape[1:])

@@ -5,20 +5,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...ops.arrays import Array, namespace
+from ...ops.arrays import Array
 from ...ops.combine import Tied, elect_and_average
 from ...ops.gram import gram_parts
 from ...ops.select import MAX_BINS, KthLargest, count_of, kth_largest
 from ...ops.shapes import Float, Float64
-from ...ops.spread import spread
+from ...ops.spread import keep_apart, spread
 from ..registry import MANY, Needs, Share, merge_method
 from ..statistics import MagnitudeSearch, Sample, Settings, Stages, Statistic, Sums, flat
 
 
 def selected_of(stack: Float[Array, " task *shape"], least: float) -> Float[Array, " task *shape"]:
     """Return the stack with 0 where the tasks' spread is below `least`."""
-    xp = namespace(stack)
-    return stack if least == 0 else xp.where(spread(stack) >= least, stack, xp.zeros_like(stack))
+    return stack if least == 0 else keep_apart(stack, least)
 
 
 def rank(select_topk: float, differing: float) -> int:
