@@ -26,6 +26,7 @@ from taskvec.ops.floats import widen
 from taskvec.recipe.load import load_recipe
 from taskvec.recipe.merge import run
 from taskvec.recipe.plan import make_plan
+from taskvec.recipe.schema import Recipe
 from taskvec.store.checkpoint import Checkpoint
 from taskvec.store.sidecars import token_ids
 
@@ -156,6 +157,15 @@ def test_chat_template(name: str, kitchen: Kitchen) -> None:
     template, expected = chat_template(kitchen.result(name).folder), golden(name).facts.get("chat_template")
     assert template
     assert expected is None or template.strip() == expected.strip()
+
+
+@pytest.mark.parametrize(("key", "value"), [("chat_template", "chatml"), ("vocabulary", "union")])
+def test_a_tokenizer_that_has_no_effect_is_told(key: str, value: str, kitchen: Kitchen) -> None:
+    models = [str(kitchen.folder / name) for name in ("math", "roleplay" if key == "vocabulary" else "code")]
+    other = str(kitchen.folder / "chatml")
+    plan = make_plan(Recipe.model_validate({"method": "linear", "models": models, "tokenizer": other, key: value}))
+    assert plan.vocabulary is not None
+    assert f"'tokenizer: {other}' has no effect: '{key}' writes the tokenizer anew." in "\n".join(plan.notes)
 
 
 def chat_template(folder: Path) -> str | None:

@@ -532,6 +532,32 @@ class TestSlices:
         found = [(o.match, o.each) for o in recipe.stack[1].overrides]
         assert found == [("*layers.1.*", [{"density": 0.2}, {}]), ("*layers.2.*", [{}, {"density": 0.2}])]
 
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            ("", {"tokenizer": "b"}),
+            ("tokenizer_source: base\n", {"vocabulary": {"rule": "b", "keep_padding": False}}),
+            ("tokenizer: {source: base}\n", {"vocabulary": {"rule": "b", "keep_padding": False}}),
+            ("tokenizer_source: union\n", {"vocabulary": {"rule": "union", "keep_padding": False}}),
+            ("chat_template: chatml\n", {"vocabulary": "b", "chat_template": "chatml"}),
+        ],
+    )
+    def test_a_base_that_is_not_the_first_model_lends_its_tokenizer(self, more: str, said: dict[str, Any]) -> None:
+        recipe, _ = translated(
+            "merge_method: passthrough\nbase_model: b\nslices:\n- sources: [{model: a, layer_range: [0, 1]}]\n"
+            f"- sources: [{{model: b, layer_range: [1, 2]}}]\n{more}"
+        )
+        stack = [{"models": [{"model": "a", "layers": "0"}]}, {"models": [{"model": "b", "layers": "1"}]}]
+        assert recipe == tv.Recipe.model_validate({"method": "passthrough", "stack": stack, **said})
+
+    def test_the_recipes_base_stands_before_that_of_the_first_slice(self) -> None:
+        source = "{model: %s, layer_range: [0, 1], parameters: {weight: 1}}"
+        sources = f"sources: [{source % 'a'}, {source % 'b'}, {source % 'c'}]"
+        recipe, _ = translated(
+            f"merge_method: task_arithmetic\nbase_model: b\nslices:\n- {sources}\n  base_model: c\n- {sources}\n"
+        )
+        assert (recipe.base, [part.base for part in recipe.stack]) == ("b", ["c", None])
+
     def test_where_the_ends_differ_it_is_said(self) -> None:
         def notes(first: str, last: str, more: str = "") -> list[str]:
             slices = "".join(

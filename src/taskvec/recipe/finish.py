@@ -37,7 +37,7 @@ def write_folder(
 ) -> dict[str, Any]:
     """Write everything but the weights into the staged folder, and return the receipt."""
     model = plan.reference.checkpoint
-    copy_sidecars(model.folder, None if plan.vocabulary else tokenizer_folder(plan), folder)
+    copy_sidecars(model.folder, tokenizer_folder(plan), folder)
     if plan.vocabulary:
         plan.vocabulary.write(folder)
     for index, text in plan.layout.indices().items():

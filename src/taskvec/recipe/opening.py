@@ -47,6 +47,12 @@ def open_all(recipe: Recipe, space: str) -> Opened:
     pool, vocabulary = _one_vocabulary(recipe, pool)
     if vocabulary:
         notes += vocabulary.notes
+        if recipe.tokenizer != "base":
+            key = "vocabulary" if recipe.vocabulary else "chat_template"
+            notes.append(
+                f"'tokenizer: {recipe.tokenizer}' has no effect: '{key}' writes the tokenizer anew. "
+                f"To have that one's tokens, type 'vocabulary: {recipe.tokenizer}'."
+            )
     else:
         reference, *others = pool
         notes += check_tokenizers(reference, others, recipe)

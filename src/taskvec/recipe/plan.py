@@ -171,7 +171,9 @@ def _stamps_beside(folders: Sequence[Path | None]) -> list[list[Stamp]]:
 
 
 def tokenizer_folder(plan: Plan) -> Path | None:
-    """Return the folder whose tokenizer the recipe names."""
+    """Return the folder whose tokenizer is copied; None where a vocabulary is written."""
+    if plan.vocabulary:
+        return None
     if plan.recipe.tokenizer == "base":
         return plan.reference.checkpoint.folder
     return locate(plan.recipe.tokenizer)

@@ -83,6 +83,11 @@ class Reader:
         return list(self._group_list(self.data, (), top, None))
 
     @property
+    def base(self) -> str | None:
+        """The recipe's base model, if it names one."""
+        return self._base(self.data, ())
+
+    @property
     def layered(self) -> bool:
         """Whether the output is built slice by slice."""
         return not self.data.get("models")
@@ -96,7 +101,7 @@ class Reader:
         return self._group_list(module, path, [self._place(module, path), *top], tower)
 
     def _group_list(self, data: dict[str, Any], path: Path, top: list[Place], tower: str | None) -> Iterator[Group]:
-        base = self._base(self.data, ())
+        base = self.base
         if data.get("models"):
             sources = self._sources(data["models"], (*path, "models"), ("model", "parameters"))
             yield Group(tuple(sources), tuple(top), base, (*path, "models"), tower)

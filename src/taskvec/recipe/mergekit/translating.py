@@ -69,7 +69,7 @@ class _Translation:
             raise self.read.refuse(group.path, "a slice has no base, and another has one. Give a 'base_model' for all.")
         if bases[0] is None and self.spec.base == "first":
             self.read.note(f"'{self.name}' has no base_model here; the first model stands for it.")
-        return bases[0]
+        return self.read.base or bases[0]
 
     def _in_order(self, group: Group) -> list[Source]:
         """Return the models that are merged, a base among models first: it lends its config and tokenizer."""
@@ -283,10 +283,16 @@ class _Translation:
             self.read.note("'random_seed' is the seed here; mergekit takes one from its command line only.")
             out["seed"] = data["random_seed"]
             self._stands(("seed",), ("random_seed",))
+        stack = out.get("stack")
+        elsewhere = base if base and "base" not in out and stack and _models(stack)[0] != base else None
         if vocabulary:
             out["vocabulary"] = vocabulary
-        elif base and self.spec.base == "model" and out.get("stack") and _models(out["stack"])[0] != base:
-            out["tokenizer"] = base
+            if elsewhere and vocabulary["rule"] == "base":
+                vocabulary["rule"] = elsewhere  # ours is the first model
+        elif elsewhere and data.get("chat_template"):
+            out["vocabulary"] = elsewhere
+        elif elsewhere:
+            out["tokenizer"] = elsewhere
 
     def _vocabulary(self) -> Said | None:
         data = self.document.data
