@@ -1,7 +1,7 @@
 """Time and memory of a merge: taskvec, mergekit, and the limit of this machine, in one run and one table.
 
     python benchmarks/speed.py                     # base + 4 models of 953M parameters in bf16; half an hour
-    python benchmarks/speed.py --every-method      # base + 4 models of 168M parameters, every method; 12 minutes
+    python benchmarks/speed.py --every-method      # base + 4 models of 168M parameters, every method; 15 minutes
     python benchmarks/speed.py --hidden 512 --layers 4 --methods linear ties     # a minute
     python benchmarks/speed.py --write-docs        # also writes its table into docs/benchmarks.md
 
@@ -178,7 +178,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int)
     parser.add_argument("--intermediate", type=int)
     parser.add_argument("--methods", nargs="+", choices=list(RECIPES), help="these only")
-    parser.add_argument("--repeats", type=int, default=3, help="of our runs and of the limit; the median counts")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=3,
+        help="of our runs and of the limit; the median counts, so that 3 leave out a run that compiles",
+    )
     parser.add_argument("--mergekit-env", type=Path, default=Path(".cache/bench/mergekit"))
     parser.add_argument("--without-mergekit", action="store_true")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")

@@ -8,6 +8,7 @@ import pytest
 
 from taskvec.merge.methods import nuslerp
 from taskvec.merge.statistics import Gram
+from taskvec.ops.combine import sum_by_parts
 from taskvec.ops.competition import combine_shares, standing
 from taskvec.ops.gram import BLOCK, grams_of
 from taskvec.ops.overlap import average_changed, overlaps
@@ -75,6 +76,16 @@ def test_inner_products_of_parts(
     first = [at for at, _ in grams_of(stack, start, columns, over)]
     for at in range(len(first)):
         same(twins, "part_grams", lambda at=at: of(at))
+
+
+@pytest.mark.parametrize("by_row", [True, False])
+@pytest.mark.parametrize(("start", "columns"), [(0, 1), (2, 3), (999, 1000), (0, 9000)])
+def test_sums_by_parts(
+    twins: Twins, rows: np.ndarray, by_row: bool, start: int, columns: int, rng: np.random.Generator
+) -> None:
+    factors = rng.standard_normal((-(-(start + rows.shape[1]) // columns) if by_row else columns, 4))
+    rows[~np.isfinite(rows)] = 0
+    same(twins, "sum_by_parts", lambda: sum_by_parts(rows, factors, start, columns, by_row))
 
 
 @pytest.mark.parametrize("over", ["row", "column"])

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -49,7 +49,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         out.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         out.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(out)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.on_broken_pipe = _pipe_closed  # type: ignore[method-assign]  # rich itself would exit with status 1
+    console.print(out)
+
+
+def _pipe_closed() -> NoReturn:
+    raise BrokenPipeError
 
 
 class Bar:

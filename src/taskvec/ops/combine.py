@@ -1,5 +1,6 @@
 """Add up a stack of tensors: with weights, or only where their signs agree."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -37,6 +38,33 @@ def weighted_sum(
     out = w[0] * stack[0]
     for t in range(1, stack.shape[0]):
         out = out + w[t] * stack[t]
+    return out
+
+
+def sum_by_parts(
+    stack: Float[Array, " task *shape"],
+    factors: Float[np.ndarray, "part task"],
+    start: int,
+    columns: int,
+    by_row: bool,
+) -> Float[Array, "*shape"]:
+    """Add tensors, seen as flat, with a factor for each row (of so many columns), or for each column.
+
+        out[i] = f_0 stack_0[i] + f_1 stack_1[i] + …
+        f = factors[(start + i) // columns], or factors[(start + i) % columns]
+
+    >>> sum_by_parts(np.ones((1, 4)), np.array([[5.0], [7.0]]), 1, 3, by_row=True)
+    array([5., 5., 7., 7.])
+    """
+    if fused := fused_for(stack):
+        return fused.sum_by_parts(stack, factors, start, columns, by_row)
+    xp, shape = namespace(stack), stack.shape[1:]
+    stop = start + math.prod(shape)
+    each = (np.repeat(f, columns)[start:stop] if by_row else np.resize(f, stop)[start:] for f in factors.T)
+    f = [xp.reshape(xp.asarray(x, dtype=stack.dtype), shape) for x in each]
+    out = f[0] * stack[0]
+    for t in range(1, stack.shape[0]):
+        out = out + f[t] * stack[t]
     return out
 
 

@@ -1762,7 +1762,47 @@ def combine_shares(rows: F32, roots: F32, weights: Any, clip: Doubles, ends: Dou
     return out
 
 
-# Inner products of rows or columns.
+# Sums and inner products with factors for each row or column.
+
+
+@_exact
+def _add_each(f: F32, x: F32, out: F32) -> None:
+    for i in range(out.size):
+        out[i] += f[i] * x[i]
+
+
+@_exact
+def _begin_each(f: F32, x: F32, out: F32) -> None:
+    for i in range(out.size):
+        out[i] = f[i] * x[i]
+
+
+@_kernel
+def _sum_by_parts(rows: np.uint64, n: int, f: F32, start: int, columns: int, by_row: bool, out: np.uint64) -> None:
+    at = 0
+    while at < n:
+        part, column = (start + at) // columns, (start + at) % columns
+        m = min(columns - column, n - at)
+        to = _f32(out, at, m)
+        for t in range(f.shape[0]):
+            x = _f32(rows, t * n + at, m)
+            if by_row and t == 0:
+                _scale(f[t, part], x, to)
+            elif by_row:
+                _add(f[t, part], x, to)
+            elif t == 0:
+                _begin_each(f[t, column : column + m], x, to)
+            else:
+                _add_each(f[t, column : column + m], x, to)
+        at += m
+
+
+def sum_by_parts(stack: F32, factors: Doubles, start: int, columns: int, by_row: bool) -> F32:
+    """See `combine.sum_by_parts`."""
+    out = np.empty(stack.shape[1:], np.float32)
+    f = np.ascontiguousarray(factors.T, dtype=np.float32)
+    _sum_by_parts(_where(stack), out.size, f, start, columns, by_row, _where(out))
+    return out
 
 
 @_kernel

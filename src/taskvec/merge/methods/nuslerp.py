@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from ...ops.arrays import Array, namespace
+from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
+from ...ops.combine import sum_by_parts
 from ...ops.gram import Over
 from ...ops.shapes import Float, Float64
 from ...ops.sphere import arc, arcs
@@ -77,12 +78,6 @@ def nuslerp(
         return blend(stack, how)
     start, columns = place or (0, math.prod(stack.shape[2:]))
     first, skipped = divmod(start, columns)
-    stop = skipped + math.prod(stack.shape[1:])
     if over == "row":
-        of_part = arcs(gram[first : first - (-stop // columns)], end(weights))
-        factors = [np.repeat(f, columns)[skipped:stop] for f in of_part.T]
-    else:
-        factors = [np.resize(f, stop)[skipped:] for f in arcs(gram, end(weights)).T]
-    xp = namespace(stack)
-    a, b = (xp.reshape(xp.asarray(f, dtype=stack.dtype), stack.shape[1:]) for f in factors)
-    return a * stack[0] + b * stack[1]
+        gram = gram[first : first - (-(skipped + math.prod(stack.shape[1:])) // columns)]
+    return sum_by_parts(stack, arcs(gram, end(weights)), skipped, columns, over == "row")
