@@ -1,5 +1,6 @@
 """Computed tensors: the same bits however they are cut, on any thread, fused or plain; read from where they say."""
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -12,6 +13,7 @@ from taskvec.ops import kernels as taskvec_kernels
 from taskvec.ops.floats import Raw, widen
 from taskvec.store import Checkpoint
 from taskvec.store.computed import dora as dora_module
+from taskvec.store.computed import low_rank as low_rank_module
 from taskvec.store.computed.difference import Difference
 from taskvec.store.computed.dora import Dora
 from taskvec.store.computed.low_rank import LowRank
@@ -71,6 +73,7 @@ KINDS: dict[str, Make] = {
 @pytest.fixture(params=KINDS)
 def tensor(request: pytest.FixtureRequest, parts: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> Tensor:
     monkeypatch.setattr(dora_module, "BLOCK", 5 * COLUMNS)  # several blocks
+    monkeypatch.setattr(low_rank_module, "TILE", 7 * RANK)  # several tiles
     return KINDS[request.param](parts)
 
 
@@ -88,6 +91,27 @@ def test_the_bits_do_not_depend_on_the_cuts(tensor: Tensor, rng: np.random.Gener
         joined = np.concatenate([files.raw(tensor, *span) for span in cuts(tensor.count, rng, number)])
         assert joined.tobytes() == whole.tobytes()
     assert files.raw(tensor, 5, 5).size == files.raw(tensor, 9, 3).size == 0
+
+
+def test_tiles_change_no_bit(tensor: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiled = Files().raw(tensor).tobytes()
+    monkeypatch.setattr(low_rank_module, "TILE", 1 << 20)
+    assert Files().raw(tensor).tobytes() == tiled
+
+
+def test_a_high_rank_takes_no_more_memory(tmp_path: Path, rng: np.random.Generator) -> None:
+    """A budget counts what reading takes an entry, so nothing may grow with the rank or with the width."""
+    rank, columns = 512, 8192
+    factors = {"a": rng.standard_normal((rank, columns)), "b": rng.standard_normal((2, rank))}
+    written = {name: x.astype(np.float32) for name, x in factors.items()}
+    p = Checkpoint(write_model(tmp_path / "m", written, dtype="BF16")).tensors
+    change, files = LowRank("w", (2, columns), p["a"], p["b"], rank, 1.0, turned=False), Files()
+    files.raw(change, 0, 8)
+    tracemalloc.start()
+    files.raw(change)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8_000_000 < 4 * rank * columns
 
 
 def test_fused_and_plain_give_the_same_bits(

@@ -5,10 +5,13 @@ from math import prod
 
 import numpy as np
 
-from ...ops.floats import Raw
+from ...ops.floats import Raw, widen
 from ...ops.low_rank import low_rank
 from ..tensors import Files, Tensor, TensorInfo
 from .row_pieces import F32, entries, pieces, rows_of
+
+TILE = 1 << 19
+"""Entries of a factor that are in memory at a time, as float32."""
 
 
 class LowRank(Tensor):
@@ -57,10 +60,24 @@ class LowRank(Tensor):
         at = 0
         for row, end, left, right in pieces(start, stop, self.columns):
             count = (end - row) * (right - left)
-            part = out[at : at + count].reshape(end - row, right - left)
-            low_rank(self._rows(files, row, end), self._columns(files, left, right), self.scale, part)
+            self._fill(files, out[at : at + count].reshape(end - row, right - left), row, left)
             at += count
         return out
+
+    def _fill(self, files: Files, out: F32, row: int, left: int) -> None:
+        """Write the entries from (row, left) on, tile by tile, so that few entries of the factors are in memory."""
+        height, width = out.shape
+        step = max(1, TILE // self.rank)
+        for j in range(0, width, step):
+            end = min(j + step, width)
+            right = self._columns(files, left + j, left + end)
+            for i in range(0, height, step):
+                last = min(i + step, height)
+                rows = self._rows(files, row + i, row + last)
+                if end - j == width:
+                    low_rank(rows, right, self.scale, out[i:last])
+                else:
+                    out[i:last, j:end] = low_rank(rows, right, self.scale, np.empty((last - i, end - j), np.float32))
 
     def _rows(self, files: Files, row: int, end: int) -> F32:
         """Return rows of the left factor, (row, rank)."""
@@ -77,5 +94,9 @@ class LowRank(Tensor):
             return np.ascontiguousarray(part.T)
         if (left, right) == (0, self.columns):
             return entries(self.a, files, 0, self.a.count).reshape(self.rank, self.columns)
+        if isinstance(self.a, TensorInfo):
+            raw = files.raw(self.a, 0, self.a.count).reshape(self.rank, self.columns)[:, left:right]
+            wide = widen(np.ascontiguousarray(raw).reshape(-1), self.a.dtype, np.float32)
+            return np.asarray(wide, np.float32).reshape(raw.shape)
         starts = range(left, self.a.count, self.columns)
         return np.stack([entries(self.a, files, at, at + right - left) for at in starts])
