@@ -44,8 +44,8 @@ def kinship(reference: Input, model: Input, pairs: Sequence[Pair]) -> Kinship:
         if there.shape != here.shape:
             continue
         x = widen(sample(here, CHUNKS), here.dtype, np.float64)
-        y = x if there.is_zero else widen(sample(there, CHUNKS), there.dtype, np.float64)
-        if model.kind == "delta" and not there.is_zero:
+        y = widen(sample(there, CHUNKS), there.dtype, np.float64)
+        if model.kind == "delta":
             y = x + y
         finite = np.isfinite(x) & np.isfinite(y)
         x, y = x[finite], y[finite]

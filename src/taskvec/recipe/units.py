@@ -126,8 +126,6 @@ def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place, dtypes: Mapp
     code = NAMES[recipe.dtype] if recipe.dtype and is_float(origin.dtype) else own
     merged = is_float(origin.dtype) and not any(matches(place.name, p) for p in recipe.ignore)
     sources = [find(source) for source in place.sources] if merged else []
-    if place.origin[0] < 0 and all(tensor.is_zero for tensor in sources):
-        merged = False  # no model changes the base here
     work = "F64" if any(tensor.dtype == "F64" for tensor in [origin, *(sources if merged else ())]) else "F32"
     if not merged:
         return Unit(place.name, origin.shape, code, work, False, place.origin)

@@ -22,14 +22,12 @@ class Tensor(ABC):
 
     name, dtype, shape: as a loaded model has them; `dtype` is the code of the bits that `read` returns.
     scratch: bytes of memory that reading takes for each entry; a view of a file takes none.
-    is_zero: whether it is known to be zero throughout, because nothing is stored for it.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     scratch: float = 0.0
-    is_zero: bool = False
 
     @property
     def count(self) -> int:
