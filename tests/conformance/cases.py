@@ -129,7 +129,7 @@ def searched(
         passes = 0
         while not search.settled:
             for start, stop in (blocks[i] for i in order):
-                chance = replace(case.chance, start=start) if case.chance else None
+                chance = replace(case.chance or Chance(), start=start)
                 columns = stack[0, 0].size if stack.ndim > 2 else 0
                 finite, seen = search.look(Slice.of(np.ascontiguousarray(rows[:, start:stop]), chance, columns))
                 assert finite

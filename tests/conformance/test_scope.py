@@ -9,6 +9,7 @@ import pytest
 from taskvec.merge import METHODS
 from taskvec.merge.magprune import Norms
 from taskvec.merge.statistics import Magnitudes, Statistic
+from taskvec.ops.chance import Chance
 from taskvec.ops.gram import BLOCK
 from taskvec.ops.slices import Slice
 
@@ -66,7 +67,7 @@ def test_slices_of_whole_rows_give_the_bytes_of_the_whole(
         search = statistic.search(case.tasks, stack[0].size, stack.dtype, case.filled, lambda: stack[:, :0])
         while not search.settled:
             for start, stop in ((40, 90), (0, 1), (1, 40)):
-                chance = replace(case.chance, start=77 * start) if case.chance else None
+                chance = replace(case.chance or Chance(), start=77 * start)
                 search.add(77 * start, search.look(Slice.of(stack[:, start:stop], chance))[1])
             search.end_pass()
         found[name] = search.value
@@ -77,6 +78,7 @@ def test_slices_of_whole_rows_give_the_bytes_of_the_whole(
                 np.ascontiguousarray(stack[:, a:b]).reshape(len(stack), b - a, 77),
                 **found,
                 **({"chance": replace(case.chance, start=77 * a)} if case.chance else {}),
+                **({"place": (77 * a, 77)} if case.method.needs.place else {}),
             )
             for a, b in pairwise(edges)
         ]

@@ -7,13 +7,19 @@ import torch
 from reference.arcee_fusion import arcee_fusion as loop
 from reference.arcee_fusion import importance
 from taskvec.merge.methods import arcee_fusion
-from taskvec.merge.methods.arcee_fusion import QUARTILE, scores
+from taskvec.merge.methods.arcee_fusion import IMPORTANCE, divergence_of, scores
 
 
 def pair(rng: np.random.Generator, dtype: np.dtype, *shape: int, size: float = 1e-3) -> np.ndarray:
     """A base and a fine-tune of it."""
     base = 0.02 * rng.standard_normal(shape)
     return np.stack([base, base + size * rng.standard_normal(shape)]).astype(dtype)
+
+
+def scored(models: np.ndarray) -> np.ndarray:
+    """The importance of each entry of two matrices."""
+    rows, columns = models.reshape(2, -1), models.shape[2]
+    return scores(rows, divergence_of(rows, columns), columns).reshape(models.shape[1:])
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e-3, 8.0])
@@ -27,7 +33,7 @@ def test_matches_the_slow_loop(dtype: np.dtype, shape: tuple[int, int], size: fl
 def test_scores_have_all_the_digits_of_their_type(dtype: np.dtype, size: float, rng: np.random.Generator) -> None:
     models = pair(rng, dtype, 3, 12, size=size)
     expected = importance(models[1].tolist(), models[0].tolist())
-    got = scores(models.reshape(2, -1), 12).reshape(3, 12)
+    got = scored(models)
     np.testing.assert_allclose(got, expected, rtol=1e-11 if dtype == np.float64 else 3e-7)
 
 
@@ -70,8 +76,8 @@ def test_a_row_is_what_shares_a_first_index(shape: tuple[int, ...], rng: np.rand
 
 def test_quartiles_are_entries_of_the_scores(rng: np.random.Generator) -> None:
     models = pair(rng, np.dtype("f8"), 10, 10)
-    by_size = np.sort(scores(models.reshape(2, -1), 10)[0])
-    assert QUARTILE.whole(models, {}).tolist() == [by_size[[24, 49, 74]].tolist()]
+    by_size = np.sort(scored(models), axis=None)
+    assert IMPORTANCE.whole(models, {})[:3].tolist() == by_size[[24, 49, 74]].tolist()
 
 
 # --- Where others disagree -------------------------------------------------------------------------------------------
@@ -92,7 +98,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
 def test_the_score_is_not_float_noise_where_mergekits_is(rng: np.random.Generator) -> None:
     models = pair(rng, np.dtype("f4"), 300, 512, size=4e-4)
     truth = mergekit_divergence(torch.from_numpy(models).to(torch.float64)).numpy()
-    ours = scores(models.reshape(2, -1), 512).reshape(300, 512).max(1) / np.abs(models[1] - models[0]).max(1)
+    ours = scored(models).max(1) / np.abs(models[1] - models[0]).max(1)
     theirs = mergekit_divergence(torch.from_numpy(models)).numpy()
     assert (truth > 0).all()
     assert spearman(ours, truth) > 0.999

@@ -115,8 +115,8 @@ def test_magnitudes_of_what_is_made_of_the_rows(kernels: str, rng: np.random.Gen
     rows = rng.standard_normal((2, 900)).astype(np.float32)
     seen = []
 
-    def difference(x: np.ndarray, columns: int) -> np.ndarray:
-        seen.append(columns)
+    def difference(x: np.ndarray, part: Slice) -> np.ndarray:
+        seen.append(part.columns)
         return x[:1] - x[1:]
 
     search = MagnitudeSearch([[KthLargest(7, 900, rows.dtype)]], derive=difference)

@@ -10,9 +10,9 @@ from taskvec.merge.methods import nuslerp
 from taskvec.merge.statistics import Gram
 from taskvec.ops.combine import sum_by_parts
 from taskvec.ops.competition import combine_shares, standing
-from taskvec.ops.gram import BLOCK, grams_of
+from taskvec.ops.gram import BLOCK, ExactSum, grams_of
 from taskvec.ops.overlap import average_changed, overlaps
-from taskvec.ops.spread import keep_apart, spread
+from taskvec.ops.spread import differing, keep_apart, spread
 
 from .samples import SIZES, floats32
 
@@ -41,6 +41,7 @@ def rows(request: pytest.FixtureRequest, rng: np.random.Generator) -> np.ndarray
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:overflow:RuntimeWarning")
 def test_spread(twins: Twins, rows: np.ndarray) -> None:
     same(twins, "spread", lambda: spread(rows))
+    same(twins, "differing", lambda: np.array(differing(rows)))
     for least in (0.5, 1e-30, np.inf):
         same(twins, "keep_apart", lambda least=least: keep_apart(rows, least))
 
@@ -69,13 +70,15 @@ def test_inner_products_of_parts(
     twins: Twins, over: Literal["row", "column"], columns: int, start: int, n: int, rng: np.random.Generator
 ) -> None:
     stack = floats32(rng, 2, n)
+    parts = (start + n - 1) // columns + 1 if over == "row" else columns
 
-    def of(at: int) -> np.ndarray:
-        return [term for _, term in grams_of(stack, start, columns, over)][at]
+    def matrices() -> np.ndarray:
+        held = ExactSum(2, 2, parts)
+        for first, term in grams_of(stack, start, columns, over):
+            held.add(first, term)
+        return held.value
 
-    first = [at for at, _ in grams_of(stack, start, columns, over)]
-    for at in range(len(first)):
-        same(twins, "part_grams", lambda at=at: of(at))
+    same(twins, "part_grams", matrices)
 
 
 @pytest.mark.parametrize("by_row", [True, False])

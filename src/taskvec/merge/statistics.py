@@ -150,11 +150,11 @@ class Magnitudes(Statistic):
 
 @dataclass
 class MagnitudeSearch:
-    """A search a row and rank. The rows are the tasks or, with `derive`: (rows, columns) → rows, made from them."""
+    """A search a row and rank. The rows are the tasks or, with `derive`: (rows, slice) → rows, made from them."""
 
     searches: list[list[KthLargest]]
     drop: Drop | None = None
-    derive: Callable[[Rows, int], Rows] | None = None
+    derive: Callable[[Rows, Slice], Rows] | None = None
 
     @property
     def settled(self) -> bool:
@@ -171,7 +171,7 @@ class MagnitudeSearch:
         if not self.derive:
             return survey(part, self.drop, brackets)
         finite, rows, _ = part.gather()
-        return finite, survey(Slice.of(self.derive(rows, part.columns)), None, brackets)[1]
+        return finite, survey(Slice.of(self.derive(rows, part)), None, brackets)[1]
 
     def add(self, at: int, seen: list[Seen]) -> None:
         """See `Search`."""

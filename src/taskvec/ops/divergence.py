@@ -3,7 +3,7 @@
 import numpy as np
 
 from .exponential import MOST, exp, exp_beyond_linear, log1p
-from .gram import LANES
+from .gram import sum_lanes
 from .kernels import fused_for
 from .shapes import Float, Float64
 
@@ -48,19 +48,8 @@ def _moments(
     wide = base.astype(np.float64)
     change = tuned.astype(np.float64) - wide
     q = exp(wide)
-    total = _sum(q)
-    mean = _sum(q * change) / total
+    total = sum_lanes(q)
+    mean = sum_lanes(q * change) / total
     u = np.minimum(np.maximum(change - mean[:, None], -MOST), MOST)
     beyond = exp_beyond_linear(u)
-    return np.stack([_sum(q * (u * (beyond + u))) / total, _sum(q * beyond) / total], axis=1)
-
-
-def _sum(x: Float64[np.ndarray, "row column"]) -> Float64[np.ndarray, " row"]:
-    """Add up rows in `LANES` running sums, then the lanes in order: what the fused kernel does too."""
-    rows, columns = x.shape
-    even = columns - columns % LANES
-    lanes = np.zeros((rows, LANES))
-    lanes += np.add.reduce(x[:, :even].reshape(rows, -1, LANES), axis=1)
-    lanes[:, : columns - even] += x[:, even:]
-    total: Float64[np.ndarray, " row"] = np.add.accumulate(lanes, axis=1)[:, -1]
-    return total
+    return np.stack([sum_lanes(q * (u * (beyond + u))) / total, sum_lanes(q * beyond) / total], axis=1)

@@ -10,6 +10,7 @@ would not notice a change of a function that they take from another file.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numba as nb
@@ -1415,6 +1416,22 @@ def gram_block(rows: F32) -> npt.NDArray[np.float64]:
     return out
 
 
+@_kernel
+def _energies(rows: F32, block: int, out: npt.NDArray[np.float64]) -> None:
+    lanes = np.empty(LANES)
+    for at in range(out.shape[0]):
+        for t in range(rows.shape[0]):
+            x = rows[t, at * block : (at + 1) * block]
+            out[at, t] = _inner(x, x, lanes)
+
+
+def energies(rows: F32, block: int) -> npt.NDArray[np.float64]:
+    """See `gram.energy_parts`."""
+    out = np.empty((max(1, -(-rows.shape[1] // block)), rows.shape[0]))
+    _energies(rows, block, out)
+    return out
+
+
 # Softmaxes of rows.
 
 # The numbers of `exponential`, here again because numba would not notice if they changed there.
@@ -1564,26 +1581,82 @@ def _spread(rows: np.uint64, tasks: int, n: int, out: np.uint64) -> None:
 
 
 @_exact
-def _keep_where(size: F32, least: np.float32, x: F32, out: F32) -> None:
+def _squared_spread(tasks: np.float64, total: Doubles, energy: Doubles) -> None:
+    for i in range(total.size):
+        energy[i] = tasks * energy[i] - total[i] * total[i]
+
+
+@_exact
+def _keep_where(size: Doubles, least: np.float64, x: F32, out: F32) -> None:
     for i in range(out.size):
         out[i] = x[i] if size[i] >= least else np.float32(0)
 
 
 @_kernel
-def _keep_apart(rows: np.uint64, tasks: int, n: int, least: np.float32, apart: np.uint64, out: np.uint64) -> None:
-    _spread(rows, tasks, n, apart)
+def _keep_apart(rows: np.uint64, tasks: int, n: int, least: np.float64, out: np.uint64) -> None:
+    total_of, energy_of = np.empty(STRIP, np.float64), np.empty(STRIP, np.float64)
     for begin in range(0, n, STRIP):
         m = min(STRIP, n - begin)
-        size = _f32(apart, begin, m)
+        total, energy, first = total_of[:m], energy_of[:m], _f32(rows, begin, m)
+        _clear(total, energy)
+        for t in range(1, tasks):
+            _add_apart(first, _f32(rows, t * n + begin, m), total, energy)
+        _squared_spread(np.float64(tasks), total, energy)
         for t in range(tasks):
-            _keep_where(size, least, _f32(rows, t * n + begin, m), _f32(out, t * n + begin, m))
+            _keep_where(energy, least, _f32(rows, t * n + begin, m), _f32(out, t * n + begin, m))
+
+
+@lru_cache
+def _least_square(least: np.float32, tasks: int) -> float:
+    """Return the smallest number whose root over `tasks` rounds to `least` or more: instead of roots of all."""
+    low, high = np.int64(0), np.float64(np.inf).view(np.int64)
+    while low < high:
+        middle = low + (high - low) // 2
+        with np.errstate(over="ignore"):
+            reached = np.float32(np.sqrt(middle.view(np.float64)) / tasks) >= least
+        low, high = (low, middle) if reached else (middle + 1, high)
+    return float(low.view(np.float64))
 
 
 def keep_apart(stack: F32, least: float) -> F32:
     """See `spread.keep_apart`."""
-    out, apart = np.empty_like(stack), np.empty(stack.shape[1:], np.float32)
-    _keep_apart(_where(stack), stack.shape[0], apart.size, np.float32(least), _where(apart), _where(out))
+    out = np.empty_like(stack)
+    square = _least_square(np.float32(least), stack.shape[0])
+    _keep_apart(_where(stack), stack.shape[0], out[0].size, square, _where(out))
     return out
+
+
+@_exact
+def _mark_other(first: F32, x: F32, other: Counts) -> None:
+    for i in range(other.size):
+        other[i] |= np.int32(x[i] != first[i])
+
+
+@_exact
+def _total_of(counts: Counts) -> int:
+    total = np.int32(0)
+    for i in range(counts.size):
+        total += counts[i]
+    return total
+
+
+@_kernel
+def _differing(rows: np.uint64, tasks: int, n: int) -> int:
+    other_of, total = np.empty(STRIP, np.int32), 0
+    for begin in range(0, n, STRIP):
+        m = min(STRIP, n - begin)
+        other, first = other_of[:m], _f32(rows, begin, m)
+        for i in range(m):
+            other[i] = np.int32(0)
+        for t in range(1, tasks):
+            _mark_other(first, _f32(rows, t * n + begin, m), other)
+        total += _total_of(other)
+    return total
+
+
+def differing(stack: F32) -> int:
+    """See `spread.differing`."""
+    return int(_differing(_where(stack), stack.shape[0], stack[0].size))
 
 
 def spread(stack: F32) -> F32:
@@ -1805,33 +1878,70 @@ def sum_by_parts(stack: F32, factors: Doubles, start: int, columns: int, by_row:
     return out
 
 
+@_exact
+def _add_products(x: F32, y: F32, out: Doubles) -> None:
+    for i in range(out.size):
+        out[i] += np.float64(x[i]) * np.float64(y[i])
+
+
+@_exact
+def _add_exactly(term: Doubles, high: Doubles, low: Doubles) -> bool:
+    """Add to a sum and to what it could not hold; return whether the two of them lost nothing."""
+    exact = True
+    for i in range(term.size):
+        x, h, rest = term[i], high[i], low[i]
+        high[i] = h + x
+        back = high[i] - h
+        left = (h - (high[i] - back)) + (x - back)
+        left = left if left == left else 0.0  # NaN and Inf are in the sum, and leave nothing over
+        low[i] = rest + left
+        back = low[i] - rest
+        exact &= (rest - (low[i] - back)) + (left - back) == 0.0
+    return exact
+
+
+@_exact
+def _part_products(x: F32, y: F32, start: int, columns: int, by_row: bool, out: Doubles, lanes: Doubles) -> None:
+    """Add up the products of a block by rows, from that of its first entry on; or by columns, all of them."""
+    for i in range(out.size):
+        out[i] = 0.0
+    at, row = 0, 0
+    while at < x.size:
+        column = (start + at) % columns
+        m = min(columns - column, x.size - at)
+        if by_row:
+            out[row] = _inner(x[at : at + m], y[at : at + m], lanes)
+        else:
+            _add_products(x[at : at + m], y[at : at + m], out[column : column + m] if out.size > m else out)
+        at, row = at + m, row + 1
+
+
 @_kernel
-def _part_grams(rows: F32, start: int, columns: int, by_row: bool, first: int, out: npt.NDArray[np.float64]) -> None:
-    tasks, n = rows.shape
-    for i in range(tasks):
-        for j in range(i + 1):
-            at = 0
-            while at < n:
-                column = (start + at) % columns
-                m = min(columns - column, n - at)
-                if by_row:
-                    part, total = (start + at) // columns - first, 0.0
-                    for k in range(m):
-                        total += np.float64(rows[i, at + k]) * np.float64(rows[j, at + k])
-                    out[i, j, part] += total
-                else:
-                    for k in range(m):
-                        x, y = np.float64(rows[i, at + k]), np.float64(rows[j, at + k])
-                        out[i, j, column + k - first] += x * y
-                at += m
-            out[j, i] = out[i, j]
+def _part_grams(
+    rows: F32, start: int, columns: int, by_row: bool, first: int, block: int, high: Any, low: Any, room: Doubles
+) -> bool:
+    exact, lanes = True, np.empty(LANES)
+    for begin in range(0, rows.shape[1], block):
+        m = min(block, rows.shape[1] - begin)
+        here = start + begin
+        row, last = here // columns, (here + m - 1) // columns
+        at, parts = row - first, last - row + 1
+        if not by_row:
+            at, parts = (here % columns - first, m) if row == last else (0, columns)
+        term, now = room[:parts], rows[:, begin : begin + m]
+        for i in range(rows.shape[0]):
+            for j in range(i + 1):
+                _part_products(now[i], now[j], here, columns, by_row, term, lanes)
+                exact &= _add_exactly(term, high[i, j, at : at + parts], low[i, j, at : at + parts])
+    for i in range(rows.shape[0]):
+        for j in range(i):
+            high[j, i], low[j, i] = high[i, j], low[i, j]
+    return exact
 
 
-def part_grams(rows: F32, start: int, columns: int, by_row: bool, first: int, parts: int) -> npt.NDArray[np.float64]:
-    """See `gram.grams_of`."""
-    out = np.zeros((rows.shape[0], rows.shape[0], parts))
-    _part_grams(rows, start, columns, by_row, first, out)
-    return out
+def part_grams(rows: F32, start: int, columns: int, by_row: bool, first: int, block: int, high: Any, low: Any) -> bool:
+    """Add the terms of `gram.grams_of` to `high`, what it cannot hold to `low`; return whether that was all."""
+    return bool(_part_grams(rows, start, columns, by_row, first, block, high, low, np.empty(high.shape[-1])))
 
 
 @_exact

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -37,34 +38,78 @@ def gram_parts(rows: Float[np.ndarray, "task n"]) -> list[Float64[np.ndarray, "t
     return [_block(np.ascontiguousarray(rows[:, at : at + BLOCK])) for at in range(0, max(1, rows.shape[1]), BLOCK)]
 
 
+def energy_parts(rows: Float[np.ndarray, "task n"]) -> list[Float64[np.ndarray, " task"]]:
+    """Return the squared lengths within each block of `BLOCK` entries: the diagonals of `gram_parts`.
+
+    >>> energy_parts(np.array([[3.0, 4.0], [1.0, 0.0]]))[0].tolist()
+    [25.0, 1.0]
+    """
+    if fused := fused_for(rows):
+        return list(fused.energies(rows, BLOCK))
+    blocks = (rows[:, at : at + BLOCK].astype(np.float64) for at in range(0, max(1, rows.shape[1]), BLOCK))
+    return [sum_lanes(block * block) for block in blocks]
+
+
 def grams_of(
     rows: Float[np.ndarray, "task n"], start: int, columns: int, over: Over
 ) -> Iterator[tuple[int, Float64[np.ndarray, "task task part"]]]:
-    """Yield for each block of `BLOCK` entries what it adds to the Gram matrices of rows or columns.
+    """Yield terms of the Gram matrices of rows or columns, to be added with `ExactSum`.
 
-    Each is (the first row or column it is about, a matrix for that one and those that follow). `start` is the offset
-    of the first entry in its tensor, a multiple of `BLOCK`; `columns` are the entries a row.
+    Each is (the first row or column it is about, a matrix for that one and those that follow). Their exact sum is that
+    of the inner products within each block of `BLOCK` entries. `start` is the offset of the first entry in its tensor,
+    a multiple of `BLOCK`; `columns` are the entries a row.
 
     >>> [(first, parts.tolist()) for first, parts in grams_of(np.array([[1.0, 2.0, 3.0, 4.0]]), 0, 2, "row")]
     [(0, [[[5.0, 25.0]]])]
     """
+    if fused := fused_for(rows):
+        yield from _fused_grams(fused, rows, start, columns, over)
+        return
     for at in range(0, rows.shape[1], BLOCK):
-        block = np.ascontiguousarray(rows[:, at : at + BLOCK])
-        tasks, n = block.shape
-        begin, end = start + at, start + at + n - 1
-        first, last = begin // columns, end // columns
-        if over == "column":
-            first, last = (begin % columns, end % columns) if first == last else (0, columns - 1)
-        if fused := fused_for(block):
-            yield first, fused.part_grams(block, begin, columns, over == "row", first, last - first + 1)
-            continue
-        wide, entry = block.astype(np.float64), begin + np.arange(n)
-        part = entry // columns if over == "row" else entry % columns
-        out = np.empty((tasks, tasks, last - first + 1))
-        for i in range(tasks):
+        block = rows[:, at : at + BLOCK].astype(np.float64)
+        first, parts = _touched(start + at, block.shape[1], columns, over)
+        out = np.empty((len(rows), len(rows), parts))
+        for i in range(len(rows)):
             for j in range(i + 1):
-                out[i, j] = out[j, i] = np.bincount(part - first, wide[i] * wide[j], last - first + 1)
+                out[i, j] = out[j, i] = _of_parts(block[i] * block[j], start + at, columns, over, first, parts)
         yield first, out
+
+
+def _fused_grams(
+    fused: ModuleType, rows: Float[np.ndarray, "task n"], start: int, columns: int, over: Over
+) -> Iterator[tuple[int, Float64[np.ndarray, "task task part"]]]:
+    """Yield the sums of many blocks and what they leave over; of fewer where that is too much for one number."""
+    tasks, n = rows.shape
+    first, parts = _touched(start, n, columns, over)
+    high, low = np.zeros((2, tasks, tasks, parts))
+    if fused.part_grams(rows, start, columns, over == "row", first, BLOCK, high, low):
+        yield first, high
+        if low.any():
+            yield first, low
+        return
+    half = -(-n // BLOCK) // 2 * BLOCK
+    yield from _fused_grams(fused, np.ascontiguousarray(rows[:, :half]), start, columns, over)
+    yield from _fused_grams(fused, np.ascontiguousarray(rows[:, half:]), start + half, columns, over)
+
+
+def _touched(start: int, n: int, columns: int, over: Over) -> tuple[int, int]:
+    """Return the first of the rows or columns that hold some entries, and how many there are from it on."""
+    first, last = start // columns, (start + n - 1) // columns
+    if over == "row":
+        return first, last - first + 1
+    return (start % columns, n) if first == last else (0, columns)
+
+
+def _of_parts(
+    product: Float64[np.ndarray, " n"], start: int, columns: int, over: Over, first: int, parts: int
+) -> Float64[np.ndarray, " part"]:
+    """Add up a block's products by row or by column."""
+    if over == "column":
+        return np.bincount((start + np.arange(product.size)) % columns - first, product, parts)
+    head = min(product.size, -start % columns)
+    tail = head + (product.size - head) // columns * columns
+    pieces = product[None, :head], product[head:tail].reshape(-1, columns), product[None, tail:]
+    return np.concatenate([sum_lanes(piece) for piece in pieces if piece.size])
 
 
 def vectors_of(start: int, count: int, columns: int, over: Over) -> npt.NDArray[np.intp]:
@@ -145,17 +190,26 @@ def _block(rows: Float[np.ndarray, "task n"]) -> Float64[np.ndarray, "task task"
         block: Float64[np.ndarray, "task task"] = fused.gram_block(rows)
         return block
     wide = rows.astype(np.float64)
-    tasks, n = wide.shape
-    out = np.empty((tasks, tasks))
-    even = n - n % LANES
-    for i in range(tasks):
+    out = np.empty((len(wide), len(wide)))
+    for i in range(len(wide)):
         for j in range(i + 1):
-            product = wide[i] * wide[j]
-            lanes = np.zeros(LANES)
-            lanes += np.add.reduce(product[:even].reshape(-1, LANES), axis=0)
-            lanes[: n - even] += product[even:]
-            out[i, j] = out[j, i] = np.add.accumulate(lanes)[-1]
+            out[i, j] = out[j, i] = sum_lanes((wide[i] * wide[j])[None])[0]
     return out
+
+
+def sum_lanes(x: Float64[np.ndarray, "row column"]) -> Float64[np.ndarray, " row"]:
+    """Add up rows in `LANES` running sums, then the lanes in order: what the fused kernels do too.
+
+    >>> sum_lanes(np.arange(40.0).reshape(2, 20)).tolist()
+    [190.0, 590.0]
+    """
+    rows, columns = x.shape
+    even = columns - columns % LANES
+    lanes = np.zeros((rows, LANES))
+    lanes += np.add.reduce(x[:, :even].reshape(rows, -1, LANES), axis=1)
+    lanes[:, : columns - even] += x[:, even:]
+    total: Float64[np.ndarray, " row"] = np.add.accumulate(lanes, axis=1)[:, -1]
+    return total
 
 
 def cosines(matrix: Float64[np.ndarray, "*part task task"]) -> Float64[np.ndarray, "*part task task"]:

@@ -43,27 +43,25 @@ def arc(gram: Float64[np.ndarray, "2 2"], t: float) -> Factors:
     >>> arc(np.eye(2), 0.5).round(4)
     array([0.7071, 0.7071])
     """
-    return np.array(_arc(float(gram[0, 0]), float(gram[0, 1]), float(gram[1, 1]), t))
+    factors: Factors = arcs(gram[None], t)[0]
+    return factors
 
 
 def arcs(grams: Float64[np.ndarray, "part 2 2"], t: float) -> Float64[np.ndarray, "part 2"]:
-    """Return `arc` of each of many pairs of vectors, to the same bits.
+    """Return `arc` of each of many pairs of vectors.
 
     >>> arcs(np.stack([np.eye(2), np.ones((2, 2))]), 0.5).round(4)
     array([[0.7071, 0.7071],
            [0.5   , 0.5   ]])
     """
-    flat = grams.reshape(len(grams), 4)
-    return np.array([_arc(aa, ab, bb, t) for aa, ab, _, bb in flat.tolist()]).reshape(len(grams), 2)
-
-
-def _arc(aa: float, ab: float, bb: float, t: float) -> tuple[float, float]:
-    cos = ab / math.sqrt(aa) / math.sqrt(bb) if aa and bb else 1.0
-    angle = math.acos(max(-1.0, min(1.0, cos)))
-    sine = math.sin(angle)
-    if sine < NO_ARC:
-        return 1 - t, t
-    return math.sin((1 - t) * angle) / sine, math.sin(t * angle) / sine
+    a, b = (np.sqrt(grams[:, i, i]) for i in range(2))
+    defined = (a != 0) & (b != 0)
+    cos = np.where(defined, grams[:, 0, 1], 1.0) / np.where(defined, a, 1.0) / np.where(defined, b, 1.0)
+    angle = np.arccos(np.fmax(np.fmin(cos, 1.0), -1.0))
+    sine = np.sin(angle)
+    line = sine < NO_ARC
+    ends = [(1 - t, np.sin((1 - t) * angle)), (t, np.sin(t * angle))]
+    return np.stack([np.where(line, share, x / np.where(line, 1.0, sine)) for share, x in ends], axis=1)
 
 
 def mean_direction(gram: Float64[np.ndarray, "task task"], weights: Factors) -> Factors:

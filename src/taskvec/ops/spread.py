@@ -34,6 +34,19 @@ def spread(stack: Float[Array, " task *shape"]) -> Float[Array, "*shape"]:
     return xp.astype(xp.sqrt(tasks * energy - total * total) / tasks, stack.dtype)
 
 
+def differing(stack: Float[Array, " task *shape"]) -> int:
+    """Return how many entries are not the same in all tasks.
+
+    >>> import numpy as np
+    >>> differing(np.array([[3.0, 1.0], [1.0, 1.0]]))
+    1
+    """
+    if fused := fused_for(stack):
+        return int(fused.differing(stack))
+    xp = namespace(stack)
+    return int(xp.count_nonzero(xp.any(stack[1:] != stack[:1], axis=0)))
+
+
 def keep_apart(stack: Float[Array, " task *shape"], least: float) -> Float[Array, " task *shape"]:
     """Return the stack with 0 where the tasks' spread is below `least`.
 

@@ -21,7 +21,7 @@ from .units import Unit
 
 Rows = npt.NDArray[np.floating]
 
-SAMPLE_CHUNK, COMPUTED_CHUNK = 32, 1024
+STORED_RUN, COMPUTED_RUN = 32, 1024
 """Entries of a run in a sample; a computed tensor is cheaper in long runs."""
 
 FORGOTTEN = 1 << 25
@@ -95,9 +95,9 @@ class Arithmetic:
     def sample(self, unit: Unit, wanted: int) -> Rows:
         """Return about `wanted` entries of each task, in short runs spread evenly over the tensor."""
         stored = all(isinstance(tensor, TensorInfo) for _, tensor in self.plan.read(unit))
-        chunk = SAMPLE_CHUNK if stored else COMPUTED_CHUNK
-        inputs = [_spread(source, wanted, chunk) for source in self.plan.sources(unit)]
-        base = _spread(self.plan.origin(unit), wanted, chunk) if self.on_base else None
+        run = STORED_RUN if stored else COMPUTED_RUN
+        inputs = [_spread(source, wanted, run) for source in self.plan.sources(unit)]
+        base = _spread(self.plan.origin(unit), wanted, run) if self.on_base else None
         count = inputs[0].raw.size
         rows, reference = np.empty((len(inputs), count), unit.numpy), np.empty(count, unit.numpy)
         gather(inputs, base, rows, reference)
@@ -182,11 +182,10 @@ class Arithmetic:
                 )
 
 
-def _spread(source: tuple[Input, Tensor], wanted: int, chunk: int) -> Stored:
+def _spread(source: tuple[Input, Tensor], wanted: int, run: int) -> Stored:
     model, tensor = source
-    chunks = max(1, round(wanted / chunk))
-    step = tensor.count // chunks
-    starts = range(0, step * chunks, step) if step > chunk else (0,)
-    length = chunk if step > chunk else tensor.count
-    parts = [model.checkpoint.files.raw(tensor, start, start + length) for start in starts]
-    return Stored(np.concatenate(parts), tensor.dtype, model.kind == "delta")
+    number = max(1, round(wanted / run))
+    step = tensor.count // number
+    files = model.checkpoint.files
+    raw = tensor.runs(files, run, step, number) if step > run else files.raw(tensor)
+    return Stored(raw, tensor.dtype, model.kind == "delta")

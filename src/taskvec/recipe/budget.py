@@ -15,7 +15,7 @@ from ..ops.select import MAX_BINS
 if TYPE_CHECKING:
     from .units import Unit
 
-CACHE = 3_000_000
+CACHE = 7_000_000
 """Bytes of a slice's rows where a method holds rows: near what a core's second-level cache holds."""
 
 STANDING = 150_000_000

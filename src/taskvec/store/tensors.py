@@ -67,6 +67,10 @@ class Tensor(ABC):
         """Return which entries of which parts on disk a slice is computed from: all of them, unless it knows better."""
         return [(part, 0, part.count) for part in self.on_disk] if stop > start else []
 
+    def runs(self, files: "Files", length: int, step: int, number: int) -> Raw:
+        """Return `number` runs of `length` entries, one every `step` entries, after each other."""
+        return np.concatenate([self.read(files, at, at + length) for at in range(0, step * number, step)])
+
 
 @dataclass(frozen=True)
 class TensorInfo(Tensor):
@@ -95,6 +99,12 @@ class TensorInfo(Tensor):
     def ranges(self, start: int, stop: int) -> "Sequence[tuple[TensorInfo, int, int]]":
         """The same entries of itself."""
         return [(self, start, stop)]
+
+    def runs(self, files: "Files", length: int, step: int, number: int) -> Raw:
+        """See `Tensor`; all in one go, because the runs are many and short."""
+        size = self.itemsize
+        view = np.frombuffer(files.map(self.file), np.uint8, number * step * size, self.begin)
+        return view.reshape(number, step * size)[:, : length * size].reshape(-1).view(BITS[self.dtype])
 
 
 class Files:

@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from ...ops.arrays import Array
 from ...ops.combine import Tied, elect_and_average
-from ...ops.gram import gram_parts
+from ...ops.gram import energy_parts
 from ...ops.select import MAX_BINS, KthLargest, count_of, kth_largest
 from ...ops.shapes import Float, Float64
-from ...ops.spread import keep_apart, spread
+from ...ops.spread import differing, keep_apart, spread
 from ..registry import MANY, Needs, Share, merge_method
 from ..statistics import MagnitudeSearch, Sample, Settings, Stages, Statistic, Sums, flat
 
@@ -25,13 +25,13 @@ def rank(select_topk: float, differing: float) -> int:
     return max(1, count_of(select_topk, int(differing))) if differing else 0
 
 
-DIFFERING = Sums(lambda rows, _: [np.array([np.count_nonzero(spread(rows))], np.float64)], lambda tasks: (1,))
+DIFFERING = Sums(lambda rows, _: [np.array([differing(rows)], np.float64)], lambda tasks: (1,))
 """How many entries differ between tasks."""
 
 
 def energy_above(least: float) -> Sums:
     """Return the sums of squares of each task's selected entries, as a statistic."""
-    return Sums(lambda rows, _: [np.diag(g) for g in gram_parts(selected_of(rows, least))], lambda tasks: (tasks,))
+    return Sums(lambda rows, _: energy_parts(selected_of(rows, least)), lambda tasks: (tasks,))
 
 
 class Selection(Statistic):
@@ -76,8 +76,7 @@ class Selection(Statistic):
         """Return the same of whole tensors in memory."""
         topk, rows, least = settings["select_topk"], flat(stack), 0.0
         if topk < 1:
-            apart = spread(rows)
-            least = float(kth_largest(apart[None], rank(topk, float(np.count_nonzero(apart))))[0])
+            least = float(kth_largest(spread(rows)[None], rank(topk, differing(rows)))[0])
         return np.append(least, energy_above(least).whole(rows, settings))
 
 
