@@ -14,7 +14,7 @@ import pytest
 
 from taskvec.merge import METHODS, Method
 from taskvec.merge.registry import Setting
-from taskvec.merge.statistics import Rows
+from taskvec.merge.statistics import Question, Rows
 from taskvec.ops.chance import Chance
 from taskvec.ops.slices import Slice
 
@@ -125,7 +125,7 @@ def searched(
     blocks = list(pairwise(edges))
     found = {}
     for name, statistic in case.method.needs.statistics.items():
-        search = statistic.search(len(rows), rows.shape[1], rows.dtype, case.filled, lambda: sample, max_bins)
+        search = statistic.search(Question(*rows.shape, rows.dtype, case.filled, lambda: sample, max_bins))
         passes = 0
         while not search.settled:
             for start, stop in (blocks[i] for i in order):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from taskvec.merge import METHODS
+from taskvec.merge.statistics import Question
 from taskvec.ops.slices import Slice, blend_stored
 
 from .cases import Case, every
@@ -113,7 +114,7 @@ def _whole(case: Case, stack: np.ndarray, name: str) -> np.ndarray:
     statistic = case.method.needs.statistics[name]
     rows = stack.reshape(len(stack), -1)
     columns = math.prod(stack.shape[2:]) if stack.ndim > 2 else rows.shape[1]
-    search = statistic.search(len(rows), rows.shape[1], rows.dtype, case.filled, lambda: rows[:, :0], columns=columns)
+    search = statistic.search(Question(*rows.shape, rows.dtype, case.filled, lambda: rows[:, :0], columns=columns))
     while not search.settled:
         finite, seen = search.look(Slice.of(stack, case.chance))
         assert finite

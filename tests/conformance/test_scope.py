@@ -8,7 +8,7 @@ import pytest
 
 from taskvec.merge import METHODS
 from taskvec.merge.magprune import Norms
-from taskvec.merge.statistics import Magnitudes, Statistic
+from taskvec.merge.statistics import Magnitudes, Question, Statistic
 from taskvec.ops.chance import Chance
 from taskvec.ops.gram import BLOCK
 from taskvec.ops.slices import Slice
@@ -64,7 +64,7 @@ def test_slices_of_whole_rows_give_the_bytes_of_the_whole(
     assert np.any(whole)
     found: dict[str, Floats] = {}
     for name, statistic in case.method.needs.statistics.items():
-        search = statistic.search(case.tasks, stack[0].size, stack.dtype, case.filled, lambda: stack[:, :0])
+        search = statistic.search(Question(case.tasks, stack[0].size, stack.dtype, case.filled, lambda: stack[:, :0]))
         while not search.settled:
             for start, stop in ((40, 90), (0, 1), (1, 40)):
                 chance = replace(case.chance or Chance(), start=77 * start)

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import array_shapes
 from reference.model_stock import model_stock as loop
 from taskvec.merge.methods import model_stock
 from taskvec.merge.methods.model_stock import PRODUCTS, interpolation_ratio
+from taskvec.merge.statistics import Question
 from taskvec.ops.chance import Chance
 from taskvec.ops.gram import BLOCK, gram
 from taskvec.ops.slices import Slice
@@ -54,7 +55,7 @@ def test_slices_of_flat_tensors_give_the_bytes_of_the_whole(
     deltas = (rng.standard_normal((6, *shape)) + 1).astype(np.float32)
     whole = model_stock(deltas, np.ones(6), over="row")
     rows, columns, how = deltas.reshape(6, -1), shape[1], {"over": "row"}
-    search = PRODUCTS.search(6, rows.shape[1], rows.dtype, how, lambda: rows[:, :0], columns=columns)
+    search = PRODUCTS.search(Question(6, rows.shape[1], rows.dtype, how, lambda: rows[:, :0], columns=columns))
     for start, stop in ((BLOCK, rows.shape[1]), (0, BLOCK)):
         finite, seen = search.look(Slice.of(np.ascontiguousarray(rows[:, start:stop]), Chance(start=start)))
         assert finite

@@ -15,6 +15,7 @@ from reference.slerp import angle
 from taskvec.errors import RecipeError
 from taskvec.merge.methods import linear, nuslerp, slerp
 from taskvec.merge.methods.nuslerp import PRODUCTS
+from taskvec.merge.statistics import Question
 from taskvec.ops.chance import Chance
 from taskvec.ops.gram import BLOCK
 from taskvec.ops.slices import Slice
@@ -72,7 +73,9 @@ def test_slices_of_flat_tensors_give_the_bytes_of_the_whole(
     whole = nuslerp(models, weights, over=over)
     rows, columns = models.reshape(2, -1), shape[1]
     for cuts in ((0, BLOCK, rows.shape[1]), (0, rows.shape[1])):
-        search = PRODUCTS.search(2, rows.shape[1], rows.dtype, {"over": over}, lambda: rows[:, :0], columns=columns)
+        search = PRODUCTS.search(
+            Question(*rows.shape, rows.dtype, {"over": over}, lambda: rows[:, :0], columns=columns)
+        )
         for start, stop in reversed(list(pairwise(cuts))):
             finite, seen = search.look(Slice.of(np.ascontiguousarray(rows[:, start:stop]), Chance(start=start)))
             assert finite

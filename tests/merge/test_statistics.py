@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from taskvec.merge.statistics import Gram, Magnitudes, MagnitudeSearch, Stages, Sums
+from taskvec.merge.statistics import Gram, Magnitudes, MagnitudeSearch, Question, Stages, Sums
 from taskvec.ops.blend import Drop
 from taskvec.ops.chance import Chance
 from taskvec.ops.gram import BLOCK, gram
@@ -27,7 +27,7 @@ def test_magnitudes_are_found_in_one_pass_though_every_task_has_its_own_scale(
 ) -> None:
     rows = (rng.standard_normal((3, 50_000)) * np.array([[1.0], [1e-6], [1e4]])).astype(np.float32)
     settings = {"first": 10_000}
-    search = KEPT.search(3, 50_000, rows.dtype, settings, lambda: rows[:, ::10].copy())
+    search = KEPT.search(Question(3, 50_000, rows.dtype, settings, lambda: rows[:, ::10].copy()))
     assert not search.settled
     search.add(0, look(search, rows))
     search.end_pass()
@@ -41,7 +41,7 @@ def test_magnitudes_are_found_in_one_pass_though_every_task_has_its_own_scale(
 
 def test_ranks_outside_need_no_pass() -> None:
     nothing = Magnitudes(lambda settings, task, total: (0, total + 1), count=2)
-    search = nothing.search(2, 10, np.dtype("f4"), {}, lambda: np.zeros((2, 0), np.float32))
+    search = nothing.search(Question(2, 10, np.dtype("f4"), {}, lambda: np.zeros((2, 0), np.float32)))
     assert search.settled
     assert search.value.tolist() == [[np.inf, 0.0]] * 2
 
@@ -49,7 +49,7 @@ def test_ranks_outside_need_no_pass() -> None:
 def test_what_is_ranked_may_be_what_is_left_after_dropping(kernels: str, rng: np.random.Generator) -> None:
     drop, rows = Drop(0.5), rng.standard_normal((2, 1000)).astype(np.float32)
     search = Magnitudes(lambda settings, task, total: (100,), drop=lambda settings: drop).search(
-        2, 1000, rows.dtype, {}, lambda: rows
+        Question(2, 1000, rows.dtype, {}, lambda: rows)
     )
     chance = Chance(seed=9)
     while not search.settled:
@@ -60,7 +60,7 @@ def test_what_is_ranked_may_be_what_is_left_after_dropping(kernels: str, rng: np
 
 def test_a_gram_search_is_settled_after_one_pass_in_any_order(kernels: str, rng: np.random.Generator) -> None:
     rows = rng.standard_normal((2, 3 * BLOCK)).astype(np.float32)
-    search = Gram().search(2, 3 * BLOCK, rows.dtype, {}, lambda: rows[:, :0])
+    search = Gram().search(Question(2, 3 * BLOCK, rows.dtype, {}, lambda: rows[:, :0]))
     for at in (BLOCK, 0, 2 * BLOCK):
         search.add(at, look(search, rows[:, at : at + BLOCK]))
     assert not search.settled
@@ -75,7 +75,7 @@ def test_the_gram_of_a_large_model_takes_no_more_memory_than_that_of_a_small_one
     rows, found = rng.standard_normal((2, 40 * BLOCK)).astype(np.float32), []
     for most in (1 << 12, 8):
         monkeypatch.setattr("taskvec.merge.statistics.MOST_PARTS", most)
-        search = Gram().search(2, rows.shape[1], rows.dtype, {}, lambda: rows[:, :0])
+        search = Gram().search(Question(2, rows.shape[1], rows.dtype, {}, lambda: rows[:, :0]))
         for at in range(0, rows.shape[1], BLOCK):
             search.add(at, look(search, rows[:, at : at + BLOCK]))
             assert len(search.parts) <= most + 1
@@ -93,7 +93,7 @@ def test_a_method_can_be_tried_with_an_example() -> None:
 def test_as_many_ranks_as_announced() -> None:
     two = Magnitudes(lambda settings, task, total: (1, 2))
     with pytest.raises(ValueError, match="1 ranks were announced, 2 are asked for"):
-        two.search(1, 10, np.dtype("f4"), {}, lambda: np.zeros((1, 0), np.float32))
+        two.search(Question(1, 10, np.dtype("f4"), {}, lambda: np.zeros((1, 0), np.float32)))
 
 
 COUNTED = Sums(lambda rows, settings: [np.count_nonzero(rows > settings["above"], axis=1) * 1.0], lambda t: (t,))
@@ -101,7 +101,7 @@ COUNTED = Sums(lambda rows, settings: [np.count_nonzero(rows > settings["above"]
 
 def test_sums_are_settled_after_one_pass_in_any_order(kernels: str, rng: np.random.Generator) -> None:
     rows = rng.standard_normal((2, 3 * BLOCK)).astype(np.float32)
-    search = COUNTED.search(2, 3 * BLOCK, rows.dtype, {"above": 0.5}, lambda: rows[:, :0])
+    search = COUNTED.search(Question(2, 3 * BLOCK, rows.dtype, {"above": 0.5}, lambda: rows[:, :0]))
     for at in (2 * BLOCK, 0, BLOCK):
         search.add(at, look(search, rows[:, at : at + BLOCK]))
     assert not search.settled
@@ -138,7 +138,7 @@ def test_a_stage_begins_with_what_those_before_it_found() -> None:
     def stages(above: float) -> Stages:
         def begin(found: list[np.ndarray]) -> Any:
             if not found:
-                return COUNTED.search(1, 4, rows.dtype, {"above": above}, lambda: rows)
+                return COUNTED.search(Question(1, 4, rows.dtype, {"above": above}, lambda: rows))
             return MagnitudeSearch([[KthLargest(int(found[0][0]), 4, rows.dtype)]])
 
         return Stages(2, begin, lambda found: np.append(*found))

@@ -11,11 +11,10 @@ import numpy.typing as npt
 from ..ops.arrays import Array
 from ..ops.blend import Blend, RankedDrop, blend
 from ..ops.chance import Chance
-from ..ops.select import MAX_BINS
 from ..ops.shapes import Float
 from ..ops.slices import Slice
 from .registry import each
-from .statistics import Sample, Settings, Statistic
+from .statistics import Question, Settings, Statistic
 
 Rescale = Literal["own", "none", "mergekit"]
 """What kept entries are divided by: their own probability, nothing, or what gives each tensor its L1 norm back."""
@@ -56,23 +55,13 @@ class Norms(Statistic):
         """See `Statistic`."""
         return np.ones((tasks, 2))
 
-    def search(
-        self,
-        tasks: int,
-        total: int,
-        dtype: np.dtype,
-        settings: Settings,
-        sample: Sample,
-        max_bins: int = MAX_BINS,
-        columns: int = 0,
-    ) -> "NormSearch":
+    def search(self, asked: Question) -> "NormSearch":
         """See `Statistic`."""
-        del total, dtype, sample, max_bins, columns
-        return NormSearch(tasks, settings, settled=not self.wanted(settings))
+        return NormSearch(asked.tasks, asked.settings, settled=not self.wanted(asked.settings))
 
     def whole(self, stack: Array, settings: Settings, chance: Chance | None = None) -> Sums:
         """Return the norms (task, 2) of a whole tensor in memory."""
-        search = self.search(stack.shape[0], 0, np.dtype("f8"), settings, lambda: np.zeros((0, 0)))
+        search = NormSearch(stack.shape[0], settings, settled=not self.wanted(settings))
         if not search.settled:
             search.add(0, search.look(Slice.of(np.ascontiguousarray(stack), chance))[1])
             search.end_pass()

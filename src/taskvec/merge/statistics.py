@@ -48,6 +48,28 @@ class Search(Protocol):
         """The statistic, once settled."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a search is asked: of how many tasks, entries of each, in which precision, with which settings.
+
+    sample: gives some entries of each task: a hint, without effect on the answer.
+    max_bins: how many bins a histogram may have.
+    columns: the entries a row of the one tensor that is looked at; 0 says that all is one row.
+    """
+
+    tasks: int
+    total: int
+    dtype: np.dtype
+    settings: Settings
+    sample: Sample
+    max_bins: int = MAX_BINS
+    columns: int = 0
+
+    def kth(self, k: int, hint: Rows) -> KthLargest:
+        """Return a search for the k-th largest magnitude."""
+        return KthLargest(k, self.total, self.dtype, hint, self.max_bins)
+
+
 class Statistic(Protocol):
     """What a method may ask for. `count`: how many magnitudes of each task are searched for at once."""
 
@@ -76,20 +98,8 @@ class Statistic(Protocol):
         del tasks, total, columns, settings
         return 0
 
-    def search(
-        self,
-        tasks: int,
-        total: int,
-        dtype: np.dtype,
-        settings: Settings,
-        sample: Sample,
-        max_bins: int = MAX_BINS,
-        columns: int = 0,
-    ) -> Any:
-        """Begin. `sample` gives some entries of each task if asked: a hint, without effect on the value.
-
-        `columns` are the entries a row of the one tensor that is looked at; 0 says that all is one row.
-        """
+    def search(self, asked: Question) -> Any:
+        """Begin."""
 
     def example(self, tasks: int) -> npt.NDArray[np.floating]:
         """Return a value that a method can be tried with, before anything is read."""
@@ -111,27 +121,16 @@ class Magnitudes(Statistic):
     drop: Callable[[Settings], Drop] | None = None
     count: int = 1
 
-    def search(
-        self,
-        tasks: int,
-        total: int,
-        dtype: np.dtype,
-        settings: Settings,
-        sample: Sample,
-        max_bins: int = MAX_BINS,
-        columns: int = 0,
-    ) -> "MagnitudeSearch":
+    def search(self, asked: Question) -> "MagnitudeSearch":
         """See `Statistic`."""
-        del columns
-        drop = self.drop(settings) if self.drop else None
-        ranks = [self.ranks(settings, task, total) for task in range(tasks)]
+        drop = self.drop(asked.settings) if self.drop else None
+        ranks = [self.ranks(asked.settings, task, asked.total) for task in range(asked.tasks)]
         if any(len(row) != self.count for row in ranks):
             raise ValueError(f"{self.count} ranks were announced, {len(ranks[0])} are asked for")
-        hint = np.zeros((tasks, 0), dtype)
-        if any(1 <= k <= total for row in ranks for k in row):
-            hint = drop(sample(), None) if drop else sample()
-        searches = [[KthLargest(k, total, dtype, hint[t], max_bins) for k in row] for t, row in enumerate(ranks)]
-        return MagnitudeSearch(searches, drop)
+        hint = np.zeros((asked.tasks, 0), asked.dtype)
+        if any(1 <= k <= asked.total for row in ranks for k in row):
+            hint = drop(asked.sample(), None) if drop else asked.sample()
+        return MagnitudeSearch([[asked.kth(k, few) for k in row] for row, few in zip(ranks, hint, strict=True)], drop)
 
     def example(self, tasks: int) -> npt.NDArray[np.floating]:
         """See `Statistic`."""
@@ -206,24 +205,14 @@ class Sums(Statistic):
         del settings
         return True
 
-    def search(
-        self,
-        tasks: int,
-        total: int,
-        dtype: np.dtype,
-        settings: Settings,
-        sample: Sample,
-        max_bins: int = MAX_BINS,
-        columns: int = 0,
-    ) -> "SumSearch":
+    def search(self, asked: Question) -> "SumSearch":
         """See `Statistic`."""
-        del total, dtype, sample, max_bins, columns
 
         def look(part: Slice) -> tuple[bool, list[npt.NDArray[np.float64]]]:
             finite, rows, _ = part.gather()
-            return finite, self.parts(rows, settings)
+            return finite, self.parts(rows, asked.settings)
 
-        return SumSearch(look, self.shape(tasks))
+        return SumSearch(look, self.shape(asked.tasks))
 
     def example(self, tasks: int) -> npt.NDArray[np.float64]:
         """See `Statistic`."""
@@ -260,22 +249,12 @@ class Gram(Statistic):
             return 0
         return total // columns if over == "row" else columns
 
-    def search(
-        self,
-        tasks: int,
-        total: int,
-        dtype: np.dtype,
-        settings: Settings,
-        sample: Sample,
-        max_bins: int = MAX_BINS,
-        columns: int = 0,
-    ) -> "SumSearch | PartsSearch":
+    def search(self, asked: Question) -> "SumSearch | PartsSearch":
         """See `Statistic`."""
-        del dtype, sample, max_bins
-        parts = self._parts(total, columns, settings)
+        parts = self._parts(asked.total, asked.columns, asked.settings)
         if self.over and parts:
-            return PartsSearch(tasks, parts, columns, self.over(settings))
-        return SumSearch(inner_products, (tasks, tasks), in_parts=self.over is not None)
+            return PartsSearch(asked.tasks, parts, asked.columns, self.over(asked.settings))
+        return SumSearch(inner_products, (asked.tasks, asked.tasks), in_parts=self.over is not None)
 
     def example(self, tasks: int) -> npt.NDArray[np.float64]:
         """See `Statistic`."""
@@ -285,7 +264,7 @@ class Gram(Statistic):
         """Return the inner products of whole tensors in memory."""
         rows = np.asarray(stack).reshape(len(stack), -1)
         columns = math.prod(stack.shape[2:]) if stack.ndim > 2 else 0
-        search = self.search(len(rows), rows.shape[1], rows.dtype, settings, lambda: rows[:, :0], columns=columns)
+        search = self.search(Question(*rows.shape, rows.dtype, settings, lambda: rows[:, :0], columns=columns))
         if isinstance(search, SumSearch):
             search.add(0, gram.gram_parts(rows))
         else:

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from ..ops.arrays import Array, per_task
 from ..ops.combine import Band
 from ..ops.gram import BLOCK
-from ..ops.select import MAX_BINS, keep_between
+from ..ops.select import keep_between
 from ..ops.shapes import Float
-from .statistics import Magnitudes, MagnitudeSearch, Rows, Sample, Settings, Stages, Statistic, Sums, flat
+from .statistics import Magnitudes, MagnitudeSearch, Question, Rows, Settings, Stages, Statistic, Sums, flat
 
 Rescale = Literal["none", "mergekit"]
 """What is kept is left as it is, or multiplied by what gives each task's tensor its L1 norm back."""
@@ -67,23 +67,13 @@ class Trim(Statistic):
         """See `Statistic`."""
         return bool(settings["rescale"] == "mergekit")
 
-    def search(
-        self,
-        tasks: int,
-        total: int,
-        dtype: np.dtype,
-        settings: Settings,
-        sample: Sample,
-        max_bins: int = MAX_BINS,
-        columns: int = 0,
-    ) -> MagnitudeSearch | Stages:
+    def search(self, asked: Question) -> MagnitudeSearch | Stages:
         """See `Statistic`: the ends, then the norms that depend on them."""
-        given = (tasks, total, dtype, settings, sample, max_bins, columns)
-        if not self.gathers(settings):
-            return self.ends.search(*given)
+        if not self.gathers(asked.settings):
+            return self.ends.search(asked)
 
         def begin(found: list[npt.NDArray[np.floating]]) -> Any:
-            return norms_of(found[0]).search(*given) if found else self.ends.search(*given)
+            return norms_of(found[0]).search(asked) if found else self.ends.search(asked)
 
         return Stages(2, begin, _with_factors)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import TaskVecError
+from ..merge.statistics import Question
 from ..ops.floats import Raw, narrow, nonfinite, widen
 from ..ops.slices import Finished
 from ..store.writer import ShardWriter
@@ -106,7 +107,7 @@ class Stream:
         for name, statistic in self.plan.method.needs.statistics.items():
             first = group.units[0]
             if first.merged:
-                group.searches[name] = statistic.search(
+                asked = Question(
                     len(first.sources),
                     sum(u.count for u in group.units),
                     first.numpy,
@@ -115,6 +116,7 @@ class Stream:
                     self.plan.budget.bins,
                     first.columns,
                 )
+                group.searches[name] = statistic.search(asked)
 
     def _sample(self, group: Group) -> np.ndarray[Any, Any]:
         total = sum(u.count for u in group.units)

@@ -6,11 +6,11 @@ import numpy as np
 
 from ...ops.arrays import Array, namespace
 from ...ops.divergence import row_divergence
-from ...ops.select import MAX_BINS, KthLargest, kth_largest
+from ...ops.select import kth_largest
 from ...ops.shapes import Float, Float64
 from ...ops.slices import Slice
 from ..registry import Needs, merge_method
-from ..statistics import MagnitudeSearch, Rows, Sample, Settings, Stages, Statistic
+from ..statistics import MagnitudeSearch, Question, Rows, Settings, Stages, Statistic
 
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -96,19 +96,9 @@ class Importance(Statistic):
         del tasks
         return np.ones(4)
 
-    def search(
-        self,
-        tasks: int,
-        total: int,
-        dtype: np.dtype,
-        settings: Settings,
-        sample: Sample,
-        max_bins: int = MAX_BINS,
-        columns: int = 0,
-    ) -> Stages:
+    def search(self, asked: Question) -> Stages:
         """See `Statistic`: first the rows, whose softmaxes cost most, then the quartiles of what comes of them."""
-        del tasks, settings, sample, columns
-        first = Divergences(total)
+        first = Divergences(asked.total)
 
         def begin(found: list[Rows]) -> Any:
             if not found:
@@ -118,8 +108,7 @@ class Importance(Statistic):
                 columns = columns_of(part)
                 return scores(models, rows_of(found[0], part.start, part.count, columns), columns)
 
-            searches = [KthLargest(k, total, dtype, first.hint, max_bins) for k in ranks(total)]
-            return MagnitudeSearch([searches], derive=derive)
+            return MagnitudeSearch([[asked.kth(k, first.hint) for k in ranks(asked.total)]], derive=derive)
 
         return Stages(2, begin, lambda found: np.append(found[1], found[0]))
 

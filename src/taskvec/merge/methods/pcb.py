@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from ...ops.arrays import Array, namespace
 from ...ops.competition import combine_shares, standing
-from ...ops.select import MAX_BINS, KthLargest, count_of, kth_largest
+from ...ops.select import count_of, kth_largest
 from ...ops.shapes import Float, Float64
 from ..registry import Interval, Needs, Share, merge_method
-from ..statistics import Magnitudes, MagnitudeSearch, Sample, Settings, Stages, Statistic, flat
+from ..statistics import Magnitudes, MagnitudeSearch, Question, Settings, Stages, Statistic, flat
 
 
 def ends(settings: Settings, task: int, total: int) -> tuple[int, ...]:
@@ -42,28 +42,18 @@ class Contest(Statistic):
         """See `Statistic`."""
         return np.tile([0.0, 1.0, 1.0, 0.5], (tasks, 1))
 
-    def search(
-        self,
-        tasks: int,
-        total: int,
-        dtype: np.dtype,
-        settings: Settings,
-        sample: Sample,
-        max_bins: int = MAX_BINS,
-        columns: int = 0,
-    ) -> Stages:
+    def search(self, asked: Question) -> Stages:
         """See `Statistic`: the ends, then the scores that depend on them."""
-        del columns
 
         def begin(found: list[npt.NDArray[np.floating]]) -> Any:
             if not found:
-                return ENDS.search(tasks, total, dtype, settings, sample, max_bins)
+                return ENDS.search(asked)
             low, high = found[0].T
-            hint = standing(sample(), low, high)
-            searches = [[KthLargest(k, total, dtype, row, max_bins) for k in places(settings, total)] for row in hint]
+            ranks = places(asked.settings, asked.total)
+            searches = [[asked.kth(k, row) for k in ranks] for row in standing(asked.sample(), low, high)]
             return MagnitudeSearch(searches, derive=lambda rows, _: standing(rows, low, high))
 
-        return Stages(self.passes(settings), begin, lambda found: np.concatenate(found, axis=1))
+        return Stages(self.passes(asked.settings), begin, lambda found: np.concatenate(found, axis=1))
 
     def whole(self, stack: Array, settings: Settings) -> Float64[np.ndarray, "task 4"]:
         """Return the same of whole tensors in memory."""

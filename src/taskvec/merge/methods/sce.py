@@ -8,11 +8,11 @@ import numpy.typing as npt
 from ...ops.arrays import Array
 from ...ops.combine import Tied, elect_and_average
 from ...ops.gram import energy_parts
-from ...ops.select import MAX_BINS, KthLargest, count_of, kth_largest
+from ...ops.select import count_of, kth_largest
 from ...ops.shapes import Float, Float64
 from ...ops.spread import differing, keep_apart, spread
 from ..registry import MANY, Needs, Share, merge_method
-from ..statistics import MagnitudeSearch, Sample, Settings, Stages, Statistic, Sums, flat
+from ..statistics import MagnitudeSearch, Question, Settings, Stages, Statistic, Sums, flat
 
 
 def selected_of(stack: Float[Array, " task *shape"], least: float) -> Float[Array, " task *shape"]:
@@ -47,30 +47,22 @@ class Selection(Statistic):
         """See `Statistic`."""
         return np.append(0.0, np.ones(tasks))
 
-    def search(
-        self,
-        tasks: int,
-        total: int,
-        dtype: np.dtype,
-        settings: Settings,
-        sample: Sample,
-        max_bins: int = MAX_BINS,
-        columns: int = 0,
-    ) -> Stages:
+    def search(self, asked: Question) -> Stages:
         """See `Statistic`: how many entries differ, then which spread is the last selected, then the sums."""
-        del columns
-        topk, given = settings["select_topk"], (tasks, total, dtype, settings, sample, max_bins)
+        topk = asked.settings["select_topk"]
 
         def begin(found: list[npt.NDArray[np.floating]]) -> Any:
             if topk == 1 or len(found) == 2:
-                return energy_above(0.0 if topk == 1 else float(found[1][0, 0])).search(*given)
+                return energy_above(0.0 if topk == 1 else float(found[1][0, 0])).search(asked)
             if not found:
-                return DIFFERING.search(*given)
+                return DIFFERING.search(asked)
             k = rank(topk, float(found[0][0]))
-            hint = spread(sample()) if k else np.zeros(0, dtype)
-            return MagnitudeSearch([[KthLargest(k, total, dtype, hint, max_bins)]], derive=lambda x, _: spread(x)[None])
+            hint = spread(asked.sample()) if k else np.zeros(0, asked.dtype)
+            return MagnitudeSearch([[asked.kth(k, hint)]], derive=lambda x, _: spread(x)[None])
 
-        return Stages(self.passes(settings), begin, lambda found: np.append(0.0 if topk == 1 else found[1], found[-1]))
+        return Stages(
+            self.passes(asked.settings), begin, lambda found: np.append(0.0 if topk == 1 else found[1], found[-1])
+        )
 
     def whole(self, stack: Array, settings: Settings) -> npt.NDArray[np.float64]:
         """Return the same of whole tensors in memory."""
