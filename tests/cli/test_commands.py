@@ -1,16 +1,22 @@
 """Every command does what the library does, and prints it."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import taskvec as tv
 from taskvec.cli import merging
 from taskvec.cli.app import command_table
+from taskvec.testing import tiny_tensors, write_model
 
 from .conftest import Command
+
+HEAD = "lm_head.weight"
 
 
 def tensors(folder: Path) -> dict[str, list[float]]:
@@ -78,6 +84,36 @@ class TestMerge:
         assert "note: ties: entries that tie exactly" in done.err
         facts = json.loads((family / "merged" / "receipt.json").read_text())
         assert facts["recipe"]["settings"]["scope"] == "tensor"
+
+    @pytest.mark.parametrize("fault", ["another base", "other tokens", "another hash", "more rows"])
+    def test_what_a_refusal_says_to_type_helps_with_mergekits_recipe_too(
+        self, family: Path, command: Command, fault: str
+    ) -> None:
+        base = tiny_tensors()
+        tokens = {f"t{i}": i for i in range(len(base["lm_head.weight"]))}
+        more = {name: np.pad(base[name], ((0, 1), (0, 0)), "edge") for name in ("model.embed_tokens.weight", HEAD)}
+        swapped = tokens | {"t0": 1, "t1": 0}
+        write_model(family / "one", base, tokens=tokens)
+        write_model(family / "two", tiny_tensors(9) if fault == "another base" else base, tokens=tokens)
+        if fault == "other tokens":
+            write_model(family / "two", base, tokens=swapped)
+        if fault == "more rows":
+            write_model(family / "two", base | more, tokens={**tokens, "new": len(tokens)})
+            (family / "two" / "tokenizer.json").rename(family / "tokens")  # found out by the shapes alone
+        if fault == "another hash":
+            (family / "two" / "receipt.json").write_text('{"files": {"model.safetensors": {"sha256": "0"}}}')
+        (family / "mk.yml").write_text(
+            "merge_method: linear\nmodels:\n- {model: one, parameters: {weight: 1}}\n"
+            "- {model: two, parameters: {weight: 1}}\n"
+        )
+        done = command("merge", "mk.yml", "-o", "merged")
+        assert done.status == 3
+        if fault == "more rows":
+            (family / "tokens").rename(family / "two" / "tokenizer.json")
+        advice = re.findall(r"--set \S+(?=[.,])", done.err)
+        assert advice
+        for at, typed in enumerate(advice):
+            assert command("merge", "mk.yml", "-o", f"merged{at}", *shlex.split(typed)).status == 0, typed
 
     def test_threads_slices_and_memory_do_not_change_it(self, family: Path, command: Command) -> None:
         for i, words in enumerate(([], ["--threads", "1"], ["--slice", "16384"], ["--memory", "200MB"])):

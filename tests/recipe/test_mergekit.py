@@ -381,6 +381,11 @@ REFUSED: list[tuple[str, int, str]] = [
     ("merge_method: linear\nmodels: [{model: 7}]\n", 2, r"'model' must be a path or a hub id, got 7\."),
     (HEAD + "parameters: {normalize: often}\n", 6, r"'normalize' must be true or false, got 'often'\."),
     (HEAD + "parameter: {}\n", 6, r"unknown key 'parameter'\. Did you mean 'parameters'\?"),
+    (
+        HEAD + "allow: [unrelated]\n",
+        6,
+        r"'allow' is a key of our own form\. Type --set 'allow=…' on the command line\.",
+    ),
     ("merge_method: ties\n" + TWO, 1, r"'ties' needs 'base_model'\."),
     ("merge_method: ties\nbase_model: base\n", 1, r"'models' must list the models to merge\."),
     ("merge_method: linear\nmodels: [a, b]\n", 2, r"each of 'models' must have a 'model'\."),

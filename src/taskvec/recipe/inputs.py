@@ -153,7 +153,7 @@ def check_tensors(reference: Input, models: Sequence[Input], recipe: Recipe) -> 
         dropped += extra
         for name in names:
             if not _ignored(name, recipe):
-                _check_one(reference, model, name)
+                _check_one(reference, model, name, recipe)
     return sorted(set(dropped))
 
 
@@ -161,13 +161,17 @@ def _has(model: Input, dtype: str, name: str) -> bool:
     return model.checkpoint.resolve(name) is not None or (model.kind == "delta" and not is_float(dtype))
 
 
-def _check_one(reference: Input, model: Input, name: str) -> None:
+def _check_one(reference: Input, model: Input, name: str, recipe: Recipe) -> None:
     here, there = reference.checkpoint.info(name), model.checkpoint.resolve(name)
     check_types((reference, here), (model, there))
     if there is not None and here.shape != there.shape:
         hint = "Add it to 'ignore' to keep the base's."
-        if here.shape[1:] == there.shape[1:] and any(part in name for part in EMBEDDINGS):
-            hint = "Their vocabularies differ: give both the same one first, or add it to 'ignore' to keep the base's."
+        rows = here.shape[1:] == there.shape[1:] and any(part in name for part in EMBEDDINGS)
+        if rows and recipe.vocabulary is None:
+            hint = (
+                "Their vocabularies differ: type 'vocabulary: union' in the recipe, or --set vocabulary=union, "
+                "or add it to 'ignore' to keep the base's."
+            )
         raise MismatchError(f"'{name}' is {there.shape} in {model.name} but {here.shape} in {reference.name}. {hint}")
 
 
@@ -220,7 +224,10 @@ def check_tokenizers(reference: Input, models: Sequence[Input], recipe: Recipe) 
             notes += [f"{text}."] if text else []
             continue
         if "tokenizers" not in recipe.allow:
-            raise MismatchError(f"{text}. Use models of one tokenizer, or type 'allow: [tokenizers]'.")
+            raise MismatchError(
+                f"{text}. Type 'vocabulary: union' in the recipe, or --set vocabulary=union, to match rows by token; "
+                f"or 'allow: [tokenizers]', or --set 'allow=[\"tokenizers\"]', to merge them as they stand."
+            )
         notes.append(f"{text} (allowed).")
     return notes
 
