@@ -8,6 +8,7 @@ from ...errors import RecipeError
 from ...merge.registry import suggest
 from ..schema import Recipe
 from ..yaml_lines import Document, Path
+from .tables import EVERYWHERE
 
 TOP = (
     "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype",
@@ -168,6 +169,9 @@ class Reader:
     def _check_keys(self, data: dict[str, Any], known: tuple[str, ...], path: Path) -> None:
         for key in data:
             if key in known:
+                continue
+            if key in EVERYWHERE:
+                self.note(f"'{key}' has no effect here, as in mergekit: it counts under 'parameters' only.")
                 continue
             if not path and key in Recipe.model_fields:  # messages about any recipe tell to type such keys
                 raise self.refuse(
