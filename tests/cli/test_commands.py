@@ -12,15 +12,25 @@ import yaml
 import taskvec as tv
 from taskvec.cli import merging
 from taskvec.cli.app import command_table
-from taskvec.testing import tiny_tensors, write_model
+from taskvec.testing import tiny_tensors, write_adapter, write_model
 
 from .conftest import Command
 
 HEAD = "lm_head.weight"
+FACTORS = {
+    f"base_model.model.model.layers.0.self_attn.q_proj.lora_{half}.weight": np.full(shape, 0.5, np.float32)
+    for half, shape in (("A", (2, 8)), ("B", (8, 2)))
+}
 
 
 def tensors(folder: Path) -> dict[str, list[float]]:
     return {n: x.double().flatten().tolist() for n, x in tv.Checkpoint(folder).items()}
+
+
+@pytest.fixture
+def adapter(family: Path) -> Path:
+    """A LoRA of `base`."""
+    return write_adapter(family / "lora", FACTORS)
 
 
 class TestMerge:
@@ -216,6 +226,17 @@ class TestVectors:
         checkpoint = tv.Checkpoint("math.tv")
         assert {checkpoint.info(n).dtype for n in checkpoint} == {"BF16"}
 
+    def test_diff_takes_a_model_with_an_adapter(self, family: Path, adapter: Path, command: Command) -> None:
+        command("diff", "base", "lora", "-o", "lora.tv")
+        assert command("diff", "base", "base+lora", "-o", "sum.tv").status == 0
+        assert (family / "sum.tv").read_bytes() == (family / "lora.tv").read_bytes()  # not rounded to the base's sum
+        done = command("diff", "base+lora", "math+lora", "-o", "across.tv")
+        assert (done.status, done.err) == (0, "")
+        across, apart = tv.TaskVector.load("across.tv"), tv.diff("base", "math")
+        assert all(abs(across[name] - apart[name]).max() <= 1e-6 for name in across)
+        assert command("apply", "base+lora", "across.tv", "-o", "again").status == 0
+        assert "code in 'base+code' is no adapter" in command("diff", "base", "base+code", "-o", "x.tv").err
+
     def test_apply_is_the_librarys(self, family: Path, command: Command) -> None:
         for name in ("math", "code"):
             command("diff", "base", name, "-o", f"{name}.tv")
@@ -317,6 +338,17 @@ class TestVerify:
 
     def test_nothing(self, family: Path, command: Command) -> None:
         assert command("verify", "nowhere").status == 3
+
+    def test_a_model_with_an_adapter(self, family: Path, adapter: Path, command: Command) -> None:
+        done = command("verify", "base+lora")
+        assert (done.status, done.err) == (0, "")
+        assert "base+lora: 13 tensors, " in done.out
+        assert "loads: not tried (the sum lies in no folder)." in done.out
+        write_adapter(adapter, {name: x * np.float32(np.inf) for name, x in FACTORS.items()})
+        wrong = command("verify", "base+lora")
+        assert wrong.status == 4
+        assert "q_proj.weight' in lora holds" in wrong.err
+        assert "math in 'base+math' is no adapter" in command("verify", "base+math").err
 
 
 class TestHelp:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import FormatError, MismatchError, RecipeError
-from ..store.adapter import adapter_notes, is_adapter, open_adapter, open_applied
+from ..store.adapter import adapter_notes, adapters_of, is_adapter, is_sum, open_adapter, open_applied
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
 from ..store.hub import locate
@@ -74,7 +74,7 @@ def open_input(path: str, role: Literal["base", "model"], base: Checkpoint | Non
 
     Each is a path, or a name on the hub.
     """
-    if "+" in path and not Path(path).exists():
+    if is_sum(path):
         return _open_sum(path, role, base)
     place = locate(path)
     if is_adapter(place):
@@ -103,13 +103,10 @@ def _open_adapter(path: str, place: Path, role: Literal["base", "model"], base: 
 
 def _open_sum(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
     """Open a model with adapters put on it. On the recipe's own base one adapter is its change, nothing else."""
-    model, *names = path.split("+")
-    start = open_input(model, role, base)
-    adapters = [locate(name) for name in names]
+    start = open_input(path.split("+")[0], role, base)
     if start.kind == "delta":
         raise RecipeError(f"{path} puts an adapter on a task vector. Name a model before the '+'.")
-    if missing := [adapter for adapter in adapters if not is_adapter(adapter)]:
-        raise RecipeError(f"{missing[0]} in '{path}' is no adapter: a folder with an adapter_config.json was expected.")
+    adapters = adapters_of(path)
     if base is not None and len(adapters) == 1 and base.path.resolve() == start.checkpoint.path.resolve():
         return _open_adapter(path, adapters[0], role, base)
     checkpoint, notes = start.checkpoint, []

@@ -149,7 +149,8 @@ class _Translation:
             for key in parameters:
                 if key in STORED:
                     self.read.note(
-                        f"'{key}' under 'parameters' has no effect, as in mergekit: it counts beside it only."
+                        f"'{key}' under 'parameters' has no effect, as in mergekit: it counts at the top of the "
+                        f"recipe only."
                     )
                     continue
                 if key not in EVERYWHERE:
