@@ -12,7 +12,7 @@ import yaml
 import taskvec as tv
 from taskvec.cli import merging
 from taskvec.cli.app import command_table
-from taskvec.testing import tiny_tensors, write_adapter, write_model
+from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
 
 from .conftest import Command
 
@@ -94,6 +94,34 @@ class TestMerge:
         assert "note: ties: entries that tie exactly" in done.err
         facts = json.loads((family / "merged" / "receipt.json").read_text())
         assert facts["recipe"]["settings"]["scope"] == "tensor"
+
+    def test_a_series_that_fails_says_where_its_finished_models_are_kept(self, family: Path, command: Command) -> None:
+        text = "name: half\nmethod: linear\nmodels: [math, code]\n---\nmethod: ties\nbase: base\nmodels: [half, more]\n"
+        (family / "series.yaml").write_text(text)
+        done = command("merge", "series.yaml", "-o", "merged")
+        assert done.status == 3
+        assert "more does not exist." in done.err
+        kept = family / ".merged.steps"
+        assert done.err.endswith(
+            "The models that are finished are kept in .merged.steps, and the same command goes on from there. "
+            "If it is not to be repeated, delete that folder.\n"
+        )
+        write_model(family / "more", tiny_tensors() | {"position_ids": np.arange(4)}, dtype="BF16")
+        assert (kept / "half" / "receipt.json").is_file()
+        assert command("merge", "series.yaml", "-o", "merged").status == 0
+        assert not kept.exists()
+
+    def test_a_series_that_fails_at_once_leaves_nothing(self, family: Path, command: Command) -> None:
+        (family / "series.yaml").write_text(
+            "name: half\nmethod: linear\nmodels: [math, nan]\n---\nmethod: ties\nbase: base\nmodels: [half, math]\n"
+        )
+        tensors = finetuned(tiny_tensors() | {"position_ids": np.arange(4)}, 0)
+        tensors[HEAD][0, 0] = np.nan
+        write_model(family / "nan", tensors, dtype="BF16")
+        done = command("merge", "series.yaml", "-o", "merged")
+        assert done.status == 4
+        assert "kept in" not in done.err
+        assert not (family / ".merged.steps").exists()
 
     @pytest.mark.parametrize("fault", ["another base", "other tokens", "another hash", "more rows"])
     def test_what_a_refusal_says_to_type_helps_with_mergekits_recipe_too(
