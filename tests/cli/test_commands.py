@@ -1,20 +1,36 @@
 """Every command does what the library does, and prints it."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import taskvec as tv
 from taskvec.cli import merging
 from taskvec.cli.app import command_table
+from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
 
 from .conftest import Command
+
+HEAD = "lm_head.weight"
+FACTORS = {
+    f"base_model.model.model.layers.0.self_attn.q_proj.lora_{half}.weight": np.full(shape, 0.5, np.float32)
+    for half, shape in (("A", (2, 8)), ("B", (8, 2)))
+}
 
 
 def tensors(folder: Path) -> dict[str, list[float]]:
     return {n: x.double().flatten().tolist() for n, x in tv.Checkpoint(folder).items()}
+
+
+@pytest.fixture
+def adapter(family: Path) -> Path:
+    """A LoRA of `base`."""
+    return write_adapter(family / "lora", FACTORS)
 
 
 class TestMerge:
@@ -78,6 +94,64 @@ class TestMerge:
         assert "note: ties: entries that tie exactly" in done.err
         facts = json.loads((family / "merged" / "receipt.json").read_text())
         assert facts["recipe"]["settings"]["scope"] == "tensor"
+
+    def test_a_series_that_fails_says_where_its_finished_models_are_kept(self, family: Path, command: Command) -> None:
+        text = "name: half\nmethod: linear\nmodels: [math, code]\n---\nmethod: ties\nbase: base\nmodels: [half, more]\n"
+        (family / "series.yaml").write_text(text)
+        done = command("merge", "series.yaml", "-o", "merged")
+        assert done.status == 3
+        assert "more does not exist." in done.err
+        kept = family / ".merged.steps"
+        assert done.err.endswith(
+            "The models that are finished are kept in .merged.steps, and the same command goes on from there. "
+            "If it is not to be repeated, delete that folder.\n"
+        )
+        write_model(family / "more", tiny_tensors() | {"position_ids": np.arange(4)}, dtype="BF16")
+        assert (kept / "half" / "receipt.json").is_file()
+        assert command("merge", "series.yaml", "-o", "merged").status == 0
+        assert not kept.exists()
+
+    def test_a_series_that_fails_at_once_leaves_nothing(self, family: Path, command: Command) -> None:
+        (family / "series.yaml").write_text(
+            "name: half\nmethod: linear\nmodels: [math, nan]\n---\nmethod: ties\nbase: base\nmodels: [half, math]\n"
+        )
+        tensors = finetuned(tiny_tensors() | {"position_ids": np.arange(4)}, 0)
+        tensors[HEAD][0, 0] = np.nan
+        write_model(family / "nan", tensors, dtype="BF16")
+        done = command("merge", "series.yaml", "-o", "merged")
+        assert done.status == 4
+        assert "kept in" not in done.err
+        assert not (family / ".merged.steps").exists()
+
+    @pytest.mark.parametrize("fault", ["another base", "other tokens", "another hash", "more rows"])
+    def test_what_a_refusal_says_to_type_helps_with_mergekits_recipe_too(
+        self, family: Path, command: Command, fault: str
+    ) -> None:
+        base = tiny_tensors()
+        tokens = {f"t{i}": i for i in range(len(base["lm_head.weight"]))}
+        more = {name: np.pad(base[name], ((0, 1), (0, 0)), "edge") for name in ("model.embed_tokens.weight", HEAD)}
+        swapped = tokens | {"t0": 1, "t1": 0}
+        write_model(family / "one", base, tokens=tokens)
+        write_model(family / "two", tiny_tensors(9) if fault == "another base" else base, tokens=tokens)
+        if fault == "other tokens":
+            write_model(family / "two", base, tokens=swapped)
+        if fault == "more rows":
+            write_model(family / "two", base | more, tokens={**tokens, "new": len(tokens)})
+            (family / "two" / "tokenizer.json").rename(family / "tokens")  # found out by the shapes alone
+        if fault == "another hash":
+            (family / "two" / "receipt.json").write_text('{"files": {"model.safetensors": {"sha256": "0"}}}')
+        (family / "mk.yml").write_text(
+            "merge_method: linear\nmodels:\n- {model: one, parameters: {weight: 1}}\n"
+            "- {model: two, parameters: {weight: 1}}\n"
+        )
+        done = command("merge", "mk.yml", "-o", "merged")
+        assert done.status == 3
+        if fault == "more rows":
+            (family / "tokens").rename(family / "two" / "tokenizer.json")
+        advice = re.findall(r"--set \S+(?=[.,])", done.err)
+        assert advice
+        for at, typed in enumerate(advice):
+            assert command("merge", "mk.yml", "-o", f"merged{at}", *shlex.split(typed)).status == 0, typed
 
     def test_threads_slices_and_memory_do_not_change_it(self, family: Path, command: Command) -> None:
         for i, words in enumerate(([], ["--threads", "1"], ["--slice", "16384"], ["--memory", "200MB"])):
@@ -180,6 +254,17 @@ class TestVectors:
         checkpoint = tv.Checkpoint("math.tv")
         assert {checkpoint.info(n).dtype for n in checkpoint} == {"BF16"}
 
+    def test_diff_takes_a_model_with_an_adapter(self, family: Path, adapter: Path, command: Command) -> None:
+        command("diff", "base", "lora", "-o", "lora.tv")
+        assert command("diff", "base", "base+lora", "-o", "sum.tv").status == 0
+        assert (family / "sum.tv").read_bytes() == (family / "lora.tv").read_bytes()  # not rounded to the base's sum
+        done = command("diff", "base+lora", "math+lora", "-o", "across.tv")
+        assert (done.status, done.err) == (0, "")
+        across, apart = tv.TaskVector.load("across.tv"), tv.diff("base", "math")
+        assert all(abs(across[name] - apart[name]).max() <= 1e-6 for name in across)
+        assert command("apply", "base+lora", "across.tv", "-o", "again").status == 0
+        assert "code in 'base+code' is no adapter" in command("diff", "base", "base+code", "-o", "x.tv").err
+
     def test_apply_is_the_librarys(self, family: Path, command: Command) -> None:
         for name in ("math", "code"):
             command("diff", "base", name, "-o", f"{name}.tv")
@@ -281,6 +366,17 @@ class TestVerify:
 
     def test_nothing(self, family: Path, command: Command) -> None:
         assert command("verify", "nowhere").status == 3
+
+    def test_a_model_with_an_adapter(self, family: Path, adapter: Path, command: Command) -> None:
+        done = command("verify", "base+lora")
+        assert (done.status, done.err) == (0, "")
+        assert "base+lora: 13 tensors, " in done.out
+        assert "loads: not tried (the sum lies in no folder)." in done.out
+        write_adapter(adapter, {name: x * np.float32(np.inf) for name, x in FACTORS.items()})
+        wrong = command("verify", "base+lora")
+        assert wrong.status == 4
+        assert "q_proj.weight' in lora holds" in wrong.err
+        assert "math in 'base+math' is no adapter" in command("verify", "base+math").err
 
 
 class TestHelp:

@@ -14,30 +14,35 @@ SIZE = {"layers": 2, "hidden": 96, "vocab": 150}
 Q, UP, HEAD = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj", "lm_head"
 
 
-def factors(rng: np.random.Generator, **shapes: tuple[int, int]) -> dict[str, np.ndarray]:
+WEIGHTS = {"one": 0.5, "two": 1, "three": -0.7, "four": 1.3, "whole": 2}
+FACTOR = {"one": 4 / 2, "two": 4 / 2, "three": 4 / 8, "four": 4 / 3**0.5}
+"""What each adapter's B A is multiplied by: alpha through rank, or (`use_rslora`) through its root."""
+
+
+def factors(rng: np.random.Generator, rank: int = 2, **shapes: tuple[int, int]) -> dict[str, np.ndarray]:
     out = {}
     for module, (rows, columns) in shapes.items():
-        out[f"base_model.model.{module}.lora_A.weight"] = 0.1 * rng.standard_normal((2, columns)).astype(np.float32)
-        out[f"base_model.model.{module}.lora_B.weight"] = rng.standard_normal((rows, 2)).astype(np.float32)
+        out[f"base_model.model.{module}.lora_A.weight"] = 0.1 * rng.standard_normal((rank, columns)).astype(np.float32)
+        out[f"base_model.model.{module}.lora_B.weight"] = rng.standard_normal((rows, rank)).astype(np.float32)
     return out
 
 
 @pytest.fixture
 def family(tmp_path: Path, rng: np.random.Generator) -> Path:
-    """Write `base`, the whole model `whole`, and the adapters `one` and `two`, of which the second is a DoRA."""
+    """Write `base`, the whole model `whole`, and adapters `one` to `four`, of which the second is a DoRA."""
     base = tiny_tensors(**SIZE)
     write_model(tmp_path / "base", base, dtype="BF16")
     write_model(tmp_path / "whole", finetuned(base, 1), dtype="BF16")
     write_adapter(tmp_path / "one", factors(rng, **{Q: (96, 96), UP: (288, 96), HEAD: (150, 96)}))
     magnitude = {f"base_model.model.{UP}.lora_magnitude_vector": rng.random(288).astype(np.float32) + 9}
     write_adapter(tmp_path / "two", factors(rng, **{UP: (288, 96)}) | magnitude, dtype="BF16", use_dora=True)
+    write_adapter(tmp_path / "three", factors(rng, 8, **{Q: (96, 96), HEAD: (150, 96)}), dtype="F16", r=8)
+    write_adapter(tmp_path / "four", factors(rng, 3, **{Q: (96, 96), UP: (288, 96)}), r=3, use_rslora=True)
     return tmp_path
 
 
 def merge(folder: Path, out: str, method: str, how: dict[str, Any], **keys: Any) -> Checkpoint:
-    models = [
-        {"model": str(folder / name), "weight": weight} for name, weight in (("one", 0.5), ("two", 1), ("whole", 2))
-    ]
+    models = [{"model": str(folder / name), "weight": weight} for name, weight in WEIGHTS.items()]
     data = {"method": method, "base": str(folder / "base"), "models": models, **keys}
     plan = tv.make_plan(tv.Recipe.model_validate(data), folder / out, **how)
     tv.run(plan, folder / out)
@@ -52,20 +57,20 @@ def dense(folder: Path, adapter: str, name: str) -> np.ndarray:
     if f"{front}.lora_A.weight" not in parts:
         return np.zeros_like(base)
     a, b = (parts[f"{front}.lora_{x}.weight"].double().numpy() for x in "AB")
-    moved = base + 4 / 2 * b @ a
+    moved = base + FACTOR[adapter] * b @ a
     if adapter == "two":
         size = parts[f"{front}.lora_magnitude_vector"].double().numpy()
         moved *= (size / np.linalg.norm(moved, axis=1))[:, None]
     return moved - base
 
 
-def test_two_adapters_and_a_whole_model(family: Path) -> None:
+def test_four_adapters_and_a_whole_model(family: Path) -> None:
     merged = merge(family, "out", "task_arithmetic", {}, dtype="float32", scale=0.3)
     base, whole = Checkpoint(family / "base"), Checkpoint(family / "whole")
     for name in base:
         origin = base[name].double().numpy()
-        change = 0.5 * dense(family, "one", name) + dense(family, "two", name)
-        change += 2 * (whole[name].double().numpy() - origin)
+        change = WEIGHTS["whole"] * (whole[name].double().numpy() - origin)
+        change += sum(WEIGHTS[adapter] * dense(family, adapter, name) for adapter in FACTOR)
         np.testing.assert_allclose(merged[name].double().numpy(), origin + 0.3 * change, rtol=1e-5, atol=1e-6)
 
 

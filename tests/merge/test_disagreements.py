@@ -30,11 +30,13 @@ from taskvec.merge.methods import (
     task_arithmetic,
     ties,
 )
-from taskvec.merge.methods.model_stock import interpolation_ratio
+from taskvec.merge.methods.model_stock import interpolation_ratio, steps
 from taskvec.merge.methods.sce import energy_above
 from taskvec.merge.methods.ties import KEPT
 from taskvec.ops.chance import Chance, cases_by_rank
+from taskvec.ops.floats import narrow, widen
 from taskvec.ops.gram import gram
+from taskvec.ops.slices import Slice, Stored, blend_stored
 from taskvec.ops.sphere import arc
 
 Array = npt.NDArray[np.float64]
@@ -262,6 +264,35 @@ def test_dare_masks_follow_the_model_and_not_its_place() -> None:
     np.testing.assert_allclose(back, there, rtol=1e-14)
 
 
+def two_adapters(rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """The factors A and B of two LoRAs of rank 16, and the two changes B A that they stand for."""
+    a, b = rng.standard_normal((2, 16, 256)), rng.standard_normal((2, 256, 16))
+    return a, b, b @ a
+
+
+def relative_error(x: Array, exact: Array) -> float:
+    return float(np.linalg.norm(x - exact) / np.linalg.norm(exact))
+
+
+def test_linear_adds_what_adapters_change_where_peft_adds_their_factors_apart(rng: np.random.Generator) -> None:
+    """(B1 + B2)(A1 + A2) holds B1 A2 and B2 A1 as well: as much again as the sum of two adapters."""
+    a, b, changes = two_adapters(rng)
+    exact = changes.sum(0)
+    assert relative_error(task_arithmetic(changes, np.ones(2)), exact) == 0
+    assert relative_error(b.sum(0) @ a.sum(0), exact) == pytest.approx(1, abs=0.1)
+
+
+def test_dare_drops_entries_of_what_adapters_change_where_peft_drops_those_of_their_factors(
+    rng: np.random.Generator,
+) -> None:
+    """An entry of a product is made of entries that are each kept or not; the products across come on top."""
+    a, b, changes = two_adapters(rng)
+    exact, density = changes.sum(0), 0.5
+    dropped = [(x * (rng.random(x.shape) < density) / density).sum(0) for x in (b, a)]
+    assert relative_error(dropped[0] @ dropped[1], exact) == pytest.approx(7**0.5, abs=0.25)
+    assert relative_error(dare_linear(changes, np.ones(2), density=density), exact) == pytest.approx(1, abs=0.05)
+
+
 def test_dare_ties_trims_as_its_authors_do_and_leaves_it_out_as_mergekit_does(rng: np.random.Generator) -> None:
     deltas, weights = rng.standard_normal((3, 5000)), np.array([0.3, 1.0, 0.5])
     how = {"density": 0.5, "elect": "weighted", "combine": "sum", "tied": "positive"}
@@ -445,6 +476,28 @@ def test_model_stock_takes_the_mean_of_cosines_and_not_the_cosine_of_the_mean_an
     t = interpolation_ratio(gram(deltas))
     assert t == pytest.approx(3 * cos / (1 + 2 * cos), rel=1e-14)
     assert t != pytest.approx(3 * of_the_mean_angle / (1 + 2 * of_the_mean_angle), rel=1e-3)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_model_stock_in_bf16_keeps_the_bits_of_what_no_model_moved_where_mergekit_scales_it(
+    rng: np.random.Generator,
+) -> None:
+    def bf16(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        return widen(narrow(np.atleast_1d(np.asarray(x, np.float32)), "BF16"), "BF16")
+
+    base = bf16(rng.standard_normal(8192))
+    moved = np.arange(8192) < 4096
+    models = [bf16(base + 0.05 * moved * (rng.standard_normal(8192) + 0.4)) for _ in range(3)]
+    products = gram(np.stack(models) - base)
+    how = steps(np.ones(3), over="tensor", gram=products[None])
+    assert how is not None
+    stored = [Stored(narrow(x, "BF16"), "BF16") for x in (base, *models)]
+    merged = widen(blend_stored(Slice(stored[1:], stored[0], np.dtype("f4")), how, 1.0, "BF16").raw, "BF16")
+    assert (merged[~moved] == base[~moved]).all()
+    assert (merged[moved] != base[moved]).mean() > 0.5
+    t = bf16(interpolation_ratio(products))
+    theirs = bf16(bf16(t * base) + bf16(bf16(1 - t) * base))[~moved]  # the average of equal weights is themselves
+    assert (theirs != base[~moved]).mean() > 0.1
 
 
 # --- Slerp -----------------------------------------------------------------------------------------------------------

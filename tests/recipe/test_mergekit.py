@@ -381,10 +381,20 @@ REFUSED: list[tuple[str, int, str]] = [
     ("merge_method: linear\nmodels: [{model: 7}]\n", 2, r"'model' must be a path or a hub id, got 7\."),
     (HEAD + "parameters: {normalize: often}\n", 6, r"'normalize' must be true or false, got 'often'\."),
     (HEAD + "parameter: {}\n", 6, r"unknown key 'parameter'\. Did you mean 'parameters'\?"),
+    (
+        HEAD + "allow: [unrelated]\n",
+        6,
+        r"'allow' is a key of our own form\. Type --set 'allow=…' on the command line\.",
+    ),
     ("merge_method: ties\n" + TWO, 1, r"'ties' needs 'base_model'\."),
     ("merge_method: ties\nbase_model: base\n", 1, r"'models' must list the models to merge\."),
     ("merge_method: linear\nmodels: [a, b]\n", 2, r"each of 'models' must have a 'model'\."),
-    ("merge_method: linear\nmodels: [{model: a, weight: 1}]\n", 2, r"unknown key 'weight'\."),
+    ("merge_method: linear\nmodels: [{model: a, wieght: 1}]\n", 2, r"unknown key 'wieght'\."),
+    (
+        "merge_method: linear\nmodels: [{model: a, weight: 1}]\n",
+        2,
+        r"'a' has no 'weight', which 'linear' needs\. Type 'parameters: {weight: …}'\.",
+    ),
     ("merge_method: linear\nmodels: [{model: a}]\n", 2, r"'a' has no 'weight', which 'linear' needs\."),
     (HEAD + "parameters: {densty: 0.3}\n", 6, r"'ties' has no parameter 'densty'\. Did you mean 'density'\?"),
     (HEAD + "parameters: [1]\n", 6, r"'parameters' must be a mapping"),
@@ -631,6 +641,35 @@ def test_a_parameter_that_mergekit_passes_over_is_said_to_have_no_effect() -> No
     for key in ("weight", "normalize"):
         assert f"'{key}' has no effect on 'model_stock', as in mergekit." in notes
     assert "'filter_wise' under a model has no effect, as in mergekit: it is one for all models." in notes
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "more"),
+    [
+        (HEAD, "{model: m0, ", "weight: 0.1, "),
+        (HEAD, "{model: m1, ", "density: 0.3, "),
+        (HEAD, "models:", "normalize: false\n"),
+        (HEAD, "models:", "scale: 3\n"),
+        (SLICES, "{model: b, layer_range: [3, 5]", "weight: 0.2, "),
+        (SLICES, "parameters: {t: 0.3}", "lambda: 0.2\n  "),
+    ],
+)
+def test_a_parameter_in_the_wrong_place_has_no_effect_and_that_is_said(text: str, place: str, more: str) -> None:
+    """mergekit passes over it in silence."""
+    assert text.count(place) == 1
+    added = place.replace("{", "{" + more) if place.startswith("{") else more + place
+    recipe, notes = translated(text.replace(place, added))
+    assert recipe == translated(text)[0]
+    key = more.partition(":")[0]
+    assert notes.count(f"'{key}' has no effect here, as in mergekit: it counts under 'parameters' only.") == 1
+
+
+@pytest.mark.parametrize("key", ["dtype", "out_dtype"])
+def test_a_type_under_parameters_has_no_effect_and_that_is_said(key: str) -> None:
+    recipe, notes = translated(HEAD + f"parameters: {{{key}: bfloat16, density: 0.5}}\n")
+    assert (recipe.dtype, recipe.settings["density"]) == (None, 0.5)
+    (note,) = [n for n in notes if n.startswith(f"'{key}'")]
+    assert note.startswith(f"'{key}' under 'parameters' has no effect, as in mergekit: it counts at the top of")
 
 
 def test_vocabularies() -> None:

@@ -44,6 +44,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shallow = {n: x for n, x in base.items() if "layers.4." not in n}
     write_model(folder / "shallow", shallow, config={"num_hidden_layers": 4, "layer_types": list("ABCD")})
     write_model(folder / "silent", {n: x for n, x in base.items() if "layers.4." not in n}, config={"n_layer": 4})
+    write_model(folder / "fewer", base, config={"num_hidden_layers": 4, "layer_types": list("abcc")})
     tv.diff(folder / "base", folder / "m1").save(folder / "m1.tv")
     tv.diff(folder / "m2", folder / "m1").save(folder / "of_m2.tv")
     width = tiny_tensors()[Q.format(0)].shape[0]
@@ -258,6 +259,14 @@ class TestResults:
         assert made.config["num_hidden_layers"] == 7
         assert made.config["layer_types"] == list("abcdcde")
 
+    def test_the_config_counts_what_is_written_though_it_counted_fewer_than_there_were(
+        self, planned: Callable[..., tv.Plan], tmp_path: Path
+    ) -> None:
+        tv.run(planned("linear", ["fewer:0-3"], ["m2:2-4"]), tmp_path / "out")
+        made = tv.Checkpoint(tmp_path / "out")
+        assert made.config["num_hidden_layers"] == 7
+        assert made.config["layer_types"] == list("abcccde")
+
     def test_lists_of_the_config_are_those_of_the_models_the_layers_come_from(
         self, planned: Callable[..., tv.Plan], tmp_path: Path
     ) -> None:
@@ -336,3 +345,16 @@ def test_configs_with_parts() -> None:
     assert restacked(config, "vision.model.layers", 3, [0, 1, 2, 2])["vision_config"] == {"num_hidden_layers": 4}
     assert restacked(config, "language_model.layers", 2, [0])["text_config"] == {"num_hidden_layers": 1}
     assert restacked({"n_layer": 12, "y": [1] * 12}, "h", 11, [0]) == {"n_layer": 12, "y": [1] * 12}
+    assert restacked({"n_layer": 12, "y": [1] * 12}, "h", 11, [0], alone=True) == {"n_layer": 1, "y": [1]}
+    assert restacked(config, "text_model.layers", 4, [0, 1, 2], alone=True)["text_config"] == {"num_hidden_layers": 3}
+
+
+@pytest.mark.parametrize(
+    ("order", "count", "kinds"),
+    [([0, 1, 2, 3], 3, "abc"), ([0, 1, 1, 2, 3], 4, "abbc"), ([0, 1], 2, "ab")],
+)
+def test_layers_that_guess_ahead_follow_those_that_are_counted(order: list[int], count: int, kinds: str) -> None:
+    """As of DeepSeek and GLM: the last layer of the files is not one of `num_hidden_layers`."""
+    config = {"num_hidden_layers": 3, "num_nextn_predict_layers": 1, "layer_types": list("abc")}
+    made = restacked(config, "model.layers", 4, order, alone=True)
+    assert (made["num_hidden_layers"], made["layer_types"]) == (count, list(kinds))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -49,7 +50,7 @@ def cached(hub: Path, repo: str, model: Path, commit: str = COMMIT, ref: str | N
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of an empty cache, and stand in an empty folder without a network."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", raises(OfflineModeIsEnabled("offline")))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", raises(OfflineModeIsEnabled("offline")))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "hub"
@@ -174,26 +175,37 @@ class TestRefused:
 
     def test_the_system_says_why(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         full = OSError(errno.ENOSPC, "No space left on device")
-        monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", raises(full))
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", raises(full))
         self.refused(
             "org/name", r"cannot be downloaded \(No space left on device\)\. Where there is a network, type 'h"
         )
 
     @pytest.mark.parametrize("error", [RepositoryNotFoundError, GatedRepoError])
     def test_no_such_model(self, hub: Path, monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
-        monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", raises(error.__new__(error)))
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", raises(error.__new__(error)))
         self.refused(
             "org/name", r"org/name does not exist here, and org/name is not on the Hugging Face hub or not for"
         )
 
     def test_no_such_revision(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         error = RevisionNotFoundError.__new__(RevisionNotFoundError)
-        monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", raises(error))
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", raises(error))
         self.refused("org/name@v9", r"^org/name has no revision 'v9' on the Hugging Face hub\.$")
 
     def test_huggingface_hub_is_not_installed(self, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)
         self.refused("org/name", r"type: pip install 'taskvec\[hf\]'$", MissingExtraError)
+
+    def test_without_a_network_it_is_asked_once(self, tmp_path: Path) -> None:
+        """Other calls of huggingface_hub repeat themselves for half a minute, and print each time that they do."""
+        code = "import taskvec.store.hub as h\ntry: h.locate('org/gone')\nexcept h.StoreError as exc: print(exc)"
+        env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+        env |= {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}  # where nobody listens
+        done = subprocess.run([sys.executable, "-c", code], check=True, env=env, capture_output=True, text=True)
+        assert done.stdout.endswith(
+            "cannot be downloaded (ConnectError). Where there is a network, type 'hf download org/gone'.\n"
+        )
+        assert done.stderr == ""
 
 
 class TestDownloaded:
@@ -202,6 +214,7 @@ class TestDownloaded:
         gone = sorted(snapshot.glob("*.safetensors"))[0]
         gone.unlink()
         there = [p.name for p in model.iterdir()] + ["pytorch_model.bin", "onnx/model.onnx"]
+        listed = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in there])
         asked: list[Any] = []
 
         def download(repo: str, *, revision: str | None, allow_patterns: list[str], **how: Any) -> str:
@@ -212,7 +225,7 @@ class TestDownloaded:
 
         real = huggingface_hub.snapshot_download
         monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-        monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, repo, revision: there)
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, repo, revision, timeout: listed)
         assert locate("org/name@main").name == OTHER
         assert asked == [("org/name", "main", sorted(p.name for p in model.iterdir()))]
         assert locate("org/name@v2").name == OTHER  # now it is cached, and nothing more is asked

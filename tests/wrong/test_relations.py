@@ -70,7 +70,7 @@ class TestTensors:
         family.write("m0", tuned | {name: np.concatenate([tuned[name], tuned[name][:1]])})
         refused(
             tv.MismatchError,
-            rf"'{name}' is \(17, 8\) in .*m0 but \(16, 8\) in .*base\. Their vocabularies differ: give both the same",
+            rf"'{name}' is \(17, 8\) in .*m0 but \(16, 8\) in .*base\. Their vocabularies differ: type 'vocabulary: un",
         )
 
     def test_integer_buffers_that_differ(self, family: Family, refused: Refused) -> None:
@@ -96,7 +96,7 @@ class TestFamilies:
         refused(
             tv.MismatchError,
             r"m0 does not look like a relative of .*base: over a sample their cosine is -?0\.\d+ and they lie 1\.\d\d "
-            r"base norms apart \(fine-tunes: above 0\.9\)\. Name the right base, or type 'allow: \[unrelated\]'\.",
+            r"base norms apart \(fine-tunes: above 0\.9\)\. Name the right base, or type 'allow: \[unrelated\]' in ",
         )
         assert tv.make_plan(family.recipe(allow=["unrelated"])).kinship[0].cosine < 0.5
 
@@ -109,7 +109,7 @@ class TestFamilies:
         (family.folder / "m0" / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 1, "b": 0, "c": 2}}}))
         refused(
             tv.MismatchError,
-            r"m0 puts 2 of 3 tokens in other rows than .*base: 'a' is row 1 there, 0 here\. Use models of one",
+            r"m0 puts 2 of 3 tokens in other rows than .*base: 'a' is row 1 there, 0 here\. Type 'vocabulary",
         )
         plan = tv.make_plan(family.recipe(allow=["tokenizers"]))
         assert any("m0 puts 2 of 3 tokens" in note and note.endswith("(allowed).") for note in plan.notes)
@@ -123,7 +123,7 @@ class TestFamilies:
         (family.folder / "m1" / "tokenizer.json").write_text(json.dumps({"model": {"vocab": tokens}}))
         refused(
             tv.MismatchError,
-            r"m1 .*tokens .*than .*base.*\. Use models of one tokenizer, or type 'allow: \[tokenizers\]'",
+            r"m1 .*tokens .*than .*base.*\. Type 'vocabulary: union' in .*; or 'allow: \[tokenizers\]', or --set",
         )
 
     def test_other_words_in_the_same_rows(self, family: Family, refused: Refused) -> None:

@@ -131,6 +131,8 @@ def show(name: str, /, *, json: Json = False) -> int:
 def verify(folder: Path, /, *, json: Json = False, quiet: Quiet = False) -> int:
     """Re-read a model folder: headers, known hashes, NaN and Inf, and (with transformers) that it loads.
 
+    A model+adapter is read as what they come to; that it loads is not tried.
+
     Example: `taskvec verify merged`
     """
     from . import verifying
@@ -150,7 +152,7 @@ def diff(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Write a task vector: fine-tuned minus base.
+    """Write a task vector: fine-tuned minus base. Each may be model+adapter, and the fine-tuned a lone adapter.
 
     Example: `taskvec diff ./base ./math -o math.tv`
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._version import __version__
 from ..ops.kernels import in_use
 from ..store.card import card
-from ..store.config import restacked
+from ..store.config import part_of, restacked
 from ..store.dtypes import LONG_NAMES, is_float
 from ..store.formats.announced import cleaned
 from ..store.formats.config import read_config
@@ -65,10 +65,12 @@ def _write_configs(plan: Plan, folder: Path) -> None:
 def _config(plan: Plan) -> dict[str, Any]:
     """Return the reference's config, with as many layers as the stack has, and a head of its own where it has one."""
     config, listed = plan.reference.checkpoint.config, Pool(plan.bases, plan.listed)
+    stacks = Depth(plan.reference.checkpoint.tensors).layers
     for tower in plan.towers:
-        before = Depth(plan.reference.checkpoint.tensors).layers.get(tower.prefix, 0)
+        alone = [part_of(config, prefix) for prefix in stacks].count(part_of(config, tower.prefix)) == 1
         configs = [listed[number].checkpoint.config for number, _ in tower.order]
-        config = restacked(config, tower.prefix, before, [layer for _, layer in tower.order], configs)
+        order = [layer for _, layer in tower.order]
+        config = restacked(config, tower.prefix, stacks.get(tower.prefix, 0), order, configs, alone=alone)
     return {**config, "tie_word_embeddings": False} if plan.unties else config
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import FormatError, MismatchError, RecipeError
-from ..store.adapter import adapter_notes, is_adapter, open_adapter, open_applied
+from ..store.adapter import adapter_notes, adapters_of, is_adapter, is_sum, open_adapter, open_applied
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
 from ..store.hub import locate
@@ -74,7 +74,7 @@ def open_input(path: str, role: Literal["base", "model"], base: Checkpoint | Non
 
     Each is a path, or a name on the hub.
     """
-    if "+" in path and not Path(path).exists():
+    if is_sum(path):
         return _open_sum(path, role, base)
     place = locate(path)
     if is_adapter(place):
@@ -103,13 +103,10 @@ def _open_adapter(path: str, place: Path, role: Literal["base", "model"], base: 
 
 def _open_sum(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
     """Open a model with adapters put on it. On the recipe's own base one adapter is its change, nothing else."""
-    model, *names = path.split("+")
-    start = open_input(model, role, base)
-    adapters = [locate(name) for name in names]
+    start = open_input(path.split("+")[0], role, base)
     if start.kind == "delta":
         raise RecipeError(f"{path} puts an adapter on a task vector. Name a model before the '+'.")
-    if missing := [adapter for adapter in adapters if not is_adapter(adapter)]:
-        raise RecipeError(f"{missing[0]} in '{path}' is no adapter: a folder with an adapter_config.json was expected.")
+    adapters = adapters_of(path)
     if base is not None and len(adapters) == 1 and base.path.resolve() == start.checkpoint.path.resolve():
         return _open_adapter(path, adapters[0], role, base)
     checkpoint, notes = start.checkpoint, []
@@ -153,7 +150,7 @@ def check_tensors(reference: Input, models: Sequence[Input], recipe: Recipe) -> 
         dropped += extra
         for name in names:
             if not _ignored(name, recipe):
-                _check_one(reference, model, name)
+                _check_one(reference, model, name, recipe)
     return sorted(set(dropped))
 
 
@@ -161,13 +158,17 @@ def _has(model: Input, dtype: str, name: str) -> bool:
     return model.checkpoint.resolve(name) is not None or (model.kind == "delta" and not is_float(dtype))
 
 
-def _check_one(reference: Input, model: Input, name: str) -> None:
+def _check_one(reference: Input, model: Input, name: str, recipe: Recipe) -> None:
     here, there = reference.checkpoint.info(name), model.checkpoint.resolve(name)
     check_types((reference, here), (model, there))
     if there is not None and here.shape != there.shape:
         hint = "Add it to 'ignore' to keep the base's."
-        if here.shape[1:] == there.shape[1:] and any(part in name for part in EMBEDDINGS):
-            hint = "Their vocabularies differ: give both the same one first, or add it to 'ignore' to keep the base's."
+        rows = here.shape[1:] == there.shape[1:] and any(part in name for part in EMBEDDINGS)
+        if rows and recipe.vocabulary is None:
+            hint = (
+                "Their vocabularies differ: type 'vocabulary: union' in the recipe, or --set vocabulary=union, "
+                "or add it to 'ignore' to keep the base's."
+            )
         raise MismatchError(f"'{name}' is {there.shape} in {model.name} but {here.shape} in {reference.name}. {hint}")
 
 
@@ -220,7 +221,10 @@ def check_tokenizers(reference: Input, models: Sequence[Input], recipe: Recipe) 
             notes += [f"{text}."] if text else []
             continue
         if "tokenizers" not in recipe.allow:
-            raise MismatchError(f"{text}. Use models of one tokenizer, or type 'allow: [tokenizers]'.")
+            raise MismatchError(
+                f"{text}. Type 'vocabulary: union' in the recipe, or --set vocabulary=union, to match rows by token; "
+                f"or 'allow: [tokenizers]', or --set 'allow=[\"tokenizers\"]', to merge them as they stand."
+            )
         notes.append(f"{text} (allowed).")
     return notes
 

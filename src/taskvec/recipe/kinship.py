@@ -69,8 +69,8 @@ def check_kinship(pool: Pool, places: Sequence[Place], recipe: Recipe) -> list[K
             if k.cosine < LEAST_COSINE and "unrelated" not in recipe.allow and k.relative_norm > 0:
                 raise MismatchError(
                     f"{k.model} does not look like a relative of {pool[partner].name}: over a sample their cosine is "
-                    f"{k.cosine:.3f} and they lie {k.relative_norm:.2f} base norms apart (fine-tunes: above 0.9). "
-                    f"Name the right base, or type 'allow: [unrelated]'."
+                    f"{k.cosine:.3f} and they lie {k.relative_norm:.2f} base norms apart (fine-tunes: above 0.9). Name "
+                    f"the right base, or type 'allow: [unrelated]' in the recipe, or --set 'allow=[\"unrelated\"]'."
                 )
     return found
 

@@ -104,7 +104,7 @@ def _check_hashes(plan: Plan, progress: Progress) -> None:
             if (actual := sha256(file, advance)) != expected:
                 raise MismatchError(
                     f"{file} is damaged: its SHA-256 is {actual[:12]}…, known is {expected[:12]}…. "
-                    f"Get the file again, or type 'allow: [hashes]'."
+                    f"Get the file again, or type 'allow: [hashes]' in the recipe, or --set 'allow=[\"hashes\"]'."
                 )
     finally:
         progress.end()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from ..errors import TaskVecError
 from .load import Loaded
 from .merge import Receipt, check_output, run
 from .paths import renamed_models
@@ -60,22 +61,39 @@ def run_series(
     if restart:
         shutil.rmtree(steps, ignore_errors=True)
     made: dict[str, str] = {}
-    for at, one in enumerate(loaded):
-        last = at == len(loaded) - 1
-        recipe = renamed_models(one.recipe, made)
-        folder = out if last else step_folder(out, str(recipe.name))
-        plan = planner(recipe, folder)
-        if not last:
-            tell(f"making '{recipe.name}', {at + 1} of {len(loaded)}")
-        for note in [*one.notes, *plan.notes]:
-            tell(note)
-        if last:
-            receipt = run(plan, out, force=force, restart=restart, progress=progress() if progress else None)
-        elif not _is_done(folder, plan):
-            run(plan, folder, force=True, restart=restart, progress=progress() if progress else None)
-        made[str(recipe.name)] = str(folder)
+    try:
+        for at, one in enumerate(loaded):
+            last = at == len(loaded) - 1
+            recipe = renamed_models(one.recipe, made)
+            folder = out if last else step_folder(out, str(recipe.name))
+            plan = planner(recipe, folder)
+            if not last:
+                tell(f"making '{recipe.name}', {at + 1} of {len(loaded)}")
+            for note in [*one.notes, *plan.notes]:
+                tell(note)
+            if last:
+                receipt = run(plan, out, force=force, restart=restart, progress=progress() if progress else None)
+            elif not _is_done(folder, plan):
+                run(plan, folder, force=True, restart=restart, progress=progress() if progress else None)
+            made[str(recipe.name)] = str(folder)
+    except TaskVecError as exc:
+        _tell_what_is_kept(steps, exc)
+        raise
     shutil.rmtree(steps, ignore_errors=True)
     return receipt
+
+
+def _tell_what_is_kept(steps: Path, exc: TaskVecError) -> None:
+    """Say where the models between lie after a failure: they are large, hidden, and nobody else removes them."""
+    if not steps.is_dir():
+        return
+    if any(steps.iterdir()):
+        exc.add_note(
+            f"The models that are finished are kept in {steps}, and the same command goes on from there. "
+            f"If it is not to be repeated, delete that folder."
+        )
+    else:
+        steps.rmdir()
 
 
 def _is_done(folder: Path, plan: Plan) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import FormatError, MismatchError, NumbersError
 from ..ops import floats
+from ..store.adapter import is_sum, open_model
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import is_float
 from ..store.hashes import known_hashes, sha256
@@ -22,22 +23,23 @@ LOADED = 4_000_000_000
 
 
 def verify(path: str | Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Return what was checked of a model.
+    """Return what was checked of a model: a path, a name on the hub, or 'model+adapter', which is checked as a sum.
 
     Raises:
+        RecipeError: what is put on a model is no adapter.
         StoreError: a damaged header, a file whose hash is not what its receipt says, or one that is missing.
         NumbersError: NaN or Inf in a tensor.
         FormatError: transformers is installed and cannot load the folder, or finds weights missing.
     """
-    path, progress = Path(path), progress or Silent()
-    with Checkpoint(path) as checkpoint:
+    progress = progress or Silent()
+    with open_model(path) as checkpoint:
         _check_finite(checkpoint, progress)
         return {
             "path": str(path),
             "tensors": len(checkpoint),
             "bytes": checkpoint.nbytes,
-            "hashes": _check_hashes(checkpoint, path, progress),
-            "loads": _check_loads(checkpoint),
+            "hashes": _check_hashes(checkpoint, progress),
+            "loads": "not tried (the sum lies in no folder)" if is_sum(str(path)) else _check_loads(checkpoint),
         }
 
 
@@ -57,8 +59,8 @@ def _check_finite(checkpoint: Checkpoint, progress: Progress) -> None:
         progress.end()
 
 
-def _check_hashes(checkpoint: Checkpoint, path: Path, progress: Progress) -> str:
-    expected = _stated(path) or known_hashes(checkpoint.on_disk)
+def _check_hashes(checkpoint: Checkpoint, progress: Progress) -> str:
+    expected = _stated(checkpoint.path) or known_hashes(checkpoint.on_disk)
     if not expected:
         return "none known"
     progress.begin("hashing", sum(f.stat().st_size for f in expected if f.exists()))

@@ -1,16 +1,17 @@
-"""A PEFT adapter folder, seen as the exact change of every tensor of its base."""
+"""A PEFT adapter folder, seen as the exact change of every tensor of its base; and a model with adapters put on it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import StoreError
+from ..errors import RecipeError, StoreError
 from .checkpoint import OUTPUT_HEADS, Checkpoint
 from .computed.difference import Difference
 from .computed.total import Total
 from .computed.zeros import Zeros
 from .dtypes import is_float
 from .formats import Found, safetensors_file, torch_file
+from .hub import locate
 from .peft.changes import Changes
 from .peft.config import NAME, read_config
 from .peft.parts import sort_out
@@ -62,6 +63,39 @@ def open_applied(path: str | Path, base: Checkpoint) -> Checkpoint:
         tensors[name] = Total(name, [start, *rest]) if rest else start
     found = Found(tensors, base.folder, base.metadata, base.config, notes=base.notes, stems=base.stems)
     return Checkpoint.of(path, found)
+
+
+def is_sum(path: str) -> bool:
+    """Tell 'model+adapter' from a path that has a plus in it."""
+    return "+" in path and not Path(path).exists()
+
+
+def adapters_of(path: str) -> list[Path]:
+    """Return where the adapters of 'model+adapter' lie, in their order.
+
+    Raises:
+        RecipeError: one of them is no adapter.
+    """
+    adapters = [locate(name) for name in path.split("+")[1:]]
+    if missing := [adapter for adapter in adapters if not is_adapter(adapter)]:
+        raise RecipeError(f"{missing[0]} in '{path}' is no adapter: a folder with an adapter_config.json was expected.")
+    return adapters
+
+
+def open_model(path: str | Path) -> Checkpoint:
+    """Open a model, or 'model+adapter' with the adapters put on it. Each is a path, or a name on the hub.
+
+    Raises:
+        RecipeError: what is put on the model is no adapter.
+        StoreError: see `Checkpoint`, `locate` and `open_applied`.
+    """
+    path = str(path)
+    if not is_sum(path):
+        return Checkpoint(locate(path))
+    checkpoint = Checkpoint(locate(path.split("+")[0]))
+    for adapter in adapters_of(path):
+        checkpoint = open_applied(adapter, checkpoint)
+    return checkpoint
 
 
 def adapter_notes(path: str | Path, base: Checkpoint) -> list[str]:

@@ -8,8 +8,18 @@ TOWERS = {"vision": "vision_config", "visual": "vision_config", "text": "text_co
           "audio": "audio_config"}  # fmt: skip
 
 
+AHEAD = "num_nextn_predict_layers"
+"""How many layers follow those that are counted: they guess the tokens after the next one."""
+
+
 def restacked(
-    config: dict[str, Any], prefix: str, before: int, order: Sequence[int], configs: Sequence[Mapping[str, Any]] = ()
+    config: dict[str, Any],
+    prefix: str,
+    before: int,
+    order: Sequence[int],
+    configs: Sequence[Mapping[str, Any]] = (),
+    *,
+    alone: bool = False,
 ) -> dict[str, Any]:
     """Return a config for a stack of layers that was built anew.
 
@@ -19,20 +29,26 @@ def restacked(
     Args:
         config: what config.json holds.
         prefix: the beginning of the layers' names; where a config has parts, it tells which one.
-        before: how many layers the config speaks of.
+        before: how many layers the files hold.
         order: for each layer of the output, which layer it comes from.
         configs: for each layer of the output, the config of the model it comes from; `config` itself without it.
+        alone: that no other stack of layers is described by the same config, or part of it. Then its count means
+            these layers even where the files hold more, which a loader passes over, or fewer.
 
     >>> restacked({"num_hidden_layers": 2, "layer_types": ["a", "b"]}, "model.layers", 2, [0, 1, 1])
     {'num_hidden_layers': 3, 'layer_types': ['a', 'b', 'b']}
     """
     configs = configs or [config] * len(order)
-    part = next((key for word, key in TOWERS.items() if word in prefix and key in config), None)
-    if part is None and not any(key in config for key in LAYER_COUNTS):
-        part = next((key for key in dict.fromkeys(TOWERS.values()) if key in config), None)
+    part = part_of(config, prefix)
     if part is not None:
         inner = [c.get(part) or {} for c in configs]
-        return {**config, part: restacked(config[part], "", before, order, inner)}
+        return {**config, part: restacked(config[part], "", before, order, inner, alone=alone)}
+    counted = next((config[key] for key in LAYER_COUNTS if isinstance(config.get(key), int)), before)
+    if alone and counted != before:
+        if counted + (config.get(AHEAD) or 0) == before:
+            while order and order[-1] >= counted:
+                order, configs = order[:-1], configs[:-1]
+        before = counted
     out = {}
     for key, value in config.items():
         if key in LAYER_COUNTS and value == before:
@@ -44,6 +60,14 @@ def restacked(
             value = [entry[0] for entry in entries if entry]
         out[key] = value
     return out
+
+
+def part_of(config: Mapping[str, Any], prefix: str) -> str | None:
+    """Return the key of the part of a config that describes a stack of layers; None for the config itself."""
+    part = next((key for word, key in TOWERS.items() if word in prefix and key in config), None)
+    if part is None and not any(key in config for key in LAYER_COUNTS):
+        part = next((key for key in dict.fromkeys(TOWERS.values()) if key in config), None)
+    return part
 
 
 def _entry(config: Mapping[str, Any], key: str, layer: int, ours: list[Any]) -> tuple[Any] | None:

@@ -18,6 +18,8 @@ PIPELINE = "model_index.json"
 STEMS = ("model", "pytorch_model", "diffusion_pytorch_model", "open_clip_model", "open_clip_pytorch_model",
     "adapter_model")  # fmt: skip
 """How files of weights are called that loaders look for, the first before the others."""
+PATIENCE = 10.0
+"""Seconds to wait for the hub's answer to what a model consists of."""
 
 
 def locate(path: str) -> Path:
@@ -83,7 +85,9 @@ def _download(path: str, repo: str, revision: str | None, partial: Path | None) 
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        files = wanted(HfApi().list_repo_files(repo, revision=revision))
+        # One request, where `list_repo_files` repeats it for half a minute before it says that there is no network.
+        listed = HfApi().model_info(repo, revision=revision, timeout=PATIENCE).siblings or []
+        files = wanted(file.rfilename for file in listed)
         return Path(snapshot_download(repo, revision=revision, allow_patterns=files))
     except RevisionNotFoundError as exc:
         raise StoreError(f"{repo} has no revision '{revision}' on the Hugging Face hub.") from exc

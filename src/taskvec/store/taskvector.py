@@ -13,7 +13,7 @@ from .._version import __version__
 from ..errors import FormatError, MismatchError, OutputError, RecipeError
 from ..ops.combine import add_scaled
 from ..ops.floats import narrow, subtract, widen
-from .adapter import is_adapter, open_adapter
+from .adapter import adapters_of, is_adapter, is_sum, open_adapter, open_model
 from .bridge import to_torch
 from .checkpoint import Checkpoint
 from .dtypes import NAMES, is_float
@@ -290,16 +290,17 @@ def is_task_vector(checkpoint: Checkpoint) -> bool:
 def diff(base: Checkpoint | str | Path, finetuned: Checkpoint | str | Path) -> TaskVector:
     """Return the task vector τ = θ_finetuned − θ_base. Headers are compared now, tensors read later.
 
-    Both are paths, or names on the hub; `finetuned` may be an adapter, which is such a difference.
+    Both are paths, names on the hub, or 'model+adapter'; `finetuned` may be an adapter, which is such a difference.
 
     Raises:
+        RecipeError: what is put on a model is no adapter.
         MismatchError: names or shapes differ, or an integer tensor is a float in the other.
     """
-    base = base if isinstance(base, Checkpoint) else Checkpoint(locate(str(base)))
-    if not isinstance(finetuned, Checkpoint) and is_adapter(place := locate(str(finetuned))):
-        saved = Saved(open_adapter(place, base))
+    base = base if isinstance(base, Checkpoint) else open_model(base)
+    if not isinstance(finetuned, Checkpoint) and (adapter := _adapter_on(str(finetuned), base)):
+        saved = Saved(open_adapter(adapter, base))
         return TaskVector(fingerprint(base), ((1.0, saved),), (saved.describe(),))
-    tuned = finetuned if isinstance(finetuned, Checkpoint) else Checkpoint(locate(str(finetuned)))
+    tuned = finetuned if isinstance(finetuned, Checkpoint) else open_model(finetuned)
     for model in (base, tuned):
         if is_task_vector(model):
             raise MismatchError(f"{model.path} is a task vector, the difference of two models already. Give a model.")
@@ -315,3 +316,13 @@ def diff(base: Checkpoint | str | Path, finetuned: Checkpoint | str | Path) -> T
         raise MismatchError(f"{tuned.path} has '{extra[0]}', which {base.path} lacks.")
     source = Difference(base, tuned)
     return TaskVector(fingerprint(base), ((1.0, source),), (source.describe(),))
+
+
+def _adapter_on(path: str, base: Checkpoint) -> Path | None:
+    """Return the adapter that `path` is, or that it puts on this base, whose exact change is the difference."""
+    if is_sum(path):
+        adapters = adapters_of(path)
+        on_base = locate(path.split("+")[0]).resolve() == base.path.resolve()
+        return adapters[0] if on_base and len(adapters) == 1 else None
+    place = locate(path)
+    return place if is_adapter(place) else None

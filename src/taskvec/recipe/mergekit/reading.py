@@ -6,7 +6,9 @@ from typing import Any
 
 from ...errors import RecipeError
 from ...merge.registry import suggest
+from ..schema import Recipe
 from ..yaml_lines import Document, Path
+from .tables import EVERYWHERE
 
 TOP = (
     "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype",
@@ -166,5 +168,13 @@ class Reader:
 
     def _check_keys(self, data: dict[str, Any], known: tuple[str, ...], path: Path) -> None:
         for key in data:
-            if key not in known:
-                raise self.refuse((*path, key), f"unknown key '{key}'.{suggest(key, known)}")
+            if key in known:
+                continue
+            if key in EVERYWHERE:
+                self.note(f"'{key}' has no effect here, as in mergekit: it counts under 'parameters' only.")
+                continue
+            if not path and key in Recipe.model_fields:  # messages about any recipe tell to type such keys
+                raise self.refuse(
+                    (key,), f"'{key}' is a key of our own form. Type --set '{key}=…' on the command line."
+                )
+            raise self.refuse((*path, key), f"unknown key '{key}'.{suggest(key, known)}")

@@ -13,6 +13,7 @@ from .tables import EVERYWHERE, SPECS, Parameter, Spec
 
 Said = dict[str, Any]
 
+STORED = ("dtype", "out_dtype")
 FLOAT32 = "arithmetic is float32 whatever 'dtype' says; 'dtype' (or 'out_dtype') is what is stored."
 
 
@@ -146,6 +147,12 @@ class _Translation:
         for parameters, path in (*group.parameters, *(s.parameters for s in group.sources)):
             own = len(path) > 1 and path[-3:-2] in (("models",), ("sources",))
             for key in parameters:
+                if key in STORED:
+                    self.read.note(
+                        f"'{key}' under 'parameters' has no effect, as in mergekit: it counts at the top of the "
+                        f"recipe only."
+                    )
+                    continue
                 if key not in EVERYWHERE:
                     known = {*self.spec.parameters, "weight"}
                     raise self.read.refuse(
@@ -219,7 +226,10 @@ class _Translation:
         chains = [self._chain_of(key, default, s, group, to) for s in sources]
         for k, (source, found) in enumerate(zip(sources, chains, strict=True)):
             if not found:
-                raise self.read.refuse(source.path, f"{source.model!r} has no 'weight', which '{self.name}' needs.")
+                raise self.read.refuse(
+                    source.path,
+                    f"{source.model!r} has no 'weight', which '{self.name}' needs. Type 'parameters: {{weight: …}}'.",
+                )
             entry, own = out["models"][k], (*source.parameters[1], key)
             value = found[-1][1]
             if key == "weight":
