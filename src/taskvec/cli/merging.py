@@ -97,25 +97,14 @@ def merge(
 
 
 def _load_kernels(quiet: bool) -> None:
+    def note(text: str) -> None:
+        if not quiet:
+            print(f"note: {text}", file=sys.stderr)
+
     if kernels.in_use() == "plain":
-        note = "several times faster with numba: pip install 'taskvec[fast]'"
-    elif _compiled():
-        note = ""
-    else:
-        note = "compiling the kernels, once after an install; this takes about ten seconds"
-    if note and not quiet:
-        print(f"note: {note}", file=sys.stderr)
+        note("several times faster with numba: pip install 'taskvec[fast]'")
+    kernels.when_compiling(lambda: note("compiling kernels, once after an install; each takes a few seconds"))
     kernels.prepare()
-
-
-def _compiled() -> bool:
-    """Tell whether the kernels were compiled since they were installed."""
-    fused = kernels.fused_for()
-    if fused is None:
-        return True
-    installed = Path(str(fused.__file__)).stat().st_mtime
-    kept = Path(fused.compiled_in()).glob("fused._blend-*.nbi")
-    return any(file.stat().st_mtime >= installed for file in kept)
 
 
 def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:
