@@ -178,7 +178,7 @@ class TestPlan:
             "in 2 passes over the inputs",
             "in 1 file",
             "at most (limit 512 MB), ",
-            "time     about ",
+            " or more, which the disk takes alone (probe: reads ",
         ):
             assert text in done.out
 

@@ -116,7 +116,7 @@ def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:
     )
     print(
         f"Storing as {rounding['dtype']} (rounded to {rounding['mode']}) lost {rounding['lost']:.2%} "
-        f"of the merged task vector."
+        f"of {rounding['of']}."
     )
     if rounding["lost"] > 0.1:
         print("That is much. To keep it: --set dtype=float32.")
@@ -153,7 +153,8 @@ def _print_plan(made: Plan, facts: dict[str, Any]) -> None:
     rows = [[i["role"], i["path"], size(i["bytes"]), i["fingerprint"]] for i in facts["inputs"]]
     table(f"{facts['method']}: {len(made.models)} models", ["", "input", "size", "fingerprint"], rows)
     near = [[k["model"], f"{k['cosine']:.4f}", f"{k['relative_norm']:.2%}"] for k in facts["kinship"]]
-    table("\nhow near to " + made.reference.name, ["model", "cosine", "distance / norm"], near)
+    if near:
+        table("\nhow near to " + made.reference.name, ["model", "cosine", "distance / norm"], near)
     t, b = facts["tensors"], facts["bytes"]
     print(f"\ntensors  {t['merged']} merged, {t['copied']} copied, stored as {', '.join(facts['dtypes'])}")
     print(f"reads    {size(b['read'])} in {facts['passes']} pass{'es' if facts['passes'] > 1 else ''} over the inputs")
@@ -161,6 +162,7 @@ def _print_plan(made: Plan, facts: dict[str, Any]) -> None:
     m = facts["memory"]
     print(f"memory   {size(m['peak'])} at most (limit {size(m['limit'])}), {facts['threads']} threads")
     e = facts["time"]
-    print(f"time     about {duration(e['seconds'])} (probe: reads {size(e['read'])}/s, writes {size(e['write'])}/s)")
+    speed = f"reads {size(e['read'])}/s, writes {size(e['write'])}/s"
+    print(f"time     {duration(e['seconds'])} or more, which the disk takes alone (probe: {speed})")
     for note in facts["notes"]:
         print(f"note: {note}")
