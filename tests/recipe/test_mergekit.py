@@ -389,7 +389,8 @@ REFUSED: list[tuple[str, int, str]] = [
     ("merge_method: ties\n" + TWO, 1, r"'ties' needs 'base_model'\."),
     ("merge_method: ties\nbase_model: base\n", 1, r"'models' must list the models to merge\."),
     ("merge_method: linear\nmodels: [a, b]\n", 2, r"each of 'models' must have a 'model'\."),
-    ("merge_method: linear\nmodels: [{model: a, wieght: 1}]\n", 2, r"unknown key 'wieght'\."),
+    ("merge_method: linear\nmodels: [{model: a, wieght: 1}]\n", 2, r"unknown key 'wieght'\. Did you mean 'weight'\?"),
+    (HEAD + "normalise: true\n", 6, r"unknown key 'normalise'\. Did you mean 'normalize'\?"),
     (
         "merge_method: linear\nmodels: [{model: a, weight: 1}]\n",
         2,
@@ -661,7 +662,43 @@ def test_a_parameter_in_the_wrong_place_has_no_effect_and_that_is_said(text: str
     recipe, notes = translated(text.replace(place, added))
     assert recipe == translated(text)[0]
     key = more.partition(":")[0]
-    assert notes.count(f"'{key}' has no effect here, as in mergekit: it counts under 'parameters' only.") == 1
+    (note,) = [n for n in notes if n.startswith(f"'{key}' has no effect here, as in mergekit")]
+    counts = key in ("weight", "density", "normalize") and recipe.method == "ties"
+    assert note.endswith(": it counts under 'parameters' only.") == counts
+
+
+MODEL_STOCK = "merge_method: model_stock\nbase_model: base\nmodels: [{model: m0}, {model: m1}]\n"
+PASSED = "no effect here, as in mergekit"
+
+
+@pytest.mark.parametrize(
+    ("head", "more", "note"),
+    [
+        (MODEL_STOCK, "normalize: false\nint8_mask: true\n", f"'normalize' and 'int8_mask' have {PASSED}."),
+        (HEAD, "embed_slerp: true\n", f"'embed_slerp' has {PASSED}."),
+        (HEAD, "parameters: {embed_slerp: true}\n", f"'embed_slerp' has {PASSED}."),
+        (
+            HEAD,
+            "t: 0.5\nweight: 1\ndensity: 0.5\n",
+            f"'t', 'weight' and 'density' have {PASSED}: 'weight' and 'density' count under 'parameters' only.",
+        ),
+        (
+            HEAD,
+            "parameters: {tokenizer_source: base}\n",
+            f"'tokenizer_source' has {PASSED}: it counts at the top of the recipe only.",
+        ),
+        (
+            HEAD.replace("{model: m0", "{model: m0, layer_range: [0, 9]"),
+            "density: 0.5\n",
+            f"'density' and 'layer_range' have {PASSED}: "
+            "'density' counts under 'parameters' only; 'layer_range' counts in 'sources' of 'slices' only.",
+        ),
+    ],
+)
+def test_keys_in_the_wrong_place_are_told_together_and_where_they_would_count(head: str, more: str, note: str) -> None:
+    recipe, notes = translated(head + more)
+    assert recipe == translated(HEAD if head.startswith("merge_method: ties") else head)[0]
+    assert [n for n in notes if "here, as in mergekit" in n] == [note]
 
 
 @pytest.mark.parametrize("key", ["dtype", "out_dtype"])
@@ -669,7 +706,7 @@ def test_a_type_under_parameters_has_no_effect_and_that_is_said(key: str) -> Non
     recipe, notes = translated(HEAD + f"parameters: {{{key}: bfloat16, density: 0.5}}\n")
     assert (recipe.dtype, recipe.settings["density"]) == (None, 0.5)
     (note,) = [n for n in notes if n.startswith(f"'{key}'")]
-    assert note.startswith(f"'{key}' under 'parameters' has no effect, as in mergekit: it counts at the top of")
+    assert note == f"'{key}' has no effect here, as in mergekit: it counts at the top of the recipe only."
 
 
 def test_vocabularies() -> None:
