@@ -11,6 +11,7 @@ import taskvec as tv
 from taskvec.recipe.mergekit import translate
 from taskvec.recipe.mergekit.conditions import moved
 from taskvec.recipe.yaml_lines import parse
+from taskvec.testing import tiny_tensors, write_model
 
 TIES = {"density": 1.0, "scope": "tensor", "elect": "weighted", "tied": "positive"}
 DARE_TIES = {"density": 1.0, "trim": 1.0, "scope": "tensor", "elect": "weighted", "tied": "positive"}
@@ -445,11 +446,46 @@ class TestPaths:
     TEXT = "merge_method: linear\n" + TWO
 
     def test_beside_the_recipe(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "recipes").mkdir()
+        for folder in ("recipes/m0", "recipes/m1"):
+            (tmp_path / folder).mkdir(parents=True)
         (tmp_path / "recipes" / "r.yaml").write_text(self.TEXT)
         monkeypatch.chdir(tmp_path)
         recipe, _ = tv.load_recipe("recipes/r.yaml")
         assert [m.model for m in recipe.models] == ["recipes/m0", "recipes/m1"]
+
+    @pytest.mark.parametrize(
+        ("typed", "message"),
+        [
+            (
+                "./cod",
+                r"^recipes/r\.yaml: 'cod' does not exist in the working folder, and 'm0' and 'cod' do not exist in the "
+                r"recipe's folder recipes\. All must be in one of the two\.$",
+            ),
+            ("./org/cod", r"^recipes/r\.yaml: '\./org/cod' does not exist in the working folder, and 'm0' and "),
+            ("/org/cod", r"^/org/cod does not exist\. Give a \.safetensors file"),
+        ],
+    )
+    def test_a_wrong_path_is_named_and_no_right_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, message: str
+    ) -> None:
+        (tmp_path / "recipes").mkdir()
+        write_model(tmp_path / "m0", tiny_tensors())
+        (tmp_path / "recipes" / "r.yaml").write_text(self.TEXT.replace("model: m1", f"model: {typed}"))
+        monkeypatch.chdir(tmp_path)
+        recipe, _ = tv.load_recipe("recipes/r.yaml")
+        with pytest.raises(tv.StoreError, match=message):
+            tv.make_plan(recipe)
+
+    def test_a_path_beside_a_recipe_is_no_name_of_the_hub(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "recipes").mkdir()
+        (tmp_path / "recipes" / "ours.yaml").write_text("method: linear\nmodels: [./m0, org/model]\n")
+        monkeypatch.chdir(tmp_path)
+        recipe, _ = tv.load_recipe("recipes/ours.yaml")
+        assert [m.model for m in recipe.models] == ["./recipes/m0", "org/model"]
+        with pytest.raises(tv.StoreError, match=r"^recipes/m0 does not exist\. Give a \.safetensors file"):
+            tv.make_plan(recipe)
 
     def test_in_the_working_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for folder in ("recipes", "m0", "m1"):

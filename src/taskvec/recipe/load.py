@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import RecipeError
 from .mergekit import is_mergekit, translate
-from .paths import is_hub_id, resolve_paths
+from .paths import inputs_of, is_hub_id, resolve_paths
 from .schema import Recipe, validate
 from .yaml_lines import Document, parse_all
 
@@ -76,24 +76,21 @@ def _load(document: Document, folder: Path, keep: Container[str]) -> Loaded:
 
 
 def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recipe:
-    """Take paths from the working folder if they all exist there, else from the recipe's."""
+    """Take paths from the working folder if they all exist there, else from the recipe's if they do there.
 
-    def is_here(name: str) -> bool:
-        if name in keep or Path(name).expanduser().exists():
+    Where neither folder has all, they stay as typed, so that what is said of a missing one names it as its author does.
+    """
+
+    def lies_in(place: Path, name: str) -> bool:
+        if name in keep or (place / Path(name).expanduser()).exists():
             return True
         if "+" in name:
-            return all(map(is_here, name.split("+")))
-        return is_hub_id(name) and not (folder / name).exists()  # found from anywhere
+            return all(lies_in(place, part) for part in name.split("+"))
+        return is_hub_id(name) and not any((other / name).exists() for other in (Path(), folder))  # found from anywhere
 
-    here = all(map(is_here, inputs_of(recipe)))
-    return resolve_paths(recipe, Path() if here else folder, keep)
-
-
-def inputs_of(recipe: Recipe) -> list[str]:
-    """Return the paths of a recipe's models and bases."""
-    parts = recipe.parts
-    names = [recipe.base, *(part.base for part in parts), *(m.model for part in parts for m in part.models)]
-    return list(dict.fromkeys(name for name in names if name))
+    names = inputs_of(recipe)
+    elsewhere = not all(lies_in(Path(), name) for name in names) and all(lies_in(folder, name) for name in names)
+    return resolve_paths(recipe, folder if elsewhere else Path(), keep)
 
 
 def in_order(loaded: list[Loaded], path: Path) -> list[Loaded]:

@@ -5,12 +5,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from ..errors import RecipeError
 from ..merge import METHODS, Method
 from ..merge.registry import suggest
 from ..store.layout import parse_size
+from .origin import Origin
 from .yaml_lines import Document, Path
 
 VOCABULARY_RULES = ("union", "base", "intersection")
@@ -163,6 +164,12 @@ class Recipe(Strict):
     )
     chat_template: str | None = Field(None, description="'auto', a name such as 'chatml', or a template.")
     output: Output = Field(default_factory=lambda: Output.model_validate({}), description="How the result is written.")
+    _origin: Origin = PrivateAttr(default=Origin())
+
+    @property
+    def origin(self) -> Origin:
+        """The file it was read from, for messages."""
+        return self._origin
 
     @property
     def parts(self) -> list[Part]:
@@ -205,6 +212,7 @@ def validate(document: Document) -> Recipe:
             _check_setting(METHODS[recipe.method], key, value, _of_one_model(path))
         except RecipeError as exc:
             raise RecipeError(f"{document.at((*path, key))}: {exc}") from exc
+    recipe._origin = Origin(document.name)
     return recipe
 
 
