@@ -511,6 +511,61 @@ class TestPaths:
         assert [m.model for m in recipe.models] == ["../m0", "../sub/m1"]
 
 
+class TestWordsOfTheFile:
+    """What is found wrong when the models are opened is told in the words, file and line of the recipe."""
+
+    def refused(self, family: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
+        (family / "r.yaml").write_text(text)
+        monkeypatch.chdir(family)
+        recipe, _ = tv.load_recipe("r.yaml")
+        with pytest.raises(tv.RecipeError, match=message):
+            tv.make_plan(recipe)
+
+    @pytest.mark.parametrize(
+        ("text", "hint"),
+        [
+            ("self_atn", " Did you mean 'self_attn'?"),
+            ("layers.2.mlq", " Did you mean 'layers.2.mlp'?"),
+            ("zzz", ""),
+            ("a[0]", ""),
+        ],
+    )
+    def test_a_filter(self, family: Path, monkeypatch: pytest.MonkeyPatch, text: str, hint: str) -> None:
+        recipe = (
+            "merge_method: slerp\nbase_model: ./m0\nmodels: [{model: ./m0}, {model: ./m1}]\n"
+            f"parameters:\n  t:\n  - {{filter: '{text}', value: 0.1}}\n  - {{value: 0.5}}\n"
+        )
+        message = f"r.yaml:6: the filter '{text}' matches no tensor.{hint}"
+        self.refused(family, monkeypatch, recipe, f"^{re.escape(message)}$")
+
+    def test_a_range_of_layers(self, family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        text = (
+            "merge_method: passthrough\nslices:\n- sources: [{model: ./m0, layer_range: [0, 5]}]\n"
+            "- sources: [{model: ./m1, layer_range: [0, 40]}]\n"
+        )
+        message = r"^r\.yaml:4: 'layer_range: \[0, 40\]' reaches outside m1, which has 5 layers \('model\.layers\.0' to"
+        self.refused(family, monkeypatch, text, message)
+
+    def test_an_override_of_our_own_form(self, family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        head = "method: ties\nbase: ./base\nmodels: [./m0, ./m1]\noverrides:\n"
+        self.refused(
+            family, monkeypatch, head + "- {match: '*.mpl.*', scale: 2}\n", r"^r\.yaml:5: the override 'match: \*\.mpl"
+        )
+        self.refused(
+            family,
+            monkeypatch,
+            head + "- {layers: 3-9, scale: 2}\n",
+            r"^r\.yaml:5: 'layers: 3-9' reaches outside base,",
+        )
+
+    def test_where_a_recipe_was_typed_is_no_part_of_it(self) -> None:
+        text = "merge_method: linear\n" + TWO
+        one, two = (translate(parse(text, name))[0] for name in ("a.yaml", "b.yaml"))
+        assert one == two
+        assert (one.origin.file, two.origin.file) == ("a.yaml", "b.yaml")
+        assert "origin" not in one.data
+
+
 SLICES = """
 merge_method: slerp
 base_model: a
