@@ -404,8 +404,14 @@ REFUSED: list[tuple[str, int, str]] = [
     (HEAD + "parameters: {density: half}\n", 6, r"'density' must be a number, got 'half'\."),
     (HEAD + "parameters: {density: [{filter: mlp}]}\n", 6, r"a filter of 'density' has no 'value'\."),
     (HEAD + "parameters: {density: [{filtre: mlp, value: 1}]}\n", 6, r"unknown key 'filtre'.* Did you mean 'filter'"),
-    (HEAD + "dtype: int8\n", 6, r"'dtype' .*, got 'int8'\."),
-    (HEAD + "dtype: float32\nout_dtype: int8\n", 7, r"'dtype' .*, got 'int8'\."),
+    (HEAD.replace("ties", "TIES"), 1, r"mergekit has no method 'TIES'\. Did you mean 'ties'\?"),
+    (HEAD + "dtype: int8\n", 6, r"'dtype' .*, got 'int8'\.$"),
+    (HEAD + "dtype: fp16\n", 6, r"'dtype' must be float32, .* or float64, got 'fp16'\. Did you mean 'float16'\?"),
+    (HEAD + "dtype: bf16\n", 6, r"'dtype' .*, got 'bf16'\. Did you mean 'bfloat16'\?"),
+    (HEAD + "dtype: float32\nout_dtype: fp32\n", 7, r"'out_dtype' .*, got 'fp32'\. Did you mean 'float32'\?"),
+    (HEAD + "dtype: bf16\nout_dtype: float32\n", 6, r"'dtype' .*, got 'bf16'\. Did you mean 'bfloat16'\?"),
+    (HEAD + "tokenizer_source: model:./m0\n", 6, r"'tokenizer_source: model:\./m0' is no model\. Type '\./m0'\."),
+    (HEAD + "tokenizer:\n  source: model:m0\n", 7, r"'source: model:m0' is no model\. Type 'm0'\."),
     ("merge_method: slerp\nbase_model: x\nmodels: [{model: x}, {model: y}]\n", 1, r"'slerp' needs the parameter 't'\."),
     (
         "merge_method: slerp\nbase_model: x\nmodels: [{model: x}, {model: y}]\n"
@@ -509,6 +515,33 @@ class TestPaths:
         monkeypatch.chdir(tmp_path / "sub")
         recipe, _ = tv.load_recipe("../r.yaml")
         assert [m.model for m in recipe.models] == ["../m0", "../sub/m1"]
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "torch.bfloat16"])
+def test_names_of_types_that_mergekit_knows(name: str) -> None:
+    assert translated(HEAD + f"dtype: {name}\n")[0].dtype == "bfloat16"
+    assert translated(HEAD + f"dtype: float32\nout_dtype: {name}\n")[0].dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("tokenizer_source: unoin\n", "r.yaml:6: 'tokenizer_source: unoin'"),
+        ("tokenizer:\n  source: unoin\n", "r.yaml:7: 'source: unoin'"),
+        ("tokenizer_source: Union\n", "r.yaml:6: 'tokenizer_source: Union'"),
+    ],
+)
+def test_a_misspelt_vocabulary_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text(HEAD + more)
+    message = f"{said} is neither a rule nor a model. Did you mean 'union'?"
+    with pytest.raises(tv.RecipeError, match=f"^{re.escape(message)}$"):
+        tv.load_recipe("r.yaml")
+    (tmp_path / "unoin").mkdir()
+    (tmp_path / "Union").mkdir()
+    assert tv.load_recipe("r.yaml")[0].vocabulary is not None
 
 
 class TestWordsOfTheFile:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RecipeError
+from ..merge.registry import suggest
 from .mergekit import is_mergekit, translate
 from .paths import inputs_of, is_hub_id, resolve_paths
-from .schema import Recipe, validate
+from .schema import VOCABULARY_RULES, Recipe, validate
 from .yaml_lines import Document, parse_all
 
 
@@ -70,9 +71,24 @@ def read_documents(path: Path) -> list[Document]:
 
 def _load(document: Document, folder: Path, keep: Container[str]) -> Loaded:
     if not is_mergekit(document.data):
-        return Loaded(resolve_paths(validate(document), folder, keep), [])
+        recipe = validate(document)
+        _check_rule(recipe, document, folder, keep)
+        return Loaded(resolve_paths(recipe, folder, keep), [])
     recipe, notes = translate(document)
+    _check_rule(recipe, document, folder, keep)
     return Loaded(_mergekit_paths(recipe, folder, keep), notes)
+
+
+def _check_rule(recipe: Recipe, document: Document, folder: Path, keep: Container[str]) -> None:
+    """Refuse a misspelt rule of a vocabulary, which would pass for the path of a model."""
+    rule = recipe.vocabulary.rule if recipe.vocabulary else "union"
+    known = rule in VOCABULARY_RULES or rule in keep or rule in inputs_of(recipe) or is_hub_id(rule)
+    if known or any((place / Path(rule).expanduser()).exists() for place in (Path(), folder)):
+        return
+    if hint := suggest(rule.lower(), VOCABULARY_RULES):
+        keys = {"tokenizer_source": ("tokenizer_source",), "tokenizer": ("tokenizer", "source")}
+        path = next((path for key, path in keys.items() if document.data.get(key)), ("vocabulary",))
+        raise RecipeError(f"{document.at(path)}: '{path[-1]}: {rule}' is neither a rule nor a model.{hint}")
 
 
 def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recipe:

@@ -15,6 +15,10 @@ from .origin import Origin
 from .yaml_lines import Document, Path
 
 VOCABULARY_RULES = ("union", "base", "intersection")
+TYPES = ("float32", "float16", "bfloat16", "float64")
+SHORT_TYPES = {"fp32": "float32", "f32": "float32", "float": "float32", "fp16": "float16", "f16": "float16",
+    "half": "float16", "bf16": "bfloat16", "fp64": "float64", "f64": "float64", "double": "float64"}  # fmt: skip
+"""What people type, and what it is called here."""
 
 
 def _number_or_list(value: Any) -> Any:
@@ -201,7 +205,7 @@ def validate(document: Document) -> Recipe:
         raise RecipeError(f"{document.name}:1: expected keys such as 'method' and 'models', got {data!r}.")
     if isinstance(data.get("method"), str) and data["method"] not in METHODS:
         known = ", ".join(sorted(METHODS))
-        hint = suggest(data["method"], METHODS)
+        hint = suggest(data["method"].lower(), METHODS)
         raise RecipeError(f"{document.at(('method',))}: unknown merge method {data['method']!r}.{hint} Known: {known}.")
     try:
         recipe = Recipe.model_validate(data)
@@ -263,7 +267,18 @@ def _say(document: Document, error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not path:
         return f"{where}: {message}."
-    return f"{where}: '{last}' {message[0].lower() + message[1:]}, got {error['input']!r}."
+    hint = meant_type(error["input"]) if last == "dtype" else ""
+    return f"{where}: '{last}' {message[0].lower() + message[1:]}, got {error['input']!r}.{hint}"
+
+
+def meant_type(word: Any) -> str:
+    """Return " Did you mean 'x'?" for other names of a stored type and names near to one, else nothing.
+
+    >>> meant_type("bf16"), meant_type("torch.half"), meant_type("flaot32"), meant_type("int8")
+    (" Did you mean 'bfloat16'?", " Did you mean 'float16'?", " Did you mean 'float32'?", '')
+    """
+    name = str(word).lower().removeprefix("torch.")
+    return f" Did you mean '{SHORT_TYPES[name]}'?" if name in SHORT_TYPES else suggest(name, TYPES)
 
 
 def _keys(path: tuple[str | int, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ...merge import METHODS
 from ...merge.registry import suggest
-from ..schema import VOCABULARY_RULES, Recipe, validate
+from ..schema import TYPES, VOCABULARY_RULES, Recipe, meant_type, validate
 from ..yaml_lines import Document, Path
 from .conditions import UNSAID, Chain, chain, glob, moved, names_layers
 from .reading import KNOWN, MODEL, SLICE, TOKENIZER, TOP, Group, Reader, Source
@@ -37,7 +37,7 @@ class _Translation:
         if self.name not in SPECS:
             raise self.read.refuse(
                 ("merge_method",),
-                f"mergekit has no method {self.name!r}.{suggest(self.name, SPECS)} Known: {', '.join(SPECS)}.",
+                f"mergekit has no method {self.name!r}.{suggest(self.name.lower(), SPECS)} Known: {', '.join(SPECS)}.",
             )
         self.spec: Spec = SPECS[self.name]
         self.needs = METHODS[self.spec.name or self.name].needs
@@ -300,9 +300,8 @@ class _Translation:
 
     def _others(self, out: Said, groups: Sequence[Group], base: str | None) -> None:
         data = self.document.data
-        stored = "out_dtype" if data.get("out_dtype") else "dtype"
-        out["dtype"] = data.get(stored)
-        self._stands(("dtype",), (stored,))
+        types = [self._type(key) for key in ("out_dtype", "dtype") if data.get(key)]
+        out["dtype"] = types[0] if types else None
         for key in ("chat_template", "name"):
             if data.get(key) is not None:
                 out[key] = data[key]
@@ -324,6 +323,17 @@ class _Translation:
             out["vocabulary"] = elsewhere
         elif elsewhere:
             out["tokenizer"] = elsewhere
+
+    def _type(self, key: str) -> str:
+        """Return a stored type. mergekit knows them by torch's names, with 'torch.' or without."""
+        given = self.document.data[key]
+        name = str(given).removeprefix("torch.")
+        if name not in TYPES:
+            *before, last = TYPES
+            raise self.read.refuse(
+                (key,), f"'{key}' must be {', '.join(before)} or {last}, got {given!r}.{meant_type(given)}"
+            )
+        return name
 
     def _vocabulary(self) -> Said | None:
         data = self.document.data
@@ -349,6 +359,10 @@ class _Translation:
     def _rule(self, source: Any, path: Path) -> str:
         if isinstance(source, str) and source in VOCABULARY_RULES:
             return source
+        if isinstance(source, str) and source.startswith("model:"):  # older versions of mergekit's
+            raise self.read.refuse(
+                path, f"'{path[-1]}: {source}' is no model. Type '{source.removeprefix('model:').strip()}'."
+            )
         return self.read.reference(source, path)
 
     def _token(self, text: str, how: Any) -> Any:
