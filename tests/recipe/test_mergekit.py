@@ -544,6 +544,15 @@ def test_a_misspelt_vocabulary_is_no_model(
     assert tv.load_recipe("r.yaml")[0].vocabulary is not None
 
 
+@pytest.mark.parametrize("key", ["experts: [{source_model: m0}]", "gate_mode: hidden"])
+def test_a_recipe_of_mergekit_moe_is_called_so(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "moe.yaml"
+    path.write_text(f"base_model: base\n{key}\ndtype: bfloat16\n")
+    message = f"{path}:1: this is a recipe of mergekit-moe, which has no counterpart here."
+    with pytest.raises(tv.RecipeError, match=f"^{re.escape(message)}$"):
+        tv.load_recipe(path)
+
+
 class TestWordsOfTheFile:
     """What is found wrong when the models are opened is told in the words, file and line of the recipe."""
 

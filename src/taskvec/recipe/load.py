@@ -11,6 +11,10 @@ from .paths import inputs_of, is_hub_id, resolve_paths
 from .schema import VOCABULARY_RULES, Recipe, validate
 from .yaml_lines import Document, parse_all
 
+FORMS = {"method", "merge_method"}
+MIXTURE = {"experts", "gate_mode"}
+"""What a recipe of mergekit-moe has, and no other."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -58,7 +62,7 @@ def read_documents(path: Path) -> list[Document]:
     """Return the documents of a YAML file.
 
     Raises:
-        RecipeError: the file is not there, or is no YAML.
+        RecipeError: the file is not there, is no YAML, or is a recipe of mergekit-moe.
     """
     if not path.is_file():
         raise RecipeError(f"{path} is not a recipe file. Give a YAML file, or use --method, --base and models.")
@@ -66,7 +70,11 @@ def read_documents(path: Path) -> list[Document]:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as exc:
         raise RecipeError(f"{path} is not text: {exc}.") from exc
-    return parse_all(text, str(path))
+    documents = parse_all(text, str(path))
+    for document in documents:
+        if isinstance(document.data, dict) and MIXTURE & set(document.data) and not FORMS & set(document.data):
+            raise RecipeError(f"{document.at(())}: this is a recipe of mergekit-moe, which has no counterpart here.")
+    return documents
 
 
 def _load(document: Document, folder: Path, keep: Container[str]) -> Loaded:
