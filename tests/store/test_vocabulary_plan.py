@@ -317,7 +317,9 @@ def test_what_happens_to_each_vocabulary_is_told_and_nothing_where_nothing_does(
     base, same, other = model(tmp_path / "x", few, 0), model(tmp_path / "y", few, 1), model(tmp_path / "z", more, 2)
 
     def told(source: str) -> list[str]:
-        return [note for note in planned(base, [same, other], VocabularyRequest(source)).notes if "vocabulary of" in note]
+        return [
+            note for note in planned(base, [same, other], VocabularyRequest(source)).notes if "vocabulary of" in note
+        ]
 
     moved = f"vocabulary of {tmp_path / 'z'}: 2 tokens are moved to other rows"
     assert told("base") == [f"{moved}, 2 tokens are left out."]

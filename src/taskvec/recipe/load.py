@@ -1,7 +1,7 @@
 """Load a recipe file, ours or mergekit's."""
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import RecipeError
@@ -55,7 +55,17 @@ def load_recipes(path: str | Path) -> list[Loaded]:
     documents = read_documents(path)
     names = [d.data.get("name") for d in documents if isinstance(d.data, dict) and d.data.get("name")]
     keep = set(map(str, names)) if len(documents) > 1 else set()
-    return in_order([_load(document, path.parent, keep) for document in documents], path)
+    return _told_once(in_order([_load(document, path.parent, keep) for document in documents], path))
+
+
+def _told_once(loaded: list[Loaded]) -> list[Loaded]:
+    """Leave each note to the first of the recipes that has it: all are told by one command."""
+    told: set[str] = set()
+    out = []
+    for one in loaded:
+        out.append(replace(one, notes=[note for note in one.notes if note not in told]))
+        told |= set(one.notes)
+    return out
 
 
 def read_documents(path: Path) -> list[Document]:
