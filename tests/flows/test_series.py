@@ -168,3 +168,13 @@ def test_a_model_between_with_another_tokenizer_is_made_again(recipes: Callable[
             run_series(load_recipes(recipes(text)), out, stopping)
         found.append((steps_folder(out) / "half" / "tokenizer_config.json").read_text())
     assert found[0] != found[1]
+
+
+def test_a_note_of_several_recipes_is_told_once(recipes: Callable[[str], Path], tmp_path: Path) -> None:
+    one = "merge_method: linear\nmodels: [{model: %s}, {model: m2}]\nparameters: {weight: 1, int8_mask: true}\n"
+    told: list[str] = []
+    loaded = load_recipes(recipes(f"{one % 'half'}---\nname: half\n{one % 'm1'}"))
+    run_series(loaded, tmp_path / "out", tv.make_plan, tell=told.append)
+    assert told[0] == "making 'half', 1 of 2"
+    for beginning in ("'int8_mask' has no effect", "arithmetic is float32"):
+        assert len([text for text in told if text.startswith(beginning)]) == 1

@@ -138,6 +138,14 @@ def test_numbers(name: str, kitchen: Kitchen) -> None:
     assert row.note in ours.notes
 
 
+def test_keys_that_stand_where_mergekit_does_not_look_change_nothing(kitchen: Kitchen) -> None:
+    """A form that is often published: mergekit makes the same of it as of the plain recipe."""
+    text = in_float32(recipe("model-stock")) + "normalize: false\nint8_mask: true\nembed_slerp: true\n"
+    found = kitchen.run(text, "model-stock-with-more-at-the-top")
+    assert "'normalize', 'int8_mask' and 'embed_slerp' have no effect here, as in mergekit." in found.notes
+    assert max(errors(tensors(found.folder), tensors(kitchen.result("model-stock").folder)).values()) == 0
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_configuration(name: str, kitchen: Kitchen) -> None:
     folder, theirs = kitchen.result(name).folder, golden(name).facts

@@ -11,6 +11,7 @@ import taskvec as tv
 from taskvec.recipe.mergekit import translate
 from taskvec.recipe.mergekit.conditions import moved
 from taskvec.recipe.yaml_lines import parse
+from taskvec.testing import tiny_tensors, write_model
 
 TIES = {"density": 1.0, "scope": "tensor", "elect": "weighted", "tied": "positive"}
 DARE_TIES = {"density": 1.0, "trim": 1.0, "scope": "tensor", "elect": "weighted", "tied": "positive"}
@@ -389,7 +390,8 @@ REFUSED: list[tuple[str, int, str]] = [
     ("merge_method: ties\n" + TWO, 1, r"'ties' needs 'base_model'\."),
     ("merge_method: ties\nbase_model: base\n", 1, r"'models' must list the models to merge\."),
     ("merge_method: linear\nmodels: [a, b]\n", 2, r"each of 'models' must have a 'model'\."),
-    ("merge_method: linear\nmodels: [{model: a, wieght: 1}]\n", 2, r"unknown key 'wieght'\."),
+    ("merge_method: linear\nmodels: [{model: a, wieght: 1}]\n", 2, r"unknown key 'wieght'\. Did you mean 'weight'\?"),
+    (HEAD + "normalise: true\n", 6, r"unknown key 'normalise'\. Did you mean 'normalize'\?"),
     (
         "merge_method: linear\nmodels: [{model: a, weight: 1}]\n",
         2,
@@ -402,8 +404,14 @@ REFUSED: list[tuple[str, int, str]] = [
     (HEAD + "parameters: {density: half}\n", 6, r"'density' must be a number, got 'half'\."),
     (HEAD + "parameters: {density: [{filter: mlp}]}\n", 6, r"a filter of 'density' has no 'value'\."),
     (HEAD + "parameters: {density: [{filtre: mlp, value: 1}]}\n", 6, r"unknown key 'filtre'.* Did you mean 'filter'"),
-    (HEAD + "dtype: int8\n", 6, r"'dtype' .*, got 'int8'\."),
-    (HEAD + "dtype: float32\nout_dtype: int8\n", 7, r"'dtype' .*, got 'int8'\."),
+    (HEAD.replace("ties", "TIES"), 1, r"mergekit has no method 'TIES'\. Did you mean 'ties'\?"),
+    (HEAD + "dtype: int8\n", 6, r"'dtype' .*, got 'int8'\.$"),
+    (HEAD + "dtype: fp16\n", 6, r"'dtype' must be float32, .* or float64, got 'fp16'\. Did you mean 'float16'\?"),
+    (HEAD + "dtype: bf16\n", 6, r"'dtype' .*, got 'bf16'\. Did you mean 'bfloat16'\?"),
+    (HEAD + "dtype: float32\nout_dtype: fp32\n", 7, r"'out_dtype' .*, got 'fp32'\. Did you mean 'float32'\?"),
+    (HEAD + "dtype: bf16\nout_dtype: float32\n", 6, r"'dtype' .*, got 'bf16'\. Did you mean 'bfloat16'\?"),
+    (HEAD + "tokenizer_source: model:./m0\n", 6, r"'tokenizer_source: model:\./m0' is no model\. Type '\./m0'\."),
+    (HEAD + "tokenizer:\n  source: model:m0\n", 7, r"'source: model:m0' is no model\. Type 'm0'\."),
     ("merge_method: slerp\nbase_model: x\nmodels: [{model: x}, {model: y}]\n", 1, r"'slerp' needs the parameter 't'\."),
     (
         "merge_method: slerp\nbase_model: x\nmodels: [{model: x}, {model: y}]\n"
@@ -444,11 +452,46 @@ class TestPaths:
     TEXT = "merge_method: linear\n" + TWO
 
     def test_beside_the_recipe(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "recipes").mkdir()
+        for folder in ("recipes/m0", "recipes/m1"):
+            (tmp_path / folder).mkdir(parents=True)
         (tmp_path / "recipes" / "r.yaml").write_text(self.TEXT)
         monkeypatch.chdir(tmp_path)
         recipe, _ = tv.load_recipe("recipes/r.yaml")
         assert [m.model for m in recipe.models] == ["recipes/m0", "recipes/m1"]
+
+    @pytest.mark.parametrize(
+        ("typed", "message"),
+        [
+            (
+                "./cod",
+                r"^recipes/r\.yaml: 'cod' does not exist in the working folder, and 'm0' and 'cod' do not exist in the "
+                r"recipe's folder recipes\. All must be in one of the two\.$",
+            ),
+            ("./org/cod", r"^recipes/r\.yaml: '\./org/cod' does not exist in the working folder, and 'm0' and "),
+            ("/org/cod", r"^/org/cod does not exist\. Give a \.safetensors file"),
+        ],
+    )
+    def test_a_wrong_path_is_named_and_no_right_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, message: str
+    ) -> None:
+        (tmp_path / "recipes").mkdir()
+        write_model(tmp_path / "m0", tiny_tensors())
+        (tmp_path / "recipes" / "r.yaml").write_text(self.TEXT.replace("model: m1", f"model: {typed}"))
+        monkeypatch.chdir(tmp_path)
+        recipe, _ = tv.load_recipe("recipes/r.yaml")
+        with pytest.raises(tv.StoreError, match=message):
+            tv.make_plan(recipe)
+
+    def test_a_path_beside_a_recipe_is_no_name_of_the_hub(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "recipes").mkdir()
+        (tmp_path / "recipes" / "ours.yaml").write_text("method: linear\nmodels: [./m0, org/model]\n")
+        monkeypatch.chdir(tmp_path)
+        recipe, _ = tv.load_recipe("recipes/ours.yaml")
+        assert [m.model for m in recipe.models] == ["./recipes/m0", "org/model"]
+        with pytest.raises(tv.StoreError, match=r"^recipes/m0 does not exist\. Give a \.safetensors file"):
+            tv.make_plan(recipe)
 
     def test_in_the_working_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for folder in ("recipes", "m0", "m1"):
@@ -472,6 +515,97 @@ class TestPaths:
         monkeypatch.chdir(tmp_path / "sub")
         recipe, _ = tv.load_recipe("../r.yaml")
         assert [m.model for m in recipe.models] == ["../m0", "../sub/m1"]
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "torch.bfloat16"])
+def test_names_of_types_that_mergekit_knows(name: str) -> None:
+    assert translated(HEAD + f"dtype: {name}\n")[0].dtype == "bfloat16"
+    assert translated(HEAD + f"dtype: float32\nout_dtype: {name}\n")[0].dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("tokenizer_source: unoin\n", "r.yaml:6: 'tokenizer_source: unoin'"),
+        ("tokenizer:\n  source: unoin\n", "r.yaml:7: 'source: unoin'"),
+        ("tokenizer_source: Union\n", "r.yaml:6: 'tokenizer_source: Union'"),
+    ],
+)
+def test_a_misspelt_vocabulary_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text(HEAD + more)
+    message = f"{said} is neither a rule nor a model. Did you mean 'union'?"
+    with pytest.raises(tv.RecipeError, match=f"^{re.escape(message)}$"):
+        tv.load_recipe("r.yaml")
+    (tmp_path / "unoin").mkdir()
+    (tmp_path / "Union").mkdir()
+    assert tv.load_recipe("r.yaml")[0].vocabulary is not None
+
+
+@pytest.mark.parametrize("key", ["experts: [{source_model: m0}]", "gate_mode: hidden"])
+def test_a_recipe_of_mergekit_moe_is_called_so(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "moe.yaml"
+    path.write_text(f"base_model: base\n{key}\ndtype: bfloat16\n")
+    message = f"{path}:1: this is a recipe of mergekit-moe, which has no counterpart here."
+    with pytest.raises(tv.RecipeError, match=f"^{re.escape(message)}$"):
+        tv.load_recipe(path)
+
+
+class TestWordsOfTheFile:
+    """What is found wrong when the models are opened is told in the words, file and line of the recipe."""
+
+    def refused(self, family: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
+        (family / "r.yaml").write_text(text)
+        monkeypatch.chdir(family)
+        recipe, _ = tv.load_recipe("r.yaml")
+        with pytest.raises(tv.RecipeError, match=message):
+            tv.make_plan(recipe)
+
+    @pytest.mark.parametrize(
+        ("text", "hint"),
+        [
+            ("self_atn", " Did you mean 'self_attn'?"),
+            ("layers.2.mlq", " Did you mean 'layers.2.mlp'?"),
+            ("zzz", ""),
+            ("a[0]", ""),
+        ],
+    )
+    def test_a_filter(self, family: Path, monkeypatch: pytest.MonkeyPatch, text: str, hint: str) -> None:
+        recipe = (
+            "merge_method: slerp\nbase_model: ./m0\nmodels: [{model: ./m0}, {model: ./m1}]\n"
+            f"parameters:\n  t:\n  - {{filter: '{text}', value: 0.1}}\n  - {{value: 0.5}}\n"
+        )
+        message = f"r.yaml:6: the filter '{text}' matches no tensor.{hint}"
+        self.refused(family, monkeypatch, recipe, f"^{re.escape(message)}$")
+
+    def test_a_range_of_layers(self, family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        text = (
+            "merge_method: passthrough\nslices:\n- sources: [{model: ./m0, layer_range: [0, 5]}]\n"
+            "- sources: [{model: ./m1, layer_range: [0, 40]}]\n"
+        )
+        message = r"^r\.yaml:4: 'layer_range: \[0, 40\]' reaches outside m1, which has 5 layers \('model\.layers\.0' to"
+        self.refused(family, monkeypatch, text, message)
+
+    def test_an_override_of_our_own_form(self, family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        head = "method: ties\nbase: ./base\nmodels: [./m0, ./m1]\noverrides:\n"
+        self.refused(
+            family, monkeypatch, head + "- {match: '*.mpl.*', scale: 2}\n", r"^r\.yaml:5: the override 'match: \*\.mpl"
+        )
+        self.refused(
+            family,
+            monkeypatch,
+            head + "- {layers: 3-9, scale: 2}\n",
+            r"^r\.yaml:5: 'layers: 3-9' reaches outside base,",
+        )
+
+    def test_where_a_recipe_was_typed_is_no_part_of_it(self) -> None:
+        text = "merge_method: linear\n" + TWO
+        one, two = (translate(parse(text, name))[0] for name in ("a.yaml", "b.yaml"))
+        assert one == two
+        assert (one.origin.file, two.origin.file) == ("a.yaml", "b.yaml")
+        assert "origin" not in one.data
 
 
 SLICES = """
@@ -661,7 +795,43 @@ def test_a_parameter_in_the_wrong_place_has_no_effect_and_that_is_said(text: str
     recipe, notes = translated(text.replace(place, added))
     assert recipe == translated(text)[0]
     key = more.partition(":")[0]
-    assert notes.count(f"'{key}' has no effect here, as in mergekit: it counts under 'parameters' only.") == 1
+    (note,) = [n for n in notes if n.startswith(f"'{key}' has no effect here, as in mergekit")]
+    counts = key in ("weight", "density", "normalize") and recipe.method == "ties"
+    assert note.endswith(": it counts under 'parameters' only.") == counts
+
+
+MODEL_STOCK = "merge_method: model_stock\nbase_model: base\nmodels: [{model: m0}, {model: m1}]\n"
+PASSED = "no effect here, as in mergekit"
+
+
+@pytest.mark.parametrize(
+    ("head", "more", "note"),
+    [
+        (MODEL_STOCK, "normalize: false\nint8_mask: true\n", f"'normalize' and 'int8_mask' have {PASSED}."),
+        (HEAD, "embed_slerp: true\n", f"'embed_slerp' has {PASSED}."),
+        (HEAD, "parameters: {embed_slerp: true}\n", f"'embed_slerp' has {PASSED}."),
+        (
+            HEAD,
+            "t: 0.5\nweight: 1\ndensity: 0.5\n",
+            f"'t', 'weight' and 'density' have {PASSED}: 'weight' and 'density' count under 'parameters' only.",
+        ),
+        (
+            HEAD,
+            "parameters: {tokenizer_source: base}\n",
+            f"'tokenizer_source' has {PASSED}: it counts at the top of the recipe only.",
+        ),
+        (
+            HEAD.replace("{model: m0", "{model: m0, layer_range: [0, 9]"),
+            "density: 0.5\n",
+            f"'density' and 'layer_range' have {PASSED}: "
+            "'density' counts under 'parameters' only; 'layer_range' counts in 'sources' of 'slices' only.",
+        ),
+    ],
+)
+def test_keys_in_the_wrong_place_are_told_together_and_where_they_would_count(head: str, more: str, note: str) -> None:
+    recipe, notes = translated(head + more)
+    assert recipe == translated(HEAD if head.startswith("merge_method: ties") else head)[0]
+    assert [n for n in notes if "here, as in mergekit" in n] == [note]
 
 
 @pytest.mark.parametrize("key", ["dtype", "out_dtype"])
@@ -669,7 +839,7 @@ def test_a_type_under_parameters_has_no_effect_and_that_is_said(key: str) -> Non
     recipe, notes = translated(HEAD + f"parameters: {{{key}: bfloat16, density: 0.5}}\n")
     assert (recipe.dtype, recipe.settings["density"]) == (None, 0.5)
     (note,) = [n for n in notes if n.startswith(f"'{key}'")]
-    assert note.startswith(f"'{key}' under 'parameters' has no effect, as in mergekit: it counts at the top of")
+    assert note == f"'{key}' has no effect here, as in mergekit: it counts at the top of the recipe only."
 
 
 def test_vocabularies() -> None:

@@ -144,15 +144,30 @@ class TestTensors:
 
     def test_a_glob_that_matches_nothing_is_refused(self, planned: Planned) -> None:
         with pytest.raises(
-            tv.RecipeError, match=r"'ignore: lm_haed\.\*' matches no tensor\. The first of them is 'model"
+            tv.RecipeError, match=r"'ignore: lm_haed\.\*' matches no tensor\. Did you mean 'lm_head\.\*'\?$"
         ):
             planned(ignore=["lm_haed.*"])
-        with pytest.raises(tv.RecipeError, match=r"override 'match: \*\.mpl\.\*', 'layers: None' matches no tensor"):
+        with pytest.raises(
+            tv.RecipeError, match=r"'ignore: zzz' matches no tensor\. The first of them is 'model\.embed"
+        ):
+            planned(ignore=["zzz"])
+        mpl = r"^the override 'match: \*\.mpl\.\*' matches no tensor\. Did you mean '\*\.mlp\.\*'\?$"
+        with pytest.raises(tv.RecipeError, match=mpl):
             planned(overrides=[{"match": "*.mpl.*"}])
-        with pytest.raises(tv.RecipeError, match=r"override 'match: \*', 'layers: 5-9' matches no tensor"):
-            planned(overrides=[{"layers": "5-9"}])
+        with pytest.raises(
+            tv.RecipeError, match=r"^the override 'match: lm_head\.\*', 'layers: 1' matches no tensor\.$"
+        ):
+            planned(overrides=[{"match": "lm_head.*", "layers": 1}])
         with pytest.raises(tv.RecipeError, match="'layers' must be a layer or a range such as '0-3', got 'first'"):
             planned(overrides=[{"layers": "first"}])
+
+    @pytest.mark.parametrize("layers", ["5-9", "3-9", 5])
+    def test_layers_of_an_override_that_are_not_there_are_refused(self, planned: Planned, layers: str | int) -> None:
+        message = rf"^'layers: {layers}' reaches outside .*base, which has 5 layers \('model\.layers\.0' to '.*4'\)\.$"
+        for match in ("*", "*.mlp.*"):
+            with pytest.raises(tv.RecipeError, match=message):
+                planned(overrides=[{"match": match, "layers": layers, "scale": 2}])
+        assert planned(overrides=[{"layers": "3-4", "scale": 2}]).units
 
     def test_types(self, planned: Planned) -> None:
         assert {u.dtype for u in planned().units} == {"BF16"}

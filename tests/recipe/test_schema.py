@@ -188,6 +188,7 @@ REFUSED: list[tuple[str, int, str]] = [
     ("method: ties\nmodels:\n- {model: x, weight: .inf}\n", 3, r"'weight' must be a number.*, got inf"),
     (HEAD + "scale: .nan\n", 4, r"'scale' must be a number"),
     (HEAD + "scale: -.inf\n", 4, r"'scale' must be a number"),
+    (HEAD + "dtype: bf16\n", 4, r"'dtype' .*, got 'bf16'\. Did you mean 'bfloat16'\?$"),
     (HEAD + "dtype: int8\n", 4, r"'dtype' .*'float32', 'float16', 'bfloat16' or 'float64', got 'int8'\."),
     (HEAD + "rounding: down\n", 4, r"'rounding' .*'nearest' or 'stochastic', got 'down'\."),
     (HEAD + "nonfinite: ignore\n", 4, r"'nonfinite' .*'refuse' or 'pass', got 'ignore'\."),

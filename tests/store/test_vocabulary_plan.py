@@ -216,7 +216,7 @@ def test_a_task_vector_lends_no_row_and_has_zeros(tmp_path, trio):
     assert not got[at["he"]].any()
     assert not got[at[START]].any()
     np.testing.assert_array_equal(rows(plan.base)[at[START]], rows(chat)[28])
-    assert f"{tmp_path / 'tau.tv'}: of 30 rows 0 move, 0 tokens are left out; 1 are zero." in plan.notes
+    assert f"vocabulary of {tmp_path / 'tau.tv'}: 1 token is added, with zeros." in plan.notes
 
 
 def test_a_model_without_a_tokenizer_has_the_first_ones(tmp_path, trio):
@@ -310,3 +310,18 @@ def test_the_rest_is_the_same_checkpoint(trio, tmp_path):
     assert list(plan.models[0].tensors) == list(trio[1].tensors)
     assert plan.models[0].info("model.norm.weight") is trio[1].info("model.norm.weight")
     assert (plan.models[0].path, plan.models[0].folder) == (trio[1].path, Path(tmp_path / "chat"))
+
+
+def test_what_happens_to_each_vocabulary_is_told_and_nothing_where_nothing_does(tmp_path):
+    few, more = words(["a", "b"]), words(["b", "a", "c", "d"])
+    base, same, other = model(tmp_path / "x", few, 0), model(tmp_path / "y", few, 1), model(tmp_path / "z", more, 2)
+
+    def told(source: str) -> list[str]:
+        return [
+            note for note in planned(base, [same, other], VocabularyRequest(source)).notes if "vocabulary of" in note
+        ]
+
+    moved = f"vocabulary of {tmp_path / 'z'}: 2 tokens are moved to other rows"
+    assert told("base") == [f"{moved}, 2 tokens are left out."]
+    added = [f"vocabulary of {tmp_path / name}: 2 tokens are added." for name in "xy"]
+    assert told("union") == [*added, f"{moved}."]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -92,11 +93,50 @@ def in_layers(name: str, layers: str | int | None) -> bool:
     """
     if layers is None:
         return True
+    first, last = ends_of(layers)
+    place = layer_of(name)
+    return place is not None and first <= place[1] <= last
+
+
+def ends_of(layers: str | int) -> tuple[int, int]:
+    """Return the first and the last layer of a range.
+
+    Raises:
+        RecipeError: neither a number nor a range.
+    """
     match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(layers))
     if not match or int(match.group(2) or match.group(1)) < int(match.group(1)):
         raise RecipeError(f"'layers' must be a layer or a range such as '0-3', got {layers!r}.")
-    place = layer_of(name)
-    return place is not None and int(match.group(1)) <= place[1] <= int(match.group(2) or match.group(1))
+    return int(match.group(1)), int(match.group(2) or match.group(1))
+
+
+def outside(owner: str, prefix: str, count: int) -> str:
+    """Return what is said of layers that a stack of layers does not have.
+
+    >>> outside("./math", "model.layers", 4)
+    "reaches outside ./math, which has 4 layers ('model.layers.0' to 'model.layers.3')."
+    """
+    return f"reaches outside {owner}, which has {count} layers ('{prefix}.0' to '{prefix}.{count - 1}')."
+
+
+def near(pattern: str, names: Iterable[str]) -> str:
+    """Return a glob that matches some name and differs in a misspelt part only, else ''.
+
+    >>> near("*.mpl.*", ["h.0.mlp.up.weight"]), near("*self_atn*", ["h.0.self_attn.q"]), near("*.norm", ["h.0.mlp"])
+    ('*.mlp.*', '*self_attn*', '')
+    """
+    names = list(names)
+    known = {part for name in names for part in name.split(".") if not part.isdigit()}
+
+    def mended(part: str) -> str:
+        core = part.strip("*")
+        if not core or core in known or re.search(r"[*?\[\]]", core):
+            return part
+        found = get_close_matches(core, known, n=1, cutoff=0.6)
+        return part.replace(core, found[0]) if found else part
+
+    new = ".".join(map(mended, pattern.split(".")))
+    return new if new != pattern and any(matches(name, new) for name in names) else ""
 
 
 def unmatched(patterns: Sequence[str], names: Iterable[str]) -> str | None:

@@ -1,14 +1,19 @@
 """Load a recipe file, ours or mergekit's."""
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import RecipeError
+from ..merge.registry import suggest
 from .mergekit import is_mergekit, translate
-from .paths import is_hub_id, resolve_paths
-from .schema import Recipe, validate
+from .paths import inputs_of, is_hub_id, resolve_paths
+from .schema import VOCABULARY_RULES, Recipe, validate
 from .yaml_lines import Document, parse_all
+
+FORMS = {"method", "merge_method"}
+MIXTURE = {"experts", "gate_mode"}
+"""What a recipe of mergekit-moe has, and no other."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,24 @@ def load_recipes(path: str | Path) -> list[Loaded]:
     documents = read_documents(path)
     names = [d.data.get("name") for d in documents if isinstance(d.data, dict) and d.data.get("name")]
     keep = set(map(str, names)) if len(documents) > 1 else set()
-    return in_order([_load(document, path.parent, keep) for document in documents], path)
+    return _told_once(in_order([_load(document, path.parent, keep) for document in documents], path))
+
+
+def _told_once(loaded: list[Loaded]) -> list[Loaded]:
+    """Leave each note to the first of the recipes that has it: all are told by one command."""
+    told: set[str] = set()
+    out = []
+    for one in loaded:
+        out.append(replace(one, notes=[note for note in one.notes if note not in told]))
+        told |= set(one.notes)
+    return out
 
 
 def read_documents(path: Path) -> list[Document]:
     """Return the documents of a YAML file.
 
     Raises:
-        RecipeError: the file is not there, or is no YAML.
+        RecipeError: the file is not there, is no YAML, or is a recipe of mergekit-moe.
     """
     if not path.is_file():
         raise RecipeError(f"{path} is not a recipe file. Give a YAML file, or use --method, --base and models.")
@@ -65,35 +80,51 @@ def read_documents(path: Path) -> list[Document]:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as exc:
         raise RecipeError(f"{path} is not text: {exc}.") from exc
-    return parse_all(text, str(path))
+    documents = parse_all(text, str(path))
+    for document in documents:
+        if isinstance(document.data, dict) and MIXTURE & set(document.data) and not FORMS & set(document.data):
+            raise RecipeError(f"{document.at(())}: this is a recipe of mergekit-moe, which has no counterpart here.")
+    return documents
 
 
 def _load(document: Document, folder: Path, keep: Container[str]) -> Loaded:
     if not is_mergekit(document.data):
-        return Loaded(resolve_paths(validate(document), folder, keep), [])
+        recipe = validate(document)
+        _check_rule(recipe, document, folder, keep)
+        return Loaded(resolve_paths(recipe, folder, keep), [])
     recipe, notes = translate(document)
+    _check_rule(recipe, document, folder, keep)
     return Loaded(_mergekit_paths(recipe, folder, keep), notes)
 
 
-def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recipe:
-    """Take paths from the working folder if they all exist there, else from the recipe's."""
+def _check_rule(recipe: Recipe, document: Document, folder: Path, keep: Container[str]) -> None:
+    """Refuse a misspelt rule of a vocabulary, which would pass for the path of a model."""
+    rule = recipe.vocabulary.rule if recipe.vocabulary else "union"
+    known = rule in VOCABULARY_RULES or rule in keep or rule in inputs_of(recipe) or is_hub_id(rule)
+    if known or any((place / Path(rule).expanduser()).exists() for place in (Path(), folder)):
+        return
+    if hint := suggest(rule.lower(), VOCABULARY_RULES):
+        keys = {"tokenizer_source": ("tokenizer_source",), "tokenizer": ("tokenizer", "source")}
+        path = next((path for key, path in keys.items() if document.data.get(key)), ("vocabulary",))
+        raise RecipeError(f"{document.at(path)}: '{path[-1]}: {rule}' is neither a rule nor a model.{hint}")
 
-    def is_here(name: str) -> bool:
-        if name in keep or Path(name).expanduser().exists():
+
+def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recipe:
+    """Take paths from the working folder if they all exist there, else from the recipe's if they do there.
+
+    Where neither folder has all, they stay as typed, so that what is said of a missing one names it as its author does.
+    """
+
+    def lies_in(place: Path, name: str) -> bool:
+        if name in keep or (place / Path(name).expanduser()).exists():
             return True
         if "+" in name:
-            return all(map(is_here, name.split("+")))
-        return is_hub_id(name) and not (folder / name).exists()  # found from anywhere
+            return all(lies_in(place, part) for part in name.split("+"))
+        return is_hub_id(name) and not any((other / name).exists() for other in (Path(), folder))  # found from anywhere
 
-    here = all(map(is_here, inputs_of(recipe)))
-    return resolve_paths(recipe, Path() if here else folder, keep)
-
-
-def inputs_of(recipe: Recipe) -> list[str]:
-    """Return the paths of a recipe's models and bases."""
-    parts = recipe.parts
-    names = [recipe.base, *(part.base for part in parts), *(m.model for part in parts for m in part.models)]
-    return list(dict.fromkeys(name for name in names if name))
+    names = inputs_of(recipe)
+    elsewhere = not all(lies_in(Path(), name) for name in names) and all(lies_in(folder, name) for name in names)
+    return resolve_paths(recipe, folder if elsewhere else Path(), keep)
 
 
 def in_order(loaded: list[Loaded], path: Path) -> list[Loaded]:

@@ -8,6 +8,7 @@ from ..store.sample import fingerprint
 from ..store.vocabulary import VocabularyPlan, VocabularyRequest, plan_vocabulary
 from .depth import matches
 from .inputs import Input, Pool, check_spaces, check_tokenizer_source, check_tokenizers, open_input
+from .paths import check_paths
 from .schema import PartEntry, Recipe
 from .stack import numbered
 
@@ -33,6 +34,7 @@ def open_all(recipe: Recipe, space: str) -> Opened:
         RecipeError: a task vector where weights are merged, a tokenizer that is not there.
         StoreError: an input that cannot be read, or tokens that do not belong together.
     """
+    check_paths(recipe)
     parts = recipe.parts
     own = [part.base or recipe.base for part in parts]
     bases = {path: open_input(path, "base") for path in dict.fromkeys([recipe.base, *own]) if path}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..errors import StoreError
 from ..store.hub import NAME
 from .schema import VOCABULARY_RULES, ModelEntry, Part, Recipe, Vocabulary
 
@@ -21,7 +22,10 @@ def resolve_paths(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Re
         if path in keep:
             return path
         local = folder / Path(path).expanduser()
-        return path if is_hub_id(path) and not local.exists() else str(local)
+        if local.exists():
+            return str(local)
+        # A path that was typed with './', or lies in the recipe's folder, must not pass for a name of the hub.
+        return path if is_hub_id(path) else f"./{local}" if is_hub_id(str(local)) else str(local)
 
     def fix_sum(path: str) -> str:
         local = folder / Path(path).expanduser()
@@ -29,6 +33,39 @@ def resolve_paths(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Re
         return fix(path) if whole else "+".join(map(fix, path.split("+")))
 
     return _with_paths(recipe, fix_sum)
+
+
+def inputs_of(recipe: Recipe) -> list[str]:
+    """Return the paths of a recipe's models and bases."""
+    parts = recipe.parts
+    names = [recipe.base, *(part.base for part in parts), *(m.model for part in parts for m in part.models)]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def check_paths(recipe: Recipe) -> None:
+    """Say which paths of a recipe in mergekit's form are missing where; others are told when they are opened.
+
+    Raises:
+        StoreError: a model that is neither in the working folder nor in the recipe's.
+    """
+    folder = recipe.origin.folder
+    names = [part for name in inputs_of(recipe) for part in ([name] if Path(name).exists() else name.split("+"))]
+    names = list(dict.fromkeys(name for name in names if not is_hub_id(name)))
+    missing = [name for name in names if not Path(name).exists()]
+    if not missing or folder.resolve() == Path().resolve() or not recipe.origin.is_mergekit:
+        return
+    if all(Path(name).is_absolute() for name in missing):
+        return
+    there = [name for name in names if not (folder / name).exists()]
+    raise StoreError(
+        f"{recipe.origin.file}: {_listed(missing)} in the working folder, and {_listed(there)} in the recipe's folder "
+        f"{folder}. All must be in one of the two."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *before, last = [f"'{name}'" for name in names]
+    return f"{', '.join(before)} and {last} do not exist" if before else f"{last} does not exist"
 
 
 def renamed_models(recipe: Recipe, places: Mapping[str, str]) -> Recipe:

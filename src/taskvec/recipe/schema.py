@@ -5,15 +5,20 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from ..errors import RecipeError
 from ..merge import METHODS, Method
 from ..merge.registry import suggest
 from ..store.layout import parse_size
+from .origin import Origin
 from .yaml_lines import Document, Path
 
 VOCABULARY_RULES = ("union", "base", "intersection")
+TYPES = ("float32", "float16", "bfloat16", "float64")
+SHORT_TYPES = {"fp32": "float32", "f32": "float32", "float": "float32", "fp16": "float16", "f16": "float16",
+    "half": "float16", "bf16": "bfloat16", "fp64": "float64", "f64": "float64", "double": "float64"}  # fmt: skip
+"""What people type, and what it is called here."""
 
 
 def _number_or_list(value: Any) -> Any:
@@ -163,6 +168,12 @@ class Recipe(Strict):
     )
     chat_template: str | None = Field(None, description="'auto', a name such as 'chatml', or a template.")
     output: Output = Field(default_factory=lambda: Output.model_validate({}), description="How the result is written.")
+    _origin: Origin = PrivateAttr(default=Origin())
+
+    @property
+    def origin(self) -> Origin:
+        """The file it was read from, for messages."""
+        return self._origin
 
     @property
     def parts(self) -> list[Part]:
@@ -194,7 +205,7 @@ def validate(document: Document) -> Recipe:
         raise RecipeError(f"{document.name}:1: expected keys such as 'method' and 'models', got {data!r}.")
     if isinstance(data.get("method"), str) and data["method"] not in METHODS:
         known = ", ".join(sorted(METHODS))
-        hint = suggest(data["method"], METHODS)
+        hint = suggest(data["method"].lower(), METHODS)
         raise RecipeError(f"{document.at(('method',))}: unknown merge method {data['method']!r}.{hint} Known: {known}.")
     try:
         recipe = Recipe.model_validate(data)
@@ -205,6 +216,7 @@ def validate(document: Document) -> Recipe:
             _check_setting(METHODS[recipe.method], key, value, _of_one_model(path))
         except RecipeError as exc:
             raise RecipeError(f"{document.at((*path, key))}: {exc}") from exc
+    recipe._origin = Origin(document.name)
     return recipe
 
 
@@ -255,7 +267,18 @@ def _say(document: Document, error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not path:
         return f"{where}: {message}."
-    return f"{where}: '{last}' {message[0].lower() + message[1:]}, got {error['input']!r}."
+    hint = meant_type(error["input"]) if last == "dtype" else ""
+    return f"{where}: '{last}' {message[0].lower() + message[1:]}, got {error['input']!r}.{hint}"
+
+
+def meant_type(word: Any) -> str:
+    """Return " Did you mean 'x'?" for other names of a stored type and names near to one, else nothing.
+
+    >>> meant_type("bf16"), meant_type("torch.half"), meant_type("flaot32"), meant_type("int8")
+    (" Did you mean 'bfloat16'?", " Did you mean 'float16'?", " Did you mean 'float32'?", '')
+    """
+    name = str(word).lower().removeprefix("torch.")
+    return f" Did you mean '{SHORT_TYPES[name]}'?" if name in SHORT_TYPES else suggest(name, TYPES)
 
 
 def _keys(path: tuple[str | int, ...]) -> list[str]:

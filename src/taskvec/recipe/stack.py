@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..errors import MismatchError, RecipeError
 from ..store.checkpoint import INPUT_EMBEDDINGS, OUTPUT_HEADS, Checkpoint
-from .depth import BEFORE_LAYERS, Depth, layer_of, matches
+from .depth import BEFORE_LAYERS, Depth, layer_of, matches, outside
 from .inputs import Pool, check_types
 from .schema import Part, PartEntry, Recipe
 
@@ -145,11 +145,16 @@ class Stack:
             return range(count if layers is None else 0)
         first, last = parse_range(layers)
         if last >= count:
-            raise RecipeError(
-                f"'layers: {layers}' reaches outside {self._name(number)}, which has {count} layers "
-                f"('{prefix}.0' to '{prefix}.{count - 1}')."
-            )
+            said = self._said(self._name(number), first, last) or f"'layers: {layers}'"
+            raise RecipeError(f"{said} {outside(self._name(number), prefix, count)}")
         return range(first, last + 1)
+
+    def _said(self, name: str, first: int, last: int) -> str:
+        """Return what a file in mergekit's form says for a range of layers; '' if it does not say it."""
+        given = [first, last + 1]
+        found = list(self.recipe.origin.find("layer_range", given))
+        mine = [at for at, source in found if name.endswith(str(source.get("model")).removeprefix("./"))]
+        return next((f"{at}: 'layer_range: {given}'" for at in mine), "")
 
     def _layer(
         self, prefix: str, p: int, out: int, origin: tuple[int, int], at: list[tuple[int, int]], t: float

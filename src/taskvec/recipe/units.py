@@ -14,8 +14,9 @@ from ..store.checkpoint import OUTPUT_HEADS
 from ..store.dtypes import NAMES, is_float
 from ..store.tensors import Tensor
 from .budget import WHOLE_MODEL
-from .depth import in_layers, matches, spread, unmatched
+from .depth import Depth, ends_of, in_layers, layer_of, matches, near, outside, spread, unmatched
 from .inputs import Input, Pool
+from .mergekit import filter_of
 from .schema import Override, Part, Recipe
 from .stack import Place, Source
 
@@ -87,15 +88,19 @@ def check_patterns(recipe: Recipe, pool: Pool, places: Sequence[Place]) -> list[
     names = [p.name for p in places]
     everything = [*names, *(n for i in pool for n in i.checkpoint.tensors)]
     if pattern := unmatched(recipe.ignore, dict.fromkeys(everything)):
-        raise RecipeError(f"'ignore: {pattern}' matches no tensor. The first of them is '{names[0]}'.")
-    found: dict[tuple[str, str], bool] = {}
+        new = near(pattern, everything)
+        hint = f"Did you mean '{new}'?" if new else f"The first of them is '{names[0]}'."
+        raise RecipeError(f"'ignore: {pattern}' matches no tensor. {hint}")
+    counts = Depth(names)
+    found: dict[tuple[str, str | int | None], bool] = {}
     for p, part in enumerate(recipe.parts):
         inside = [place.name for place in places if place.part == p]
         for override, among in [*((o, inside) for o in part.overrides), *((o, names) for o in recipe.overrides)]:
             _check_counts(override, len(part.models))
-            key = (override.match, str(override.layers))
+            _check_reach(recipe, pool, override, counts, names)
+            key = (override.match, override.layers)
             found[key] = found.get(key, False) or any(_holds(override, name) for name in among)
-    return [_unheard(pool, *key) for key, holds in found.items() if not holds]
+    return [_unheard(recipe, pool, names, *key) for key, holds in found.items() if not holds]
 
 
 def _check_counts(override: Override, models: int) -> None:
@@ -104,13 +109,33 @@ def _check_counts(override: Override, models: int) -> None:
             raise RecipeError(f"an override gives {len(values)} {key} for {models} models.")
 
 
-def _unheard(pool: Pool, match: str, layers: str) -> str:
+def _check_reach(recipe: Recipe, pool: Pool, override: Override, counts: Depth, names: Sequence[str]) -> None:
+    """Refuse layers that none of the matched stacks of layers has."""
+    last = -1 if override.layers is None else ends_of(override.layers)[1]
+    stacks = {place[0] for name in names if matches(name, override.match) and (place := layer_of(name))}
+    if not stacks or last < max(counts.layers[stack] for stack in stacks):
+        return
+    longest = max(stacks, key=lambda stack: counts.layers[stack])
+    owner = "the output" if recipe.stack else next(iter(pool)).name
+    where = next((f"{at}: " for at, _ in recipe.origin.find("layers", override.layers)), "")
+    raise RecipeError(f"{where}'layers: {override.layers}' {outside(owner, longest, counts.layers[longest])}")
+
+
+def _unheard(recipe: Recipe, pool: Pool, names: Sequence[str], match: str, layers: str | int | None) -> str:
     """Return a note on an override that would match a head if it were not tied; refuse any other."""
     for model in pool:
         for head in OUTPUT_HEADS:
-            if matches(head, match) and (tied := model.checkpoint.tied_to(head)) and layers == "None":
+            if matches(head, match) and (tied := model.checkpoint.tied_to(head)) and layers is None:
                 return f"the override 'match: {match}' has no effect: {model.name} ties '{head}' to '{tied}'."
-    raise RecipeError(f"the override 'match: {match}', 'layers: {layers}' matches no tensor.")
+    new = near(match, [*names, *(name for i in pool for name in i.checkpoint.tensors)])
+    if (text := filter_of(match)) and recipe.origin.is_mergekit:
+        where = next((at for at, _ in recipe.origin.find("filter", text)), recipe.origin.file)
+        hint = f" Did you mean '{filter_of(new)}'?" if new else ""
+        raise RecipeError(f"{where}: the filter '{text}' matches no tensor.{hint}")
+    where = next((f"{at}: " for at, _ in recipe.origin.find("match", match)), "")
+    said = f"'match: {match}'" if layers is None else f"'match: {match}', 'layers: {layers}'"
+    hint = f" Did you mean '{new}'?" if new else ""
+    raise RecipeError(f"{where}the override {said} matches no tensor.{hint}")
 
 
 def _holds(override: Override, name: str) -> bool:

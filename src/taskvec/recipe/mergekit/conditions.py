@@ -62,6 +62,16 @@ def glob(name: str | None) -> str:
     return f"*{escape(name or '')}*"
 
 
+def filter_of(match: str) -> str | None:
+    """Return the text whose `glob` a glob is, or None.
+
+    >>> filter_of(glob("h[0]")), filter_of("*.mlp.*.weight"), filter_of("norm*")
+    ('h[0]', None, None)
+    """
+    text = re.sub(r"\[([*?[])\]", r"\1", match[1:-1])
+    return text if text and match == glob(text) else None
+
+
 def moved(found: Chain, first: int, last: int, to: int) -> Chain:
     """Return a chain for names in the output, where its filters speak of layers of a model.
 

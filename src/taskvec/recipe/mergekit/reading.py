@@ -1,6 +1,6 @@
 """The shape of a recipe of mergekit's: which models, which of their layers, and where parameters may stand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +8,17 @@ from ...errors import RecipeError
 from ...merge.registry import suggest
 from ..schema import Recipe
 from ..yaml_lines import Document, Path
-from .tables import EVERYWHERE
+from .tables import EVERYWHERE, OLDER
 
 TOP = (
     "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype",
     "tokenizer_source", "tokenizer", "chat_template", "name", "random_seed",
 )  # fmt: skip
+SLICE = ("sources", "layer_range", "residual_weight")
+MODEL = ("model", "lora", "path", "revision", "override_architecture")
+TOKENIZER = ("source", "tokens", "pad_to_multiple_of")
+KNOWN = (*TOP, *SLICE, *MODEL, *TOKENIZER, *sorted(EVERYWHERE | OLDER))
+"""Every key of mergekit's, wherever it counts."""
 Place = tuple[dict[str, Any], Path]
 """Parameters, and where they stand."""
 
@@ -55,6 +60,7 @@ class Reader:
         self.document = document
         self.data: dict[str, Any] = document.data
         self.notes: list[str] = []
+        self.passed: dict[str, None] = {}
 
     def refuse(self, path: Path, message: str) -> RecipeError:
         """Return an error with file and line."""
@@ -71,7 +77,7 @@ class Reader:
         Raises:
             RecipeError: unknown keys, no models, or models in two forms; with file and line.
         """
-        self._check_keys(self.data, TOP, ())
+        self.check_keys(self.data, TOP, ())
         forms = [key for key in ("models", "slices", "modules") if self.data.get(key)]
         if len(forms) != 1:
             given = " and ".join(f"'{form}'" for form in forms)
@@ -98,7 +104,7 @@ class Reader:
         path: Path = ("modules", name)
         if not isinstance(module, dict) or bool(module.get("models")) == bool(module.get("slices")):
             raise self.refuse(path, f"the module '{name}' must have either 'models' or 'slices'.")
-        self._check_keys(module, ("models", "slices", "parameters"), path)
+        self.check_keys(module, ("models", "slices", "parameters"), path)
         tower = None if name == "default" or len(self.data["modules"]) == 1 else name
         return self._group_list(module, path, [self._place(module, path), *top], tower)
 
@@ -114,7 +120,7 @@ class Reader:
             at = (*path, "slices", i)
             if not isinstance(given, dict) or not given.get("sources"):
                 raise self.refuse(at, "each of 'slices' must have 'sources'.")
-            self._check_keys(given, ("sources", "parameters", "base_model", "residual_weight"), at)
+            self.check_keys(given, ("sources", "parameters", "base_model", "residual_weight"), at)
             if given.get("residual_weight") is not None:
                 self.note("'residual_weight' has no effect, as in mergekit.")
             sources = self._sources(given["sources"], (*at, "sources"), ("model", "layer_range", "parameters"))
@@ -127,7 +133,7 @@ class Reader:
             at = (*path, i)
             if not isinstance(entry, dict) or "model" not in entry:
                 raise self.refuse(at, f"each of '{path[-1]}' must have a 'model'.")
-            self._check_keys(entry, known, at)
+            self.check_keys(entry, known, at)
             layers = self._layers(entry, at) if "layer_range" in known else None
             yield Source(self.reference(entry["model"], (*at, "model")), layers, self._place(entry, at), at)
 
@@ -143,7 +149,7 @@ class Reader:
         if isinstance(given, str):
             return given
         if isinstance(given, dict):
-            self._check_keys(given, ("model", "lora", "path", "revision", "override_architecture"), path)
+            self.check_keys(given, MODEL, path)
             if given.get("override_architecture"):
                 self.note("'override_architecture' has no effect: names and shapes are read from the files.")
             if isinstance(given.get("path"), str):
@@ -166,15 +172,16 @@ class Reader:
             )
         return given, (*path, "parameters")
 
-    def _check_keys(self, data: dict[str, Any], known: tuple[str, ...], path: Path) -> None:
+    def check_keys(self, data: dict[str, Any], known: Iterable[str], path: Path) -> None:
+        """Remember keys of mergekit's that stand where it does not look; refuse those that it has nowhere."""
         for key in data:
             if key in known:
                 continue
-            if key in EVERYWHERE:
-                self.note(f"'{key}' has no effect here, as in mergekit: it counts under 'parameters' only.")
+            if key in KNOWN:
+                self.passed[key] = None
                 continue
             if not path and key in Recipe.model_fields:  # messages about any recipe tell to type such keys
                 raise self.refuse(
                     (key,), f"'{key}' is a key of our own form. Type --set '{key}=…' on the command line."
                 )
-            raise self.refuse((*path, key), f"unknown key '{key}'.{suggest(key, known)}")
+            raise self.refuse((*path, key), f"unknown key '{key}'.{suggest(key, known) or suggest(key, KNOWN)}")

@@ -213,3 +213,6 @@ SPECS: dict[str, Spec] = {
 EVERYWHERE = {"weight", "int8_mask", *(name for spec in SPECS.values() for name in spec.parameters)}
 EVERYWHERE |= {"nuslerp_flatten", "nuslerp_row_wise"}
 """Every parameter that some method of mergekit's has. Others are misspelt."""
+
+OLDER = {"embed_slerp"}
+"""What only older versions of mergekit knew, and published recipes still have."""

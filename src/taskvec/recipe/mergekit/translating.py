@@ -5,15 +5,14 @@ from typing import Any
 
 from ...merge import METHODS
 from ...merge.registry import suggest
-from ..schema import VOCABULARY_RULES, Recipe, validate
+from ..schema import TYPES, VOCABULARY_RULES, Recipe, meant_type, validate
 from ..yaml_lines import Document, Path
 from .conditions import UNSAID, Chain, chain, glob, moved, names_layers
-from .reading import Group, Reader, Source
+from .reading import KNOWN, MODEL, SLICE, TOKENIZER, TOP, Group, Reader, Source
 from .tables import EVERYWHERE, SPECS, Parameter, Spec
 
 Said = dict[str, Any]
 
-STORED = ("dtype", "out_dtype")
 FLOAT32 = "arithmetic is float32 whatever 'dtype' says; 'dtype' (or 'out_dtype') is what is stored."
 
 
@@ -38,7 +37,7 @@ class _Translation:
         if self.name not in SPECS:
             raise self.read.refuse(
                 ("merge_method",),
-                f"mergekit has no method {self.name!r}.{suggest(self.name, SPECS)} Known: {', '.join(SPECS)}.",
+                f"mergekit has no method {self.name!r}.{suggest(self.name.lower(), SPECS)} Known: {', '.join(SPECS)}.",
             )
         self.spec: Spec = SPECS[self.name]
         self.needs = METHODS[self.spec.name or self.name].needs
@@ -52,6 +51,7 @@ class _Translation:
         else:
             self._fill(out, (), groups[0], self._in_order(groups[0]), (0, 0, 0))
         self._others(out, groups, base)
+        self._note_passed()
         if self.spec.note:
             self.read.note(f"{self.name}: {self.spec.note}")
         self.read.note(FLOAT32)
@@ -147,25 +147,46 @@ class _Translation:
         for parameters, path in (*group.parameters, *(s.parameters for s in group.sources)):
             own = len(path) > 1 and path[-3:-2] in (("models",), ("sources",))
             for key in parameters:
-                if key in STORED:
-                    self.read.note(
-                        f"'{key}' under 'parameters' has no effect, as in mergekit: it counts at the top of the "
-                        f"recipe only."
-                    )
+                if key in KNOWN and key not in EVERYWHERE:
+                    self.read.passed[key] = None
                     continue
                 if key not in EVERYWHERE:
                     known = {*self.spec.parameters, "weight"}
                     raise self.read.refuse(
                         (*path, key), f"'{self.name}' has no parameter '{key}'.{suggest(key, known or EVERYWHERE)}"
                     )
-                known_here = key in self.spec.parameters or (key == "weight" and self.spec.weighted)
                 nuslerp = self.name == "nuslerp" and key.startswith("nuslerp_")
                 if key == "int8_mask":
                     self.read.note("'int8_mask' has no effect here: masks take no memory.")
-                elif not known_here and not nuslerp:
+                elif not self._takes(key):
                     self.read.note(f"'{key}' has no effect on '{self.name}', as in mergekit.")
                 elif own and key != "weight" and (nuslerp or not self.spec.parameters[key].each):
                     self.read.note(f"'{key}' under a model has no effect, as in mergekit: it is one for all models.")
+
+    def _takes(self, key: str) -> bool:
+        """Tell whether a parameter is one of the method's."""
+        nuslerp = self.name == "nuslerp" and key.startswith("nuslerp_")
+        return key in self.spec.parameters or nuslerp or (key == "weight" and self.spec.weighted)
+
+    def _note_passed(self) -> None:
+        """Tell of all keys that stand where mergekit does not look, and where each would count."""
+        keys = list(self.read.passed)
+        if not keys:
+            return
+        counts = {
+            "under 'parameters'": [key for key in keys if self._takes(key)],
+            "at the top of the recipe": [key for key in keys if key in TOP],
+            "in 'sources' of 'slices'": [key for key in keys if key in SLICE],
+            "in an entry of 'models'": [key for key in keys if key in MODEL],
+            "under 'tokenizer'": [key for key in keys if key in TOKENIZER],
+        }
+        hints = [
+            f"{_listed(mine) if len(keys) > 1 else 'it'} count{'s' * (len(mine) == 1)} {place} only"
+            for place, mine in counts.items()
+            if mine
+        ]
+        end = f": {'; '.join(hints)}." if hints else "."
+        self.read.note(f"{_listed(keys)} {'has' if len(keys) == 1 else 'have'} no effect here, as in mergekit{end}")
 
     def _values(self, parameter: Parameter, found: Chain, path: Path) -> Chain:
         if not parameter.flag:
@@ -279,9 +300,8 @@ class _Translation:
 
     def _others(self, out: Said, groups: Sequence[Group], base: str | None) -> None:
         data = self.document.data
-        stored = "out_dtype" if data.get("out_dtype") else "dtype"
-        out["dtype"] = data.get(stored)
-        self._stands(("dtype",), (stored,))
+        types = [self._type(key) for key in ("out_dtype", "dtype") if data.get(key)]
+        out["dtype"] = types[0] if types else None
         for key in ("chat_template", "name"):
             if data.get(key) is not None:
                 out[key] = data[key]
@@ -304,6 +324,17 @@ class _Translation:
         elif elsewhere:
             out["tokenizer"] = elsewhere
 
+    def _type(self, key: str) -> str:
+        """Return a stored type. mergekit knows them by torch's names, with 'torch.' or without."""
+        given = self.document.data[key]
+        name = str(given).removeprefix("torch.")
+        if name not in TYPES:
+            *before, last = TYPES
+            raise self.read.refuse(
+                (key,), f"'{key}' must be {', '.join(before)} or {last}, got {given!r}.{meant_type(given)}"
+            )
+        return name
+
     def _vocabulary(self) -> Said | None:
         data = self.document.data
         if data.get("tokenizer") is not None and data.get("tokenizer_source") is not None:
@@ -316,10 +347,7 @@ class _Translation:
             return None
         if not isinstance(given, dict):
             raise self.read.refuse(("tokenizer",), f"'tokenizer' must be a mapping with a 'source', got {given!r}.")
-        for key in given:
-            if key not in ("source", "tokens", "pad_to_multiple_of"):
-                hint = suggest(key, ("source", "tokens", "pad_to_multiple_of"))
-                raise self.read.refuse(("tokenizer", key), f"unknown key '{key}'.{hint}")
+        self.read.check_keys(given, TOKENIZER, ("tokenizer",))
         self._stands(("vocabulary",), ("tokenizer",))
         out: Said = {"rule": self._rule(given.get("source", "union"), ("tokenizer", "source")), "keep_padding": False}
         if given.get("tokens"):
@@ -331,6 +359,10 @@ class _Translation:
     def _rule(self, source: Any, path: Path) -> str:
         if isinstance(source, str) and source in VOCABULARY_RULES:
             return source
+        if isinstance(source, str) and source.startswith("model:"):  # older versions of mergekit's
+            raise self.read.refuse(
+                path, f"'{path[-1]}: {source}' is no model. Type '{source.removeprefix('model:').strip()}'."
+            )
         return self.read.reference(source, path)
 
     def _token(self, text: str, how: Any) -> Any:
@@ -344,6 +376,11 @@ class _Translation:
         elif source is not None:
             source = self.read.reference(source, path)
         return {**how, **({"source": source} if source is not None else {})}
+
+
+def _listed(keys: Sequence[str]) -> str:
+    *before, last = [f"'{key}'" for key in keys]
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _models(parts: Sequence[Said]) -> list[str]:

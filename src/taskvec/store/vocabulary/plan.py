@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...errors import RecipeError
 from ..checkpoint import Checkpoint
 from ..computed.rows import Rows
@@ -110,7 +112,7 @@ def plan_vocabulary(
     updates = config_updates(inputs[0].config, target, owner is members[0].vocabulary)
     rolled = _reroll_all(inputs, members, plan, updates)
     dtypes, more = _types(inputs, members, rolled)
-    said = (*notes, *target.notes, *plan.notes, *_moved(plan, members), *more)
+    said = (*notes, *target.notes, *plan.notes, *_changes(plan, members), *more)
     return VocabularyPlan(rolled[0] if base else None, rolled[bool(base) :], plan, updates, dtypes, said, template)
 
 
@@ -171,20 +173,37 @@ def reroll(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], updates: Mappi
     return checkpoint.replaced({**checkpoint.tensors, **tensors}, config)
 
 
-def _moved(plan: RowPlan, members: Sequence[Member]) -> list[str]:
-    """Say of each model how many of its tokens are moved and how many rows it takes from others."""
+def _changes(plan: RowPlan, members: Sequence[Member]) -> list[str]:
+    """Say of each model how many of its tokens move or are left out, and how many it gets from others."""
+    rows = np.arange(plan.rows.shape[1])
+    named = np.isin(rows, list(plan.target.ids.values()))
     notes = []
-    for i, member in enumerate(members):
-        own = plan.rows[i]
-        at = (own >= 0).nonzero()[0]
-        moved, lacking = int((own[at] != at).sum()), int((own < 0).sum())
-        dropped = len(member.vocabulary.named & frozenset(range(member.rows)) - frozenset(own[at].tolist()))
-        if moved or lacking or dropped:
-            notes.append(
-                f"{member.name}: of {member.rows} rows {moved} move, {dropped} tokens are left out; "
-                f"{lacking} are {'zero' if member.delta else 'filled in'}."
-            )
+    for member, own in zip(members, plan.rows, strict=True):
+        lacking, elsewhere = own < 0, (own >= 0) & (own != rows)
+        left_out = member.vocabulary.named & frozenset(range(member.rows)) - frozenset(own.tolist())
+        added = "added, with zeros" if member.delta else "added"
+        counts = [
+            (int((lacking & named).sum()), "token", added),
+            (int((lacking & ~named).sum()), "row without a token", added),
+            (int((elsewhere & named).sum()), "token", "moved to another row"),
+            (int((elsewhere & ~named).sum()), "row without a token", "moved"),
+            (len(left_out), "token", "left out"),
+        ]
+        if said := [_counted(*count) for count in counts if count[0]]:
+            notes.append(f"vocabulary of {member.name}: {', '.join(said)}.")
     return notes
+
+
+def _counted(count: int, what: str, done: str) -> str:
+    """Return how many of something are done something to.
+
+    >>> _counted(1, "token", "moved to another row"), _counted(2, "row without a token", "added")
+    ('1 token is moved to another row', '2 rows without a token are added')
+    """
+    if count == 1:
+        return f"1 {what} is {done}"
+    noun, _, rest = what.partition(" ")
+    return f"{count} {noun}s{rest and f' {rest}'} are {done.replace('another row', 'other rows')}"
 
 
 def _types(
