@@ -164,6 +164,45 @@ class TestMerge:
         assert command("merge", "recipe.yaml", "-o", "merged").status == 3
         assert command("merge", "recipe.yaml", "-o", "merged", "--force", "--restart").status == 0
 
+    @pytest.mark.parametrize("command_", ["merge", "plan"])
+    def test_an_output_that_exists_is_refused_before_anything_else_is_done(
+        self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch, command_: str
+    ) -> None:
+        for slow in ("make_plan", "_load_kernels"):
+            monkeypatch.setattr(merging, slow, lambda *args, **how: pytest.fail("begun in vain"))
+        (family / "taken").mkdir()
+        (family / "taken" / "x").touch()
+        done = command(command_, "recipe.yaml", "-o", "taken")
+        assert done.status == 3
+        assert done.err == "taken exists and is not empty. Choose another folder, or type --force to replace it.\n"
+        done = command(command_, "recipe.yaml", "-o", "math")  # here --force would not help, so it is not named
+        assert done.status == 2
+        assert "would lie over the input math. Choose another output folder." in done.err
+
+    def test_the_name_of_a_result_is_no_input(self, family: Path, command: Command) -> None:
+        text = "name: half\nmethod: linear\nmodels: [math, code]\n---\nmethod: ties\nbase: base\nmodels: [half, math]\n"
+        (family / "series.yaml").write_text(text)
+        (family / "half").mkdir()
+        assert command("merge", "series.yaml", "-o", "half").status == 0
+
+    def test_an_unfinished_one_is_named_by_plan_and_by_merge(
+        self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(*args: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("taskvec.recipe.merge.write_folder", interrupt)
+            assert command("merge", "recipe.yaml", "-o", "merged").status == 130
+        other = ["recipe.yaml", "-o", "merged", "--set", "scale=0.5"]
+        plan, merge = command("plan", *other), command("merge", *other)
+        assert (plan.status, plan.err) == (merge.status, merge.err)
+        assert ".merged.partial holds an unfinished merge of another recipe" in plan.err
+        note = "note: continuing an unfinished merge: 13 of 13 tensors are done.\n"
+        assert command("plan", "recipe.yaml", "-o", "merged").out.endswith(note)
+        assert note not in command("plan", "recipe.yaml", "-o", "elsewhere").out
+        assert command("merge", "recipe.yaml", "-o", "merged").err == note
+
 
 class TestPlan:
     def test_everything_about_it_is_printed(self, family: Path, command: Command) -> None:

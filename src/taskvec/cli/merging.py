@@ -8,11 +8,12 @@ from typing import Any
 from ..errors import RecipeError
 from ..ops import kernels
 from ..recipe.load import Loaded, load_recipes, uses
-from ..recipe.merge import check_output
+from ..recipe.merge import continued
 from ..recipe.plan import Plan, describe, make_plan
 from ..recipe.probe import estimate
+from ..recipe.progress import Progress
 from ..recipe.schema import Recipe, validate
-from ..recipe.series import run_series
+from ..recipe.series import check_place, run_series, step_folder
 from ..recipe.yaml_lines import Document, parse
 from ..store.layout import parse_size
 from .show import as_json, duration, progress, size, table
@@ -69,12 +70,15 @@ def merge(
 ) -> int:
     """Plan, run, and say what was done."""
     loading = Thread(target=_load_kernels, args=(quiet,), daemon=True)
-    loading.start()  # while the plan reads headers and samples
 
     def planned(recipe: Recipe, folder: Path) -> Plan:
-        made = _plan(recipe, folder, memory, threads, slice_)
-        loading.join()
-        return made
+        if loading.ident is None:
+            loading.start()  # while the plan reads headers and samples; not before the output's place is found free
+        return _plan(recipe, folder, memory, threads, slice_)
+
+    def beginning() -> Progress:
+        loading.join()  # only here: a refusal of the plan need not wait for the kernels
+        return progress(quiet or json)
 
     def tell(text: str) -> None:
         if not quiet:
@@ -86,7 +90,7 @@ def merge(
         planned,
         force=force,
         restart=restart,
-        progress=lambda: progress(quiet or json),
+        progress=beginning,
         tell=tell,
     )
     if json:
@@ -137,7 +141,9 @@ def plan(loaded: list[Loaded], out: Path | None, memory: str, threads: int | Non
     """Print the plan; of recipes that build on each other those that can be planned before others have run."""
     names = {one.recipe.name for one in loaded if one.recipe.name} if len(loaded) > 1 else set()
     ready = [one for one in loaded if not names & uses(one)]
-    facts = [_planned(one, out, memory, threads, slice_, json) for one in ready]
+    if out is not None:
+        check_place(loaded, out)
+    facts = [_planned(one, out, one is loaded[-1], memory, threads, slice_, json) for one in ready]
     if json:
         as_json(facts if len(loaded) > 1 else facts[0])
     elif len(ready) < len(loaded):
@@ -146,14 +152,13 @@ def plan(loaded: list[Loaded], out: Path | None, memory: str, threads: int | Non
 
 
 def _planned(
-    one: Loaded, out: Path | None, memory: str, threads: int | None, slice_: int, quiet: bool
+    one: Loaded, out: Path | None, last: bool, memory: str, threads: int | None, slice_: int, quiet: bool
 ) -> dict[str, Any]:
     """Return the plan in plain data, and print it unless `quiet`."""
     made = _plan(one.recipe, out, memory, threads, slice_)
-    if out is not None:
-        check_output(out)
+    unfinished = continued(made, out if last else step_folder(out, str(one.recipe.name))) if out else []
     facts = describe(made)
-    facts["notes"] = [*one.notes, *facts["notes"]]
+    facts["notes"] = [*one.notes, *facts["notes"], *unfinished]
     facts["time"] = estimate(made, out)
     if not quiet:
         _print_plan(made, facts)
