@@ -28,7 +28,9 @@ def run(app: Callable[..., Any], arguments: Sequence[str], *, debug: bool = Fals
         return 0
     except Exception as exc:
         if type(exc).__module__.startswith("cyclopts"):
-            print(f"{str(exc).strip()} See 'taskvec --help'.", file=sys.stderr)
+            from .habits import complaint
+
+            print(complaint(exc, arguments), file=sys.stderr)
             return 2
         traceback.print_exc()
         print("this is a bug in taskvec; the lines above say where.", file=sys.stderr)

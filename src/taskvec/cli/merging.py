@@ -22,6 +22,11 @@ from .show import as_json, duration, progress, size, table
 def recipes_from(sources: list[Path], method: str | None, base: Path | None, changes: list[str]) -> list[Loaded]:
     """Return the recipes that the command line names or spells out, with changes applied to the last one."""
     if method is None:
+        if len(sources) == 2 and sources[0].suffix in (".yaml", ".yml"):
+            first, second = sources
+            raise RecipeError(
+                f"one recipe, got {first} and {second}. If {second} is the output, type: {first} -o {second}."
+            )
         if len(sources) != 1 or sources[0].is_dir():
             raise RecipeError("give one recipe file, or --method with models, e.g. taskvec merge recipe.yaml -o out")
         if base is not None:

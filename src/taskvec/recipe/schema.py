@@ -249,13 +249,29 @@ def _say(document: Document, error: Any) -> str:
     path = tuple(error["loc"])
     where, last = document.at(path), path[-1] if path else ""
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key '{last}'.{suggest(last, _keys(path))} Known: {', '.join(_keys(path))}."
+        return f"{where}: {_unknown_key(document, path, error['input'])}"
     if error["type"] == "missing":
         return f"{where}: '{last}' is missing. Type e.g. '{last}: {_example(str(last))}'."
     message = error["msg"].removeprefix("Value error, ")
     if not path:
         return f"{where}: {message}."
     return f"{where}: '{last}' {message[0].lower() + message[1:]}, got {error['input']!r}."
+
+
+def _unknown_key(document: Document, path: Path, value: Any) -> str:
+    """Say that a key is unknown, and which was meant: another one, or a setting of the method."""
+    method, last, keys = METHODS.get(str(document.data.get("method"))), str(path[-1]), _keys(path)
+    settings = method.settings if method and "settings" in keys else {}
+    if method and last in settings:
+        parents = path[:-1] if settings[last].per_task else ()
+        place = ".".join(map(str, (*parents, "settings", last)))
+        shown = value if isinstance(value, str | int | float) else "…"
+        return (
+            f"'{last}' is a setting of '{method.name}' and stands under 'settings'. "
+            f"Type 'settings: {{{last}: {shown}}}', or --set {place}={shown}."
+        )
+    hint = suggest(last, keys) or suggest(last, settings).replace("'", "'settings.", 1)
+    return f"unknown key '{last}'.{hint} Known: {', '.join(keys)}."
 
 
 def _keys(path: tuple[str | int, ...]) -> list[str]:
