@@ -28,10 +28,21 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
+            (["merge", "nothing.yml", "-o", "x"], "nothing.yml does not exist.\n"),
+            (["merge", "recipe.yml", "-o", "x"], "recipe.yml does not exist. Did you mean 'recipe.yaml'?\n"),
+            (["plan", "nothing"], "nothing does not exist. Give a YAML file, or use --method, --base and models."),
+            (["merge", "base/config.json", "-o", "x"], "base/config.json is no recipe: it has no 'method', and "),
+            (["merge", "--method", "ties", "math", "-o", "x"], "needs the base they start from. Type --base ./base."),
+            (["plan", "--method", "linear", "math", "code", "--base", "base"], "takes no base. Remove --base, or"),
             (
-                ["merge", "nowhere.yaml", "-o", "x"],
-                "nowhere.yaml is not a recipe file. Give a YAML file, or use --method",
+                ["apply", "base", "+", "0.4", "math", "-o", "x"],
+                "'+' is neither a weight nor a vector. Type: +0.4 m",
             ),
+            (["apply", "base", "-", "math", "-o", "x"], "Type: -1 math, e.g. +0.4 math.tv -1 toxic.tv."),
+            (["apply", "base", "+", "-o", "x"], "Type: +1, e.g."),
+            (["apply", "base", "+0.4*math", "-o", "x"], "Type: +0.4 math, e.g."),
+            (["apply", "base", "0.4*", "math", "-o", "x"], "Type: 0.4 math, e.g."),
+            (["apply", "base", "-math", "-o", "x"], "Type: -1 math, e.g."),
             (["merge", "base", "math", "-o", "x"], "give one recipe file, or --method with models"),
             (["merge", "math", "-o", "x"], "give one recipe file, or --method with models"),
             (
@@ -57,16 +68,16 @@ class TestStatus:
             (["merge", "recipe.yaml"], "is missing: the folder to write. Type: taskvec merge recipe.yaml -o merged."),
             (
                 ["merge", "recipe.yaml", "out"],
-                "--out is missing: the folder to write. Type: taskvec merge recipe.yaml -o out.",
+                "Type: taskvec merge recipe.yaml -o out.",
             ),
             (
                 ["merge", "recipe.yaml", "out", "--set", "a=b c"],
-                "Type: taskvec merge recipe.yaml --set 'a=b c' -o out.",
+                "merge recipe.yaml --set 'a=b c' -o out.",
             ),
             (["merge", "recipe.yaml", "--force", "out"], "Type: taskvec merge recipe.yaml --force -o out."),
             (
                 ["merge", "--method", "linear", "math", "code"],
-                "Type: taskvec merge --method linear math code -o merged.",
+                "Type: taskvec merge --method linear math code -o m",
             ),
             (["merge", "recipe.yaml", "-o"], "Type: taskvec merge recipe.yaml -o merged."),
             (["diff", "base", "math", "math.tv"], "the file to write. Type: taskvec diff base math -o math.tv."),

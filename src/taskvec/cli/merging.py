@@ -6,8 +6,9 @@ from threading import Thread
 from typing import Any
 
 from ..errors import RecipeError
+from ..merge import METHODS, Method
 from ..ops import kernels
-from ..recipe.load import Loaded, load_recipes, uses
+from ..recipe.load import SUFFIXES, Loaded, load_recipes, uses
 from ..recipe.merge import continued
 from ..recipe.plan import Plan, describe, make_plan
 from ..recipe.probe import estimate
@@ -22,11 +23,9 @@ from .show import as_json, duration, progress, size, table
 def recipes_from(sources: list[Path], method: str | None, base: Path | None, changes: list[str]) -> list[Loaded]:
     """Return the recipes that the command line names or spells out, with changes applied to the last one."""
     if method is None:
-        if len(sources) == 2 and sources[0].suffix in (".yaml", ".yml"):
-            first, second = sources
-            raise RecipeError(
-                f"one recipe, got {first} and {second}. If {second} is the output, type: {first} -o {second}."
-            )
+        if len(sources) == 2 and sources[0].suffix in SUFFIXES:
+            one, two = sources
+            raise RecipeError(f"one recipe, got {one} and {two}. If {two} is the output, type: {one} -o {two}.")
         if len(sources) != 1 or sources[0].is_dir():
             raise RecipeError("give one recipe file, or --method with models, e.g. taskvec merge recipe.yaml -o out")
         if base is not None:
@@ -40,7 +39,21 @@ def recipes_from(sources: list[Path], method: str | None, base: Path | None, cha
     for change in changes:
         _set(data, change)
     recipe = validate(Document(data, "command line" if method else str(sources[0]), {}))
+    if method is not None:
+        _check_base(METHODS[recipe.method], recipe)
     return [*before, Loaded(recipe, notes)]
+
+
+def _check_base(method: Method, recipe: Recipe) -> None:
+    """Refuse what the plan would refuse, in the words of the command line."""
+    if method.needs.space == "delta" and recipe.base is None:
+        raise RecipeError(
+            f"'{method.name}' merges task vectors and needs the base they start from. Type --base ./base."
+        )
+    if method.needs.space == "weight" and recipe.base is not None:
+        raise RecipeError(
+            f"'{method.name}' merges whole models and takes no base. Remove --base, or name it as a model."
+        )
 
 
 def _set(data: dict[str, Any], change: str) -> None:
@@ -83,7 +96,8 @@ def merge(
 
     def beginning() -> Progress:
         loading.join()  # only here: a refusal of the plan need not wait for the kernels
-        return progress(quiet or json)
+        shown: Progress = progress(quiet or json)
+        return shown
 
     def tell(text: str) -> None:
         if not quiet:

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RecipeError
+from ..merge.registry import suggest
 from .mergekit import is_mergekit, translate
 from .paths import is_hub_id, resolve_paths
 from .schema import Recipe, validate
 from .yaml_lines import Document, parse_all
+
+SUFFIXES = (".yaml", ".yml")
+"""How the name of a recipe ends, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,11 @@ def read_documents(path: Path) -> list[Document]:
         RecipeError: the file is not there, or is no YAML.
     """
     if not path.is_file():
-        raise RecipeError(f"{path} is not a recipe file. Give a YAML file, or use --method, --base and models.")
+        advice = "Give a YAML file, or use --method, --base and models."
+        if path.exists():
+            raise RecipeError(f"{path} is not a recipe file. {advice}")
+        hint = suggest(path.name, [near.name for near in path.parent.glob("*.y*ml")])
+        raise RecipeError(f"{path} does not exist.{hint or ('' if path.suffix in SUFFIXES else f' {advice}')}")
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as exc:
