@@ -204,6 +204,35 @@ class TestMerge:
         assert command("merge", "recipe.yaml", "-o", "merged").err == note
 
 
+class TestImport:
+    NOTE = "note: in our form paths such as 'math' start in the recipe's own folder; save it in {}."
+
+    def recipe(self, folder: Path, *models: str) -> Path:
+        """Write a recipe of mergekit's."""
+        folder.mkdir(exist_ok=True)
+        listed = "".join(f"- {{model: {model}, parameters: {{weight: 1}}}}\n" for model in models)
+        (folder / "mk.yml").write_text(f"merge_method: linear\nmodels:\n{listed}")
+        return folder / "mk.yml"
+
+    def test_where_to_save_it_is_said_and_there_it_runs(self, family: Path, command: Command) -> None:
+        done = command("import", self.recipe(family / "mk", "math", "code"))
+        assert done.status == 0
+        assert done.err.splitlines()[-1] == self.NOTE.format("the working folder")
+        (family / "ours.yaml").write_text(done.out)
+        assert command("merge", "ours.yaml", "-o", "merged").status == 0
+
+    def test_paths_beside_the_recipe(self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.recipe(family, "math", "code")
+        (family / "elsewhere").mkdir()
+        monkeypatch.chdir(family / "elsewhere")
+        assert command("import", "../mk.yml").err.splitlines()[-1] == self.NOTE.format("..")
+
+    def test_nothing_is_said_where_it_runs_anywhere(self, family: Path, command: Command) -> None:
+        done = command("import", self.recipe(family, str(family / "math"), "org/model"))
+        assert done.status == 0
+        assert "the recipe's own folder" not in done.err
+
+
 class TestPlan:
     def test_everything_about_it_is_printed(self, family: Path, command: Command) -> None:
         done = command("plan", "recipe.yaml", "-o", "merged")

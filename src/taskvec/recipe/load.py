@@ -84,7 +84,17 @@ def _load(document: Document, folder: Path, keep: Container[str]) -> Loaded:
 
 
 def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recipe:
-    """Take paths from the working folder if they all exist there, else from the recipe's."""
+    return resolve_paths(recipe, mergekit_folder(recipe, folder, keep), keep)
+
+
+def mergekit_folder(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Path:
+    """Return where the paths of a recipe of mergekit's start: in the working folder if all are there, else in its own.
+
+    Args:
+        recipe: in our form; its paths are still as mergekit's had them.
+        folder: the one that the recipe lies in.
+        keep: names of other recipes' results.
+    """
 
     def is_here(name: str) -> bool:
         if name in keep or Path(name).expanduser().exists():
@@ -93,8 +103,7 @@ def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recip
             return all(map(is_here, name.split("+")))
         return is_hub_id(name) and not (folder / name).exists()  # found from anywhere
 
-    here = all(map(is_here, inputs_of(recipe)))
-    return resolve_paths(recipe, Path() if here else folder, keep)
+    return Path() if all(map(is_here, inputs_of(recipe))) else folder
 
 
 def inputs_of(recipe: Recipe) -> list[str]:
