@@ -52,9 +52,7 @@ def recipe_for(base: Path, terms: list[str], dtype: str | None) -> Recipe:
     weight: float | None = None
     for at, term in enumerate(terms):
         if meant := _meant_by(term, terms[at + 1 :]):
-            raise RecipeError(
-                f"{term!r} is neither a weight nor a vector. Type: {meant}, e.g. +0.4 math.tv -1 toxic.tv."
-            )
+            raise RecipeError(f"{term!r} is neither a weight nor a vector. Type: {meant}.")
         if re.fullmatch(NUMBER, term) and weight is None:
             weight = float(term)
         else:
@@ -72,7 +70,8 @@ def _meant_by(term: str, after: list[str]) -> str:
     """Return what to type for a term written as in a formula: `+ 0.4 a.tv`, `0.4*a.tv`, `-a.tv`; else nothing."""
     if term in ("+", "-"):
         signed = bool(after) and re.fullmatch(NUMBER, after[0]) is not None and after[0][0] not in "+-"
-        return " ".join([term + after[0], *after[1:2]]) if signed else " ".join([f"{term}1", *after[:1]])
+        weighted = [term + after[0], *after[1:2]] if signed else [f"{term}1", *after[:1]]
+        return " ".join(weighted if len(weighted) > 1 else [*weighted, "math.tv"])
     if Path(term).exists():
         return ""
     if product := re.fullmatch(rf"({NUMBER})\*(.*)", term):
