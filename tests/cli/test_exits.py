@@ -1,5 +1,6 @@
 """Exit statuses, where messages go, and what is loaded when."""
 
+import inspect
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import taskvec as tv
 from taskvec import errors
 from taskvec.cli.app import app
 from taskvec.cli.exits import run
+from taskvec.cli.show import width
 from taskvec.store.writer import ShardWriter
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
@@ -231,6 +233,46 @@ class TestPrinting:
         done = command("merge", "recipe.yaml", "-o", "merged", "--set", "scale=0.001")
         assert "That is much." in done.out
         assert "--set dtype=float32" in done.out
+
+
+class TestWidth:
+    @pytest.fixture
+    def narrow(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+        """Run commands where COLUMNS is 80."""
+        monkeypatch.setenv("COLUMNS", "80")
+        return command
+
+    def test_messages_are_wrapped_on_a_terminal_alone(
+        self, family: Path, narrow: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        words = ["plan", "recipe.yaml", "--set", "density=0.5", "--set", "methud=ties"]
+        piped = narrow(*words).err
+        assert max(map(len, piped.splitlines())) > 120
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        shown = narrow(*words).err
+        assert max(map(len, shown.splitlines())) <= 80
+        assert shown.split() == piped.split()
+        assert [line[0] == " " for line in shown.splitlines()].count(False) == len(piped.splitlines())
+
+    def test_a_terminal_says_how_wide_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+        monkeypatch.setattr("os.get_terminal_size", lambda number: os.terminal_size((72, 24)))
+        with open(os.devnull) as stream:
+            assert width(stream) == 72
+        assert width(None) == 120
+        monkeypatch.setenv("COLUMNS", "0")
+        assert width(None) == 120
+
+    @pytest.mark.parametrize("words", [["methods"], *(["show", name] for name in tv.METHODS)])
+    def test_what_explains_methods_is_as_wide_as_asked(self, narrow: Command, words: list[str]) -> None:
+        done = narrow(*words)
+        assert done.status == 0
+        assert all(len(line) <= 80 or line.startswith(">>>") for line in done.out.splitlines())
+
+    def test_where_there_is_room_a_method_is_shown_as_it_is_written(self, command: Command) -> None:
+        for name, method in tv.METHODS.items():
+            text = f"{name}: {inspect.getdoc(method.function)}\n\nSource: {method.paper}\n\n"
+            assert command("show", name).out.startswith(text)
 
 
 PLAIN = os.environ | {"TASKVEC_KERNELS": "plain"}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import TaskVecError
+from .show import say
 
 INTERRUPTED = 130
 
@@ -30,7 +31,7 @@ def run(app: Callable[..., Any], arguments: Sequence[str], *, debug: bool = Fals
         if type(exc).__module__.startswith("cyclopts"):
             from .habits import complaint
 
-            print(complaint(exc, arguments), file=sys.stderr)
+            say(complaint(exc, arguments))
             return 2
         traceback.print_exc()
         print("this is a bug in taskvec; the lines above say where.", file=sys.stderr)
@@ -42,5 +43,5 @@ def _say(exc: TaskVecError, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     else:
-        print("\n".join([str(exc), *getattr(exc, "__notes__", [])]), file=sys.stderr)
+        say("\n".join([str(exc), *getattr(exc, "__notes__", [])]))
     return status

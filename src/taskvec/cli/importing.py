@@ -1,6 +1,5 @@
 """`taskvec import`."""
 
-import sys
 from pathlib import Path
 
 from ..errors import RecipeError
@@ -9,7 +8,7 @@ from ..recipe.mergekit import is_mergekit, translate
 from ..recipe.paths import is_hub_id
 from ..recipe.schema import Recipe
 from ..recipe.write import as_yaml
-from .show import as_json
+from .show import as_json, say
 
 
 def import_recipe(path: Path, json: bool) -> int:
@@ -24,7 +23,7 @@ def import_recipe(path: Path, json: bool) -> int:
     notes = [note for _, notes in translated for note in notes]
     notes += _where_to_save([recipe for recipe, _ in translated], path.parent)
     for note in dict.fromkeys(notes):
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     print("---\n".join(as_yaml(recipe) for recipe, _ in translated), end="")
     return 0
 

@@ -17,7 +17,7 @@ from ..recipe.schema import Recipe, validate
 from ..recipe.series import check_place, run_series, step_folder
 from ..recipe.yaml_lines import Document, parse
 from ..store.layout import parse_size
-from .show import as_json, duration, progress, size, table
+from .show import as_json, duration, progress, say, size, table
 
 
 def recipes_from(sources: list[Path], method: str | None, base: Path | None, changes: list[str]) -> list[Loaded]:
@@ -101,7 +101,7 @@ def merge(
 
     def tell(text: str) -> None:
         if not quiet:
-            print(f"note: {text}", file=sys.stderr)
+            say(f"note: {text}")
 
     receipt = run_series(
         loaded,
@@ -127,7 +127,7 @@ def _load_kernels(quiet: bool) -> None:
     else:
         note = "compiling the kernels, once after an install; this takes about ten seconds"
     if note and not quiet:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     kernels.prepare()
 
 
@@ -198,4 +198,4 @@ def _print_plan(made: Plan, facts: dict[str, Any]) -> None:
     e = facts["time"]
     print(f"time     about {duration(e['seconds'])} (probe: reads {size(e['read'])}/s, writes {size(e['write'])}/s)")
     for note in facts["notes"]:
-        print(f"note: {note}")
+        say(f"note: {note}", sys.stdout)
