@@ -55,9 +55,9 @@ def show(name: str, json: bool) -> int:
 def fitted(text: str, columns: int) -> str:
     r"""Return a method's documentation with its paragraphs and formulas broken where they are too wide.
 
-    >>> print(fitted("Zero: what nobody kept\n      comes out as 0.", 30))
-    Zero: what nobody kept comes
-          out as 0.
+    >>> print(fitted("Zero: an entry that nobody kept\n      comes out as 0.", 30))
+    Zero: an entry that nobody
+          kept comes out as 0.
     """
     blocks: list[list[str]] = []
     for line in text.splitlines():
