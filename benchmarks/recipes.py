@@ -80,6 +80,7 @@ RECIPES = {
 """By method; what follows it in a name tells variants of one apart."""
 
 USUAL = (
-    "linear", "slerp", "task_arithmetic", "model_stock", "breadcrumbs", "ties", "dare_linear", "dare_ties",
+    "linear", "slerp", "nuslerp by rows", "task_arithmetic", "model_stock", "arcee_fusion", "breadcrumbs", "ties",
+    "dare_linear", "dare_ties", "della",
 )  # fmt: skip
-"""Those that are run on large models, too."""
+"""Those that are run on large models, too: the most used, and those with the least lead over mergekit."""

@@ -1,6 +1,6 @@
 """Time and memory of a merge: taskvec, mergekit, and the limit of this machine, in one run and one table.
 
-    python benchmarks/speed.py                     # base + 4 models of 953M parameters in bf16; half an hour
+    python benchmarks/speed.py                     # base + 4 models of 953M parameters in bf16; forty minutes
     python benchmarks/speed.py --every-method      # base + 4 models of 168M parameters, every method; 15 minutes
     python benchmarks/speed.py --hidden 512 --layers 4 --methods linear ties     # a minute
     python benchmarks/speed.py --write-docs        # also writes its table into docs/benchmarks.md

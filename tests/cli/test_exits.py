@@ -344,29 +344,30 @@ class TestPublicNames:
             _ = tv.marge
 
 
-SLOW = """
-import time
+WAITING = """
+import itertools, pathlib, time
 from taskvec.recipe import run
 from taskvec.store.writer import ShardWriter
 
 run.JOURNAL_EVERY = 0.0
 
-write = ShardWriter.write
+write, count = ShardWriter.write, itertools.count()
 
 
-def slow(*args):
-    time.sleep(0.2)
+def waiting(*args):
+    while next(count) > 3 and not pathlib.Path("go").exists():
+        time.sleep(0.02)
     write(*args)
 
 
-ShardWriter.write = slow
+ShardWriter.write = waiting
 from taskvec.cli import main
 main()
 """
 
 
 def test_a_real_ctrl_c_exits_with_130_and_the_same_command_continues(family: Path) -> None:
-    command = [sys.executable, "-c", SLOW, "merge", "recipe.yaml", "-o", "merged", "--threads", "1"]
+    command = [sys.executable, "-c", WAITING, "merge", "recipe.yaml", "-o", "merged", "--threads", "1"]
     process = subprocess.Popen(
         command, cwd=family, env=PLAIN, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -376,6 +377,8 @@ def test_a_real_ctrl_c_exits_with_130_and_the_same_command_continues(family: Pat
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    (family / "go").touch()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "interrupted; the same command continues where this one stopped." in err

@@ -167,6 +167,7 @@ class TestRounding:
     def test_nothing_moved_nothing_lost(self, receipt: Callable[..., Any]) -> None:
         report = receipt("task_arithmetic", scale=0)[0].facts["rounding"]
         assert (report["lost"], report["task_vector_norm"], report["worst"]) == (0.0, 0.0, [])
+        assert report["of"] == "the merged task vector"
 
     def test_without_a_base_the_first_model_is_the_reference(self, receipt: Callable[..., Any], soup: Any) -> None:
         made, _ = receipt("linear")
@@ -175,3 +176,4 @@ class TestRounding:
         lost, norm, _ = self.brute(made.folder, soup() / "m0", exact)
         assert made.facts["rounding"]["lost"] == pytest.approx(lost, rel=1e-3)
         assert made.facts["rounding"]["task_vector_norm"] == pytest.approx(norm, rel=1e-4)
+        assert made.facts["rounding"]["of"] == "what changed from m0"

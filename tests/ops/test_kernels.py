@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 import torch
+from numba.core import event
 
 from taskvec.ops import fused
 from taskvec.ops import kernels as k
@@ -46,3 +48,16 @@ def test_without_numba_everything_is_plain() -> None:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, env=environment)
     assert done.stdout == "plain [1.0, 1.0, 1.0]\n", done.stderr
+
+
+def test_who_asked_is_told_once_that_a_kernel_is_compiled_and_of_nobody_elses_functions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(k, "choice", "fused")
+    told = []
+    k.when_compiling(lambda: told.append(1))
+    numba.njit(lambda x: x + 1)(1)
+    assert told == []
+    for status in (event.EventStatus.START, event.EventStatus.END, event.EventStatus.START):
+        event.broadcast(event.Event("numba:compile", status, data={"dispatcher": fused._blend}))
+    assert told == [1]

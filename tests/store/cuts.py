@@ -34,6 +34,11 @@ def check_cuts(tensor: Tensor, rng: np.random.Generator, count: int = 40) -> np.
         ):
             assert part.dtype == whole.dtype
             assert bits(part) == bits(whole[start:stop]), (start, stop)
+    for step in (7, 100):
+        number = tensor.count // step
+        if number:
+            expected = whole[: number * step].reshape(number, step)[:, :3]
+            assert bits(tensor.runs(files, 3, step, number)) == bits(expected)
     files.close()
     for start, stop in cuts[:: max(1, len(cuts) // 12)]:
         _check_ranges(tensor, start, stop, whole[start:stop])

@@ -161,6 +161,18 @@ def test_a_file_that_safetensors_wrote_with_odd_offsets(tmp_path: Path, write_by
     assert checkpoint["flag"].tolist() == [7]
 
 
+@pytest.mark.parametrize("offset", [0, 1])
+def test_runs_of_a_tensor_are_what_its_cuts_are_together(offset: int, tmp_path: Path, write_by_hand) -> None:
+    numbers = np.arange(100, dtype="<f4")
+    before = {"flag": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}} if offset else {}
+    header = before | {"x": {"dtype": "F32", "shape": [100], "data_offsets": [offset, offset + 400]}}
+    file = write_by_hand(tmp_path / "runs.safetensors", header, b"\7" * offset + numbers.tobytes())
+    checkpoint = Checkpoint(file)
+    runs = checkpoint.info("x").runs(checkpoint.files, 3, 33, 3).view(np.float32)
+    assert runs.tolist() == [0, 1, 2, 33, 34, 35, 66, 67, 68]
+    assert runs.flags.aligned
+
+
 def test_names_that_are_no_words(tmp_path: Path) -> None:
     names = ["", " ", "a b", "ä.β.🦙", '"quoted"\\', "x" * 500, "new\nline"]
     save_file({name: torch.full((2,), float(i)) for i, name in enumerate(names)}, tmp_path / "x.safetensors")

@@ -120,25 +120,14 @@ def merge(
 
 
 def _load_kernels(quiet: bool) -> None:
+    def note(text: str) -> None:
+        if not quiet:
+            say(f"note: {text}")
+
     if kernels.in_use() == "plain":
-        note = "several times faster with numba: pip install 'taskvec[fast]'"
-    elif _compiled():
-        note = ""
-    else:
-        note = "compiling the kernels, once after an install; this takes about ten seconds"
-    if note and not quiet:
-        say(f"note: {note}")
+        note("several times faster with numba: pip install 'taskvec[fast]'")
+    kernels.when_compiling(lambda: note("compiling kernels, once after an install; each takes a few seconds"))
     kernels.prepare()
-
-
-def _compiled() -> bool:
-    """Tell whether the kernels were compiled since they were installed."""
-    fused = kernels.fused_for()
-    if fused is None:
-        return True
-    installed = Path(str(fused.__file__)).stat().st_mtime
-    kept = Path(fused.compiled_in()).glob("fused._blend-*.nbi")
-    return any(file.stat().st_mtime >= installed for file in kept)
 
 
 def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:
@@ -150,7 +139,7 @@ def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:
     )
     print(
         f"Storing as {rounding['dtype']} (rounded to {rounding['mode']}) lost {rounding['lost']:.2%} "
-        f"of the merged task vector."
+        f"of {rounding['of']}."
     )
     if rounding["lost"] > 0.1:
         print("That is much. To keep it: --set dtype=float32.")
@@ -188,7 +177,8 @@ def _print_plan(made: Plan, facts: dict[str, Any]) -> None:
     rows = [[i["role"], i["path"], size(i["bytes"]), i["fingerprint"]] for i in facts["inputs"]]
     table(f"{facts['method']}: {len(made.models)} models", ["", "input", "size", "fingerprint"], rows)
     near = [[k["model"], f"{k['cosine']:.4f}", f"{k['relative_norm']:.2%}"] for k in facts["kinship"]]
-    table("\nhow near to " + made.reference.name, ["model", "cosine", "distance / norm"], near)
+    if near:
+        table("\nhow near to " + made.reference.name, ["model", "cosine", "distance / norm"], near)
     t, b = facts["tensors"], facts["bytes"]
     print(f"\ntensors  {t['merged']} merged, {t['copied']} copied, stored as {', '.join(facts['dtypes'])}")
     print(f"reads    {size(b['read'])} in {facts['passes']} pass{'es' if facts['passes'] > 1 else ''} over the inputs")
@@ -196,6 +186,7 @@ def _print_plan(made: Plan, facts: dict[str, Any]) -> None:
     m = facts["memory"]
     print(f"memory   {size(m['peak'])} at most (limit {size(m['limit'])}), {facts['threads']} threads")
     e = facts["time"]
-    print(f"time     about {duration(e['seconds'])} (probe: reads {size(e['read'])}/s, writes {size(e['write'])}/s)")
+    speed = f"reads {size(e['read'])}/s, writes {size(e['write'])}/s"
+    print(f"time     {duration(e['seconds'])} or more, which the disk takes alone (probe: {speed})")
     for note in facts["notes"]:
         say(f"note: {note}", sys.stdout)

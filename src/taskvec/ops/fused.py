@@ -17,6 +17,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 from numba.core import cgutils as _cgutils
+from numba.core import event as _events
 from numba.extending import intrinsic as _numba_intrinsic
 
 F32 = npt.NDArray[np.float32]
@@ -32,6 +33,7 @@ _reordered: Callable[..., Any] = nb.njit(nogil=True, error_model="numpy", fastma
 _intrinsic: Callable[..., Any] = _numba_intrinsic
 _carray: Any = nb.carray
 _emit: Any = _cgutils
+_register: Any = _events.register
 
 STRIP = 1024
 """Entries worked on at a time, so that what happens to them happens in the innermost cache."""
@@ -2012,6 +2014,25 @@ def prepare() -> None:
     blend_rows(np.zeros((1, 1), np.float32), [1.0])
 
 
-def compiled_in() -> str:
-    """Return the folder where numba keeps what it compiled."""
-    return str(_blend.stats.cache_path)
+class _Compiling(_events.Listener):
+    """Tells once when a kernel has to be compiled; those that are on disk, compiled, are only loaded."""
+
+    tell: Callable[[], None] | None = None
+
+    def on_start(self, event: Any) -> None:
+        """Called when numba begins to compile something of anybody's."""
+        if self.tell and event.data["dispatcher"].py_func.__module__ == __name__:
+            tell, self.tell = self.tell, None
+            tell()
+
+    def on_end(self, event: Any) -> None:
+        """Nothing."""
+
+
+_compiling = _Compiling()
+_register("numba:compile", _compiling)
+
+
+def when_compiling(tell: Callable[[], None]) -> None:
+    """See `kernels.when_compiling`."""
+    _compiling.tell = tell

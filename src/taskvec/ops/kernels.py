@@ -4,6 +4,7 @@ Both give the same bytes; the tests compare them. `TASKVEC_KERNELS=plain` in the
 ones off; without numba they are off anyway.
 """
 
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -40,6 +41,12 @@ def prepare() -> None:
     """Load the fused kernels (after an install: compile them) now, so that the first slice need not wait for it."""
     if fused := fused_for():
         fused.prepare()
+
+
+def when_compiling(tell: Callable[[], None]) -> None:
+    """Have `tell` called, once, when a kernel has to be compiled: its first use after an install."""
+    if fused := fused_for():
+        fused.when_compiling(tell)
 
 
 def in_use() -> Literal["fused", "plain"]:

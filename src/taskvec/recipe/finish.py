@@ -86,8 +86,8 @@ def _stored_dtype(plan: Plan, part: str = "") -> str | None:
 def rounding_report(plan: Plan, journal: Journal) -> dict[str, Any]:
     """Return how much of the merged task vector the stored type lost: |stored - merged| / |merged - reference|.
 
-    The reference is the base or, without one, the first model. Tensors that hardly moved lose most; the worst are
-    listed.
+    The reference is the base or, without one, the first model; `of` says so in words. Tensors that hardly moved lose
+    most; the worst are listed.
     """
     lines = journal.finished.values()
     lost, moved = sum(line["lost"] for line in lines), sum(line["moved"] for line in lines)
@@ -96,6 +96,7 @@ def rounding_report(plan: Plan, journal: Journal) -> dict[str, Any]:
         "dtype": _stored_dtype(plan),
         "mode": plan.recipe.rounding,
         "lost": _ratio(lost, moved),
+        "of": "the merged task vector" if plan.base else f"what changed from {_title(plan.reference.name)}",
         "task_vector_norm": moved**0.5 if isfinite(moved) else None,
         "worst": [{"tensor": name, "lost": ratio} for ratio, name in worst],
     }
@@ -166,8 +167,8 @@ def _card(plan: Plan, name: str, rounding: dict[str, Any]) -> str:
     recipe = as_yaml(plan.recipe)
     facts = [
         f"{len(plan.models)} models" + (f" on the base `{_title(plan.base.name)}`" if plan.base else ""),
-        f"stored as {rounding['dtype']}, rounded to {rounding['mode']}; rounding lost {rounding['lost']:.2%} of the "
-        f"merged task vector",
+        f"stored as {rounding['dtype']}, rounded to {rounding['mode']}; rounding lost {rounding['lost']:.2%} of "
+        f"{rounding['of']}",
     ]
     names = list(dict.fromkeys(_title(i.name) for i in plan.inputs))
     library = next((LIBRARIES[s] for s in plan.reference.checkpoint.stems.values() if s in LIBRARIES), "transformers")
