@@ -169,7 +169,7 @@ class TestMerge:
         self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch, command_: str
     ) -> None:
         for slow in ("make_plan", "_load_kernels"):
-            monkeypatch.setattr(merging, slow, lambda *args, **how: pytest.fail("begun in vain"))
+            monkeypatch.setattr(f"taskvec.cli.merging.{slow}", lambda *args, **how: pytest.fail("begun in vain"))
         (family / "taken").mkdir()
         (family / "taken" / "x").touch()
         done = command(command_, "recipe.yaml", "-o", "taken")
