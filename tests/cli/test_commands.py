@@ -164,6 +164,74 @@ class TestMerge:
         assert command("merge", "recipe.yaml", "-o", "merged").status == 3
         assert command("merge", "recipe.yaml", "-o", "merged", "--force", "--restart").status == 0
 
+    @pytest.mark.parametrize("command_", ["merge", "plan"])
+    def test_an_output_that_exists_is_refused_before_anything_else_is_done(
+        self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch, command_: str
+    ) -> None:
+        for slow in ("make_plan", "_load_kernels"):
+            monkeypatch.setattr(f"taskvec.cli.merging.{slow}", lambda *args, **how: pytest.fail("begun in vain"))
+        (family / "taken").mkdir()
+        (family / "taken" / "x").touch()
+        done = command(command_, "recipe.yaml", "-o", "taken")
+        assert done.status == 3
+        assert done.err == "taken exists and is not empty. Choose another folder, or type --force to replace it.\n"
+        done = command(command_, "recipe.yaml", "-o", "math")  # here --force would not help, so it is not named
+        assert done.status == 2
+        assert "would lie over the input math. Choose another output folder." in done.err
+
+    def test_the_name_of_a_result_is_no_input(self, family: Path, command: Command) -> None:
+        text = "name: half\nmethod: linear\nmodels: [math, code]\n---\nmethod: ties\nbase: base\nmodels: [half, math]\n"
+        (family / "series.yaml").write_text(text)
+        (family / "half").mkdir()
+        assert command("merge", "series.yaml", "-o", "half").status == 0
+
+    def test_an_unfinished_one_is_named_by_plan_and_by_merge(
+        self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(*args: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("taskvec.recipe.merge.write_folder", interrupt)
+            assert command("merge", "recipe.yaml", "-o", "merged").status == 130
+        other = ["recipe.yaml", "-o", "merged", "--set", "scale=0.5"]
+        plan, merge = command("plan", *other), command("merge", *other)
+        assert (plan.status, plan.err) == (merge.status, merge.err)
+        assert ".merged.partial holds an unfinished merge of another recipe" in plan.err
+        note = "note: continuing an unfinished merge: 13 of 13 tensors are done.\n"
+        assert command("plan", "recipe.yaml", "-o", "merged").out.endswith(note)
+        assert note not in command("plan", "recipe.yaml", "-o", "elsewhere").out
+        assert command("merge", "recipe.yaml", "-o", "merged").err == note
+
+
+class TestImport:
+    NOTE = "note: in our form paths such as 'math' start in the recipe's own folder; save it in {}."
+
+    def recipe(self, folder: Path, *models: str) -> Path:
+        """Write a recipe of mergekit's."""
+        folder.mkdir(exist_ok=True)
+        listed = "".join(f"- {{model: {model}, parameters: {{weight: 1}}}}\n" for model in models)
+        (folder / "mk.yml").write_text(f"merge_method: linear\nmodels:\n{listed}")
+        return folder / "mk.yml"
+
+    def test_where_to_save_it_is_said_and_there_it_runs(self, family: Path, command: Command) -> None:
+        done = command("import", self.recipe(family / "mk", "math", "code"))
+        assert done.status == 0
+        assert done.err.splitlines()[-1] == self.NOTE.format("the working folder")
+        (family / "ours.yaml").write_text(done.out)
+        assert command("merge", "ours.yaml", "-o", "merged").status == 0
+
+    def test_paths_beside_the_recipe(self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.recipe(family, "math", "code")
+        (family / "elsewhere").mkdir()
+        monkeypatch.chdir(family / "elsewhere")
+        assert command("import", "../mk.yml").err.splitlines()[-1] == self.NOTE.format("..")
+
+    def test_nothing_is_said_where_it_runs_anywhere(self, family: Path, command: Command) -> None:
+        done = command("import", self.recipe(family, str(family / "math"), "org/model"))
+        assert done.status == 0
+        assert "the recipe's own folder" not in done.err
+
 
 class TestPlan:
     def test_everything_about_it_is_printed(self, family: Path, command: Command) -> None:

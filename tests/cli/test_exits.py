@@ -1,5 +1,6 @@
 """Exit statuses, where messages go, and what is loaded when."""
 
+import inspect
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import taskvec as tv
 from taskvec import errors
 from taskvec.cli.app import app
 from taskvec.cli.exits import run
+from taskvec.cli.show import width
 from taskvec.store.writer import ShardWriter
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
@@ -28,10 +30,21 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
+            (["merge", "nothing.yml", "-o", "x"], "nothing.yml does not exist.\n"),
+            (["merge", "recipe.yml", "-o", "x"], "recipe.yml does not exist. Did you mean 'recipe.yaml'?\n"),
+            (["plan", "nothing"], "nothing does not exist. Give a YAML file, or use --method, --base and models."),
+            (["merge", "base/config.json", "-o", "x"], "base/config.json is no recipe: it has no 'method', and "),
+            (["merge", "--method", "ties", "math", "-o", "x"], "needs the base they start from. Type --base ./base."),
+            (["plan", "--method", "linear", "math", "code", "--base", "base"], "takes no base. Remove --base, or"),
             (
-                ["merge", "nowhere.yaml", "-o", "x"],
-                "nowhere.yaml is not a recipe file. Give a YAML file, or use --method",
+                ["apply", "base", "+", "0.4", "math", "-o", "x"],
+                "'+' is neither a weight nor a vector. Type: +0.4 m",
             ),
+            (["apply", "base", "-", "math", "-o", "x"], "Type: -1 math.\n"),
+            (["apply", "base", "+", "-o", "x"], "Type: +1 math.tv.\n"),
+            (["apply", "base", "+0.4*math", "-o", "x"], "Type: +0.4 math.\n"),
+            (["apply", "base", "0.4*", "math", "-o", "x"], "Type: 0.4 math.\n"),
+            (["apply", "base", "-math", "-o", "x"], "Type: -1 math.\n"),
             (["merge", "base", "math", "-o", "x"], "give one recipe file, or --method with models"),
             (["merge", "math", "-o", "x"], "give one recipe file, or --method with models"),
             (
@@ -54,7 +67,37 @@ class TestStatus:
             (["merge", "recipe.yaml", "-o", "x", "--memory", "much"], "'much' is not a size."),
             (["merge", "recipe.yaml", "-o", "x", "--memory", "1MB"], "the merge needs"),
             (["merge", "recipe.yaml", "-o", "math"], "would lie over the input"),
-            (["merge", "recipe.yaml"], "--out"),
+            (["merge", "recipe.yaml"], "is missing: the folder to write. Type: taskvec merge recipe.yaml -o merged."),
+            (
+                ["merge", "recipe.yaml", "out"],
+                "Type: taskvec merge recipe.yaml -o out.",
+            ),
+            (
+                ["merge", "recipe.yaml", "out", "--set", "a=b c"],
+                "merge recipe.yaml --set 'a=b c' -o out.",
+            ),
+            (["merge", "recipe.yaml", "--force", "out"], "Type: taskvec merge recipe.yaml --force -o out."),
+            (
+                ["merge", "--method", "linear", "math", "code"],
+                "Type: taskvec merge --method linear math code -o m",
+            ),
+            (["merge", "recipe.yaml", "-o"], "Type: taskvec merge recipe.yaml -o merged."),
+            (["diff", "base", "math", "math.tv"], "the file to write. Type: taskvec diff base math -o math.tv."),
+            (["apply", "base", "math.tv"], "Type: taskvec apply base math.tv -o edited."),
+            (["merge", "recipe.yaml", "out", "-o", "x"], "If out is the output, type: recipe.yaml -o out."),
+            (["plan", "recipe.yaml", "out"], "one recipe, got recipe.yaml and out. If out is the output, type: "),
+            (["plan", "recipe.yaml", "--set", "scale", "0.5"], "got 'scale' and '0.5'. Type: --set scale=0.5."),
+            (["plan", "recipe.yaml", "-s", "ignore", "[a, b]"], "Type: --set 'ignore=[a, b]'."),
+            (["merge", "--method", "linear", "math", "-o", "x", "code"], "'code' stands apart from the other models"),
+            (["verify", "math", "code"], "'code' is a word too many. See 'taskvec verify --help'."),
+            (
+                ["merge", "recipe.yaml", "-o", "x", "--set", "density=0.5"],
+                "'density' is a setting of 'ties' and stands under 'settings'. "
+                "Type 'settings: {density: 0.5}', or --set settings.density=0.5.",
+            ),
+            (["plan", "recipe.yaml", "--set", "densty=1"], "unknown key 'densty'. Did you mean 'settings.density'?"),
+            (["plan", "recipe.yaml", "--set", "models.0.density=1"], "or --set models.0.settings.density=1."),
+            (["plan", "recipe.yaml", "--set", "models.0.scope=tensor"], "or --set settings.scope=tensor."),
             (["merge", "-o", "x"], "SOURCES"),
             (["merge", "recipe.yaml", "-o", "x", "--threads", "two"], "two"),
             (["merge", "recipe.yaml", "-o", "x", "--dense"], "--dense"),
@@ -190,6 +233,46 @@ class TestPrinting:
         done = command("merge", "recipe.yaml", "-o", "merged", "--set", "scale=0.001")
         assert "That is much." in done.out
         assert "--set dtype=float32" in done.out
+
+
+class TestWidth:
+    @pytest.fixture
+    def narrow(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+        """Run commands where COLUMNS is 80."""
+        monkeypatch.setenv("COLUMNS", "80")
+        return command
+
+    def test_messages_are_wrapped_on_a_terminal_alone(
+        self, family: Path, narrow: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        words = ["plan", "recipe.yaml", "--set", "density=0.5", "--set", "methud=ties"]
+        piped = narrow(*words).err
+        assert max(map(len, piped.splitlines())) > 120
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        shown = narrow(*words).err
+        assert max(map(len, shown.splitlines())) <= 80
+        assert shown.split() == piped.split()
+        assert [line[0] == " " for line in shown.splitlines()].count(False) == len(piped.splitlines())
+
+    def test_a_terminal_says_how_wide_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+        monkeypatch.setattr("os.get_terminal_size", lambda number: os.terminal_size((72, 24)))
+        with open(os.devnull) as stream:
+            assert width(stream) == 72
+        assert width(None) == 120
+        monkeypatch.setenv("COLUMNS", "0")
+        assert width(None) == 120
+
+    @pytest.mark.parametrize("words", [["methods"], *(["show", name] for name in tv.METHODS)])
+    def test_what_explains_methods_is_as_wide_as_asked(self, narrow: Command, words: list[str]) -> None:
+        done = narrow(*words)
+        assert done.status == 0
+        assert all(len(line) <= 80 or line.startswith(">>>") for line in done.out.splitlines())
+
+    def test_where_there_is_room_a_method_is_shown_as_it_is_written(self, command: Command) -> None:
+        for name, method in tv.METHODS.items():
+            text = f"{name}: {inspect.getdoc(method.function)}\n\nSource: {method.paper}\n\n"
+            assert command("show", name).out.startswith(text)
 
 
 PLAIN = os.environ | {"TASKVEC_KERNELS": "plain"}

@@ -126,9 +126,13 @@ def test_several_recipes_are_not_one(recipes: Callable[[str], Path]) -> None:
 
 
 def test_an_existing_output_is_refused_before_anything_is_made(recipes: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "taken" / "x").mkdir(parents=True)
+    loaded = load_recipes(recipes(TWO))
     with pytest.raises(tv.OutputError, match="exists and is not empty"):
-        run_series(load_recipes(recipes(TWO)), tmp_path / "m1", tv.make_plan)
-    assert not steps_folder(tmp_path / "m1").exists()
+        run_series(loaded, tmp_path / "taken", tv.make_plan)
+    with pytest.raises(tv.RecipeError, match="would lie over the input"):
+        run_series(loaded, tmp_path / "m1", tv.make_plan, force=True)
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".steps")]
 
 
 @pytest.mark.parametrize("name", ["../m2", "{tmp}/m2", ".", "..", "org/half", "a+b"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskvec.errors import OutputError
-from taskvec.recipe.journal import NAME, Journal
+from taskvec.recipe.journal import NAME, Journal, finished_in
 
 LINES = [{"unit": "a", "lost": 0.25, "moved": 1.0}, {"unit": "b", "lost": 0.0, "moved": 0.0}]
 
@@ -46,6 +46,8 @@ def test_a_second_run_into_the_same_output_is_refused(tmp_path: Path) -> None:
             OutputError, match=r"is being written by another run\. Wait for it, or choose another output"
         ):
             Journal(tmp_path, plan)
+        with pytest.raises(OutputError, match=r"is being written by another run"):
+            finished_in(tmp_path, plan)
     assert journal.path.read_bytes() == before
     journal.add(LINES)
     journal.close()
@@ -57,6 +59,8 @@ def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, cut: int) 
     path = written(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
+    assert finished_in(tmp_path, "plan") == 1
+    assert path.read_bytes() == whole[:-cut]  # who only asks changes nothing
     assert list(finished(tmp_path)) == ["a"]
     assert written(tmp_path, [{"unit": "c", "lost": 0, "moved": 0}]) == path
     assert [json.loads(line).get("unit") for line in path.read_text().splitlines()] == [None, "a", "c"]

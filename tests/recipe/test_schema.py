@@ -337,8 +337,46 @@ class TestJsonSchema:
 
 class TestLoad:
     def test_a_missing_file(self, tmp_path: Path) -> None:
-        with pytest.raises(tv.RecipeError, match=r"nowhere\.yaml is not a recipe file\. Give a YAML file, or use --m"):
+        with pytest.raises(tv.RecipeError, match=r"nowhere\.yaml does not exist\.$"):
             tv.load_recipe(tmp_path / "nowhere.yaml")
+
+    def test_a_missing_file_beside_one_of_nearly_its_name(self, tmp_path: Path) -> None:
+        (tmp_path / "recipe.yml").touch()
+        with pytest.raises(tv.RecipeError, match=r"recipe\.yaml does not exist\. Did you mean 'recipe\.yml'\?$"):
+            tv.load_recipe(tmp_path / "recipe.yaml")
+        with pytest.raises(tv.RecipeError, match=r"merges does not exist\. Give a YAML file, or use --method"):
+            tv.load_recipe(tmp_path / "merges")
+
+    def test_a_file_of_another_kind_is_refused_in_one_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text('{"model_type": "x", "vocab_size": 8, "layers": 2, "dtype": "float32"}')
+        match = (
+            r"config\.json is no recipe: it has no 'method', and nothing of ours is called 'model_type', 'vocab_size', "
+            r"'layers'\. A recipe has e\.g\. 'method: ties', 'base: …' and 'models: …'\.$"
+        )
+        with pytest.raises(tv.RecipeError, match=match):
+            tv.load_recipe(tmp_path / "config.json")
+        (tmp_path / "list.json").write_text(json.dumps(["model"] * 100))
+        with pytest.raises(tv.RecipeError, match=r"'method' and 'models', got \['model'.{40,60}…\.$"):
+            tv.load_recipe(tmp_path / "list.json")
+
+    def test_what_is_known_is_listed_once(self, tmp_path: Path) -> None:
+        (tmp_path / "r.yaml").write_text("method: ties\nmodels: [{model: x, a: 1, b: 1}]\nc: 1\nd: 1\n")
+        with pytest.raises(tv.RecipeError) as caught:
+            tv.load_recipe(tmp_path / "r.yaml")
+        lines = str(caught.value).splitlines()
+        assert [line.partition(":")[2].partition(" Known:")[0] for line in lines] == [
+            f"{line}: unknown key '{key}'." for line, key in ((2, "a"), (2, "b"), (3, "c"), (4, "d"))
+        ]
+        assert [" Known: " in line for line in lines] == [True, False, True, False]
+
+    def test_a_fence_that_was_copied_along(self, tmp_path: Path) -> None:
+        for text, line in (("```yaml\nmethod: ties\n```\n", 1), ("method: ties\nmodels: [x]\n```\n", 3)):
+            (tmp_path / "r.yaml").write_text(text)
+            match = (
+                rf"r\.yaml:{line}: '```' is a fence of Markdown, and no YAML\. Remove this line and the other fence\."
+            )
+            with pytest.raises(tv.RecipeError, match=match):
+                tv.load_recipe(tmp_path / "r.yaml")
 
     def test_a_folder(self, tmp_path: Path) -> None:
         with pytest.raises(tv.RecipeError, match="is not a recipe file"):

@@ -1,10 +1,15 @@
 """`taskvec methods` and `taskvec show`."""
 
 import inspect
+import re
+import sys
 from typing import Any
 
 from ..merge import METHODS, Method, find
-from .show import as_json, table
+from .show import as_json, table, width, wrapped
+
+LABEL = re.compile(r"[A-Z]\w*: +")
+"""How a paragraph of a method's documentation begins, e.g. `Shape: `."""
 
 
 def facts(method: Method) -> dict[str, Any]:
@@ -39,9 +44,49 @@ def show(name: str, json: bool) -> int:
     if json:
         as_json(facts(method))
         return 0
-    print(f"{method.name}: {inspect.getdoc(method.function)}\n")
-    print(f"Source: {method.paper}\n")
+    print(fitted(f"{method.name}: {inspect.getdoc(method.function)}\n\nSource: {method.paper}\n", width(sys.stdout)))
+    print()
     rows = [[s.name, str(s.default), s.expected()] for s in method.settings.values()]
     if rows:
         table("settings", ["name", "default", "may be"], rows)
     return 0
+
+
+def fitted(text: str, columns: int) -> str:
+    r"""Return a method's documentation with its paragraphs and formulas broken where they are too wide.
+
+    >>> print(fitted("Zero: an entry that nobody kept\n      comes out as 0.", 30))
+    Zero: an entry that nobody
+          kept comes out as 0.
+    """
+    blocks: list[list[str]] = []
+    for line in text.splitlines():
+        if blocks and _continues(line, blocks[-1]):
+            blocks[-1].append(line)
+        else:
+            blocks.append([line])
+    return "\n".join(_fitted_block(block, columns) for block in blocks)
+
+
+def _continues(line: str, block: list[str]) -> bool:
+    """Tell whether a line goes on with a paragraph: it stands deeper, or has no depth and begins nothing."""
+    head, depth = block[0], len(line) - len(line.lstrip())
+    if not line or not head or head.startswith(">>>") or head.endswith(":"):
+        return False
+    begins = LABEL.match(line) or line.startswith(">>>")
+    return depth > len(head) - len(head.lstrip()) or not (depth or head[0] == " " or begins)
+
+
+def _fitted_block(block: list[str], columns: int) -> str:
+    head = block[0].lstrip()
+    if max(map(len, block)) <= columns or head.startswith(">>>"):
+        return "\n".join(block)
+    depth = len(block[0]) - len(head)
+    label = LABEL.match(head)
+    later = " " * (len(label[0]) if label and not depth else depth + 4 if depth else 0)
+    if len(block) == 1 and depth and (remark := re.search(r" {3,}(?=\S)", head)):
+        return "\n".join([
+            wrapped(head[: remark.start()], columns, " " * depth, later),
+            wrapped(head[remark.end() :], columns, later, later),
+        ])  # fmt: skip
+    return wrapped(" ".join([head, *(line.strip() for line in block[1:])]), columns, " " * depth, later)

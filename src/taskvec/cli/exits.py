@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import TaskVecError
+from .show import say
 
 INTERRUPTED = 130
 
@@ -28,7 +29,9 @@ def run(app: Callable[..., Any], arguments: Sequence[str], *, debug: bool = Fals
         return 0
     except Exception as exc:
         if type(exc).__module__.startswith("cyclopts"):
-            print(f"{str(exc).strip()} See 'taskvec --help'.", file=sys.stderr)
+            from .habits import complaint
+
+            say(complaint(exc, arguments))
             return 2
         traceback.print_exc()
         print("this is a bug in taskvec; the lines above say where.", file=sys.stderr)
@@ -40,5 +43,5 @@ def _say(exc: TaskVecError, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     else:
-        print("\n".join([str(exc), *getattr(exc, "__notes__", [])]), file=sys.stderr)
+        say("\n".join([str(exc), *getattr(exc, "__notes__", [])]))
     return status

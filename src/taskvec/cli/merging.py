@@ -6,21 +6,26 @@ from threading import Thread
 from typing import Any
 
 from ..errors import RecipeError
+from ..merge import METHODS, Method
 from ..ops import kernels
-from ..recipe.load import Loaded, load_recipes, uses
-from ..recipe.merge import check_output
+from ..recipe.load import SUFFIXES, Loaded, load_recipes, uses
+from ..recipe.merge import continued
 from ..recipe.plan import Plan, describe, make_plan
 from ..recipe.probe import estimate
+from ..recipe.progress import Progress
 from ..recipe.schema import Recipe, validate
-from ..recipe.series import run_series
+from ..recipe.series import check_place, run_series, step_folder
 from ..recipe.yaml_lines import Document, parse
 from ..store.layout import parse_size
-from .show import as_json, duration, progress, size, table
+from .show import as_json, duration, progress, say, size, table
 
 
 def recipes_from(sources: list[Path], method: str | None, base: Path | None, changes: list[str]) -> list[Loaded]:
     """Return the recipes that the command line names or spells out, with changes applied to the last one."""
     if method is None:
+        if len(sources) == 2 and sources[0].suffix in SUFFIXES:
+            one, two = sources
+            raise RecipeError(f"one recipe, got {one} and {two}. If {two} is the output, type: {one} -o {two}.")
         if len(sources) != 1 or sources[0].is_dir():
             raise RecipeError("give one recipe file, or --method with models, e.g. taskvec merge recipe.yaml -o out")
         if base is not None:
@@ -34,7 +39,21 @@ def recipes_from(sources: list[Path], method: str | None, base: Path | None, cha
     for change in changes:
         _set(data, change)
     recipe = validate(Document(data, "command line" if method else str(sources[0]), {}))
+    if method is not None:
+        _check_base(METHODS[recipe.method], recipe)
     return [*before, Loaded(recipe, notes)]
+
+
+def _check_base(method: Method, recipe: Recipe) -> None:
+    """Refuse what the plan would refuse, in the words of the command line."""
+    if method.needs.space == "delta" and recipe.base is None:
+        raise RecipeError(
+            f"'{method.name}' merges task vectors and needs the base they start from. Type --base ./base."
+        )
+    if method.needs.space == "weight" and recipe.base is not None:
+        raise RecipeError(
+            f"'{method.name}' merges whole models and takes no base. Remove --base, or name it as a model."
+        )
 
 
 def _set(data: dict[str, Any], change: str) -> None:
@@ -69,16 +88,20 @@ def merge(
 ) -> int:
     """Plan, run, and say what was done."""
     loading = Thread(target=_load_kernels, args=(quiet,), daemon=True)
-    loading.start()  # while the plan reads headers and samples
 
     def planned(recipe: Recipe, folder: Path) -> Plan:
-        made = _plan(recipe, folder, memory, threads, slice_)
-        loading.join()
-        return made
+        if loading.ident is None:
+            loading.start()  # while the plan reads headers and samples; not before the output's place is found free
+        return _plan(recipe, folder, memory, threads, slice_)
+
+    def beginning() -> Progress:
+        loading.join()  # only here: a refusal of the plan need not wait for the kernels
+        shown: Progress = progress(quiet or json)
+        return shown
 
     def tell(text: str) -> None:
         if not quiet:
-            print(f"note: {text}", file=sys.stderr)
+            say(f"note: {text}")
 
     receipt = run_series(
         loaded,
@@ -86,7 +109,7 @@ def merge(
         planned,
         force=force,
         restart=restart,
-        progress=lambda: progress(quiet or json),
+        progress=beginning,
         tell=tell,
     )
     if json:
@@ -99,7 +122,7 @@ def merge(
 def _load_kernels(quiet: bool) -> None:
     def note(text: str) -> None:
         if not quiet:
-            print(f"note: {text}", file=sys.stderr)
+            say(f"note: {text}")
 
     if kernels.in_use() == "plain":
         note("several times faster with numba: pip install 'taskvec[fast]'")
@@ -126,7 +149,9 @@ def plan(loaded: list[Loaded], out: Path | None, memory: str, threads: int | Non
     """Print the plan; of recipes that build on each other those that can be planned before others have run."""
     names = {one.recipe.name for one in loaded if one.recipe.name} if len(loaded) > 1 else set()
     ready = [one for one in loaded if not names & uses(one)]
-    facts = [_planned(one, out, memory, threads, slice_, json) for one in ready]
+    if out is not None:
+        check_place(loaded, out)
+    facts = [_planned(one, out, one is loaded[-1], memory, threads, slice_, json) for one in ready]
     if json:
         as_json(facts if len(loaded) > 1 else facts[0])
     elif len(ready) < len(loaded):
@@ -135,14 +160,13 @@ def plan(loaded: list[Loaded], out: Path | None, memory: str, threads: int | Non
 
 
 def _planned(
-    one: Loaded, out: Path | None, memory: str, threads: int | None, slice_: int, quiet: bool
+    one: Loaded, out: Path | None, last: bool, memory: str, threads: int | None, slice_: int, quiet: bool
 ) -> dict[str, Any]:
     """Return the plan in plain data, and print it unless `quiet`."""
     made = _plan(one.recipe, out, memory, threads, slice_)
-    if out is not None:
-        check_output(out)
+    unfinished = continued(made, out if last else step_folder(out, str(one.recipe.name))) if out else []
     facts = describe(made)
-    facts["notes"] = [*one.notes, *facts["notes"]]
+    facts["notes"] = [*one.notes, *facts["notes"], *unfinished]
     facts["time"] = estimate(made, out)
     if not quiet:
         _print_plan(made, facts)
@@ -165,4 +189,4 @@ def _print_plan(made: Plan, facts: dict[str, Any]) -> None:
     speed = f"reads {size(e['read'])}/s, writes {size(e['write'])}/s"
     print(f"time     {duration(e['seconds'])} or more, which the disk takes alone (probe: {speed})")
     for note in facts["notes"]:
-        print(f"note: {note}")
+        say(f"note: {note}", sys.stdout)

@@ -1,12 +1,16 @@
 """What the commands print: numbers with units, tables, JSON, progress."""
 
 import json
+import os
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
+PIPED = 120
+"""How wide tables are where neither a terminal nor COLUMNS says it."""
 
 
 def size(count: float) -> str:
@@ -38,6 +42,40 @@ def as_json(data: Any) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False))
 
 
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a message, to the error stream by default.
+
+    A terminal gets it wrapped at words; anything else gets a sentence as one line, which a script can search.
+    """
+    stream = stream or sys.stderr
+    if stream is not None and stream.isatty():
+        text = "\n".join(wrapped(line, width(stream), "", "  ") for line in text.splitlines())
+    print(text, file=stream)
+
+
+def width(stream: TextIO | None) -> int:
+    """Return how many columns what is printed may take: what COLUMNS says, or the terminal has."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or PIPED if stream is not None else PIPED
+    except (OSError, ValueError):
+        return PIPED  # not a terminal
+
+
+def wrapped(line: str, columns: int, first: str, later: str) -> str:
+    """Return a line broken at words; a path or a number is never broken."""
+    return textwrap.fill(
+        line,
+        max(columns, len(later) + 20),
+        initial_indent=first,
+        subsequent_indent=later,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; numbers to the right."""
     from rich.console import Console
@@ -49,7 +87,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         out.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         out.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Console(width=width(sys.stdout), highlight=False)
     console.on_broken_pipe = _pipe_closed  # type: ignore[method-assign]  # rich itself would exit with status 1
     console.print(out)
 

@@ -39,6 +39,9 @@ def diff(base: Path, finetuned: Path, out: Path, dtype: str, force: bool, json: 
     return 0
 
 
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+
+
 def recipe_for(base: Path, terms: list[str], dtype: str | None) -> Recipe:
     """Turn `+0.4 math.tv -1 toxic.tv` into a recipe of task arithmetic; a vector without a weight has 1.
 
@@ -47,8 +50,10 @@ def recipe_for(base: Path, terms: list[str], dtype: str | None) -> Recipe:
     """
     models: list[dict[str, Any]] = []
     weight: float | None = None
-    for term in terms:
-        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", term) and weight is None:
+    for at, term in enumerate(terms):
+        if meant := _meant_by(term, terms[at + 1 :]):
+            raise RecipeError(f"{term!r} is neither a weight nor a vector. Type: {meant}.")
+        if re.fullmatch(NUMBER, term) and weight is None:
             weight = float(term)
         else:
             models.append({"model": term, "weight": 1.0 if weight is None else weight})
@@ -59,3 +64,18 @@ def recipe_for(base: Path, terms: list[str], dtype: str | None) -> Recipe:
         raise RecipeError(f"unknown dtype {dtype!r}. Known: {', '.join(NAMES)}.")
     data = {"method": "task_arithmetic", "base": str(base), "models": models, "dtype": dtype}
     return validate(Document(data, "command line", {}))
+
+
+def _meant_by(term: str, after: list[str]) -> str:
+    """Return what to type for a term written as in a formula: `+ 0.4 a.tv`, `0.4*a.tv`, `-a.tv`; else nothing."""
+    if term in ("+", "-"):
+        signed = bool(after) and re.fullmatch(NUMBER, after[0]) is not None and after[0][0] not in "+-"
+        weighted = [term + after[0], *after[1:2]] if signed else [f"{term}1", *after[:1]]
+        return " ".join(weighted if len(weighted) > 1 else [*weighted, "math.tv"])
+    if Path(term).exists():
+        return ""
+    if product := re.fullmatch(rf"({NUMBER})\*(.*)", term):
+        return " ".join([product[1], product[2] or " ".join(after[:1])]).rstrip()
+    if term[0:1] in ("+", "-") and Path(term[1:]).exists():
+        return f"{term[0]}1 {term[1:]}"
+    return ""

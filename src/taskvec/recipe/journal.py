@@ -28,7 +28,7 @@ class Journal:
         self.resumed = self.path.exists()
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            self._lock()
+            _lock(self._fd, folder, fcntl.LOCK_EX)
             if self.resumed:
                 self._read(digest)
             if not self.resumed:
@@ -37,39 +37,12 @@ class Journal:
             self.close()
             raise
 
-    def _lock(self) -> None:
-        """Hold the journal against a second run into the same output; the system lets go when this process ends."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise OutputError(
-                f"{self.path.parent} is being written by another run. Wait for it, or choose another output folder."
-            ) from exc
-        except OSError:
-            return  # a file system without locks
-
     def _read(self, digest: str) -> None:
-        lines: list[dict[str, Any]] = []
-        size = 0
-        for text in self.path.read_bytes().splitlines(keepends=True):
-            try:
-                line = json.loads(text) if text.endswith(b"\n") else None
-            except ValueError:
-                line = None
-            if not isinstance(line, dict):
-                os.truncate(self.path, size)
-                break
-            lines.append(line)
-            size += len(text)
-        if not lines:
-            self.resumed = False
-            return
-        if lines[0].get("plan") != digest:
-            raise OutputError(
-                f"{self.path.parent} holds an unfinished merge of another recipe, or of inputs that have changed. "
-                f"Finish that one with its own command, or type --restart to begin anew."
-            )
-        self.finished = {line["unit"]: line for line in lines[1:]}
+        lines, size = _whole_lines(self.path)
+        if size < self.path.stat().st_size:
+            os.truncate(self.path, size)
+        self.resumed = bool(lines)
+        self.finished = _of_plan(lines, digest, self.path.parent)
 
     def add(self, lines: list[dict[str, Any]]) -> None:
         """Write down finished tensors; their bytes must be on the disk already."""
@@ -85,3 +58,58 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+
+def finished_in(folder: Path, digest: str) -> int:
+    """Return how many tensors an interrupted run of the same plan has finished in a folder; nothing is changed.
+
+    Raises:
+        OutputError: see `Journal`.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return 0
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        _lock(fd, folder, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+    return len(_of_plan(_whole_lines(path)[0], digest, folder))
+
+
+def _lock(fd: int, folder: Path, how: int) -> None:
+    """Hold the journal against a second run into the same output; the system lets go when this process ends."""
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise OutputError(
+            f"{folder} is being written by another run. Wait for it, or choose another output folder."
+        ) from exc
+    except OSError:
+        return  # a file system without locks
+
+
+def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the lines before the first torn one, and how many bytes they take."""
+    lines: list[dict[str, Any]] = []
+    size = 0
+    for text in path.read_bytes().splitlines(keepends=True):
+        try:
+            line = json.loads(text) if text.endswith(b"\n") else None
+        except ValueError:
+            line = None
+        if not isinstance(line, dict):
+            break
+        lines.append(line)
+        size += len(text)
+    return lines, size
+
+
+def _of_plan(lines: list[dict[str, Any]], digest: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the lines of finished tensors by name, if they are this plan's."""
+    if lines and lines[0].get("plan") != digest:
+        raise OutputError(
+            f"{folder} holds an unfinished merge of another recipe, or of inputs that have changed. "
+            f"Finish that one with its own command, or type --restart to begin anew."
+        )
+    return {line["unit"]: line for line in lines[1:]}

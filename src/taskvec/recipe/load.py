@@ -14,6 +14,8 @@ from .yaml_lines import Document, parse_all
 FORMS = {"method", "merge_method"}
 MIXTURE = {"experts", "gate_mode"}
 """What a recipe of mergekit-moe has, and no other."""
+SUFFIXES = (".yaml", ".yml")
+"""How the name of a recipe ends, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,11 @@ def read_documents(path: Path) -> list[Document]:
         RecipeError: the file is not there, is no YAML, or is a recipe of mergekit-moe.
     """
     if not path.is_file():
-        raise RecipeError(f"{path} is not a recipe file. Give a YAML file, or use --method, --base and models.")
+        advice = "Give a YAML file, or use --method, --base and models."
+        if path.exists():
+            raise RecipeError(f"{path} is not a recipe file. {advice}")
+        hint = suggest(path.name, [near.name for near in path.parent.glob("*.y*ml")])
+        raise RecipeError(f"{path} does not exist.{hint or ('' if path.suffix in SUFFIXES else f' {advice}')}")
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as exc:
@@ -110,9 +116,19 @@ def _check_rule(recipe: Recipe, document: Document, folder: Path, keep: Containe
 
 
 def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recipe:
-    """Take paths from the working folder if they all exist there, else from the recipe's if they do there.
+    return resolve_paths(recipe, mergekit_folder(recipe, folder, keep), keep)
 
-    Where neither folder has all, they stay as typed, so that what is said of a missing one names it as its author does.
+
+def mergekit_folder(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Path:
+    """Return where the paths of a recipe of mergekit's start: in its own folder if all are there alone, else here.
+
+    Where neither folder has all, they start in the working folder, so that what is said of a missing one names it as
+    its author does.
+
+    Args:
+        recipe: in our form; its paths are still as mergekit's had them.
+        folder: the one that the recipe lies in.
+        keep: names of other recipes' results.
     """
 
     def lies_in(place: Path, name: str) -> bool:
@@ -124,7 +140,7 @@ def _mergekit_paths(recipe: Recipe, folder: Path, keep: Container[str]) -> Recip
 
     names = inputs_of(recipe)
     elsewhere = not all(lies_in(Path(), name) for name in names) and all(lies_in(folder, name) for name in names)
-    return resolve_paths(recipe, folder if elsewhere else Path(), keep)
+    return folder if elsewhere else Path()
 
 
 def in_order(loaded: list[Loaded], path: Path) -> list[Loaded]:

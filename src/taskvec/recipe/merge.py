@@ -13,7 +13,7 @@ from ..store.writer import PARTIAL, ShardWriter, output_error, sync_folder
 from .finish import write_folder
 from .inputs import check_not_an_input
 from .journal import NAME as JOURNAL
-from .journal import Journal
+from .journal import Journal, finished_in
 from .plan import Plan
 from .progress import Progress, Silent
 from .run import stream
@@ -83,6 +83,17 @@ def check_output(out: Path, force: bool = False) -> None:
         raise OutputError(f"{out} is a file; the output is a folder. Choose another name.")
     if out.is_dir() and any(out.iterdir()) and not force:
         raise OutputError(f"{out} exists and is not empty. Choose another folder, or type --force to replace it.")
+
+
+def continued(plan: Plan, out: Path) -> list[str]:
+    """Return a note if a run of the plan would go on from an interrupted one.
+
+    Raises:
+        OutputError: what is unfinished there is of another plan, or is being written at this moment.
+    """
+    staging = staging_folder(Path(os.path.abspath(out)))
+    done = finished_in(staging, plan.digest()) if (staging / JOURNAL).exists() else 0
+    return [f"continuing an unfinished merge: {done} of {len(plan.units)} tensors are done."] if done else []
 
 
 def _check_hashes(plan: Plan, progress: Progress) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -202,7 +202,9 @@ def validate(document: Document) -> Recipe:
     """
     data = document.data
     if not isinstance(data, dict):
-        raise RecipeError(f"{document.name}:1: expected keys such as 'method' and 'models', got {data!r}.")
+        got = repr(data) if len(repr(data)) <= 60 else f"{repr(data)[:60]}…"
+        raise RecipeError(f"{document.name}:1: expected keys such as 'method' and 'models', got {got}.")
+    _check_is_recipe(document)
     if isinstance(data.get("method"), str) and data["method"] not in METHODS:
         known = ", ".join(sorted(METHODS))
         hint = suggest(data["method"].lower(), METHODS)
@@ -210,7 +212,7 @@ def validate(document: Document) -> Recipe:
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as exc:
-        raise RecipeError("\n".join(dict.fromkeys(_say(document, error) for error in exc.errors()))) from exc
+        raise RecipeError("\n".join(_listed_once(_say(document, error) for error in exc.errors()))) from exc
     for path, key, value in _settings(recipe):
         try:
             _check_setting(METHODS[recipe.method], key, value, _of_one_model(path))
@@ -218,6 +220,29 @@ def validate(document: Document) -> Recipe:
             raise RecipeError(f"{document.at((*path, key))}: {exc}") from exc
     recipe._origin = Origin(document.name)
     return recipe
+
+
+def _check_is_recipe(document: Document) -> None:
+    """Refuse in one sentence what was never meant as a recipe, such as a model's config.json."""
+    keys = [str(key) for key in document.data]
+    strange = [key for key in keys if key not in Recipe.model_fields]
+    about_a_method = any(suggest(key, ["method"]) for key in keys)  # then what is misspelt is told key by key
+    if len(strange) > max(2, len(keys) / 2) and not about_a_method:
+        some = ", ".join(f"'{key}'" for key in strange[:3])
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise RecipeError(
+            f"{document.name} is no recipe: it has no 'method', and nothing of ours is called {some}{more}. "
+            f"A recipe has e.g. 'method: ties', 'base: …' and 'models: …'."
+        )
+
+
+def _listed_once(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines, each once; a list of what is known stands in the first line that has it, not in all."""
+    listed: set[str] = set()
+    for line in dict.fromkeys(lines):
+        said, _, names = line.partition(" Known: ")
+        yield said if names in listed else line
+        listed |= {names} if names else set()
 
 
 def _settings(recipe: Recipe) -> Iterator[tuple[Path, str, Any]]:
@@ -261,7 +286,7 @@ def _say(document: Document, error: Any) -> str:
     path = tuple(error["loc"])
     where, last = document.at(path), path[-1] if path else ""
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key '{last}'.{suggest(last, _keys(path))} Known: {', '.join(_keys(path))}."
+        return f"{where}: {_unknown_key(document, path, error['input'])}"
     if error["type"] == "missing":
         return f"{where}: '{last}' is missing. Type e.g. '{last}: {_example(str(last))}'."
     message = error["msg"].removeprefix("Value error, ")
@@ -279,6 +304,22 @@ def meant_type(word: Any) -> str:
     """
     name = str(word).lower().removeprefix("torch.")
     return f" Did you mean '{SHORT_TYPES[name]}'?" if name in SHORT_TYPES else suggest(name, TYPES)
+
+
+def _unknown_key(document: Document, path: Path, value: Any) -> str:
+    """Say that a key is unknown, and which was meant: another one, or a setting of the method."""
+    method, last, keys = METHODS.get(str(document.data.get("method"))), str(path[-1]), _keys(path)
+    settings = method.settings if method and "settings" in keys else {}
+    if method and last in settings:
+        parents = path[:-1] if settings[last].per_task else ()
+        place = ".".join(map(str, (*parents, "settings", last)))
+        shown = value if isinstance(value, str | int | float) else "…"
+        return (
+            f"'{last}' is a setting of '{method.name}' and stands under 'settings'. "
+            f"Type 'settings: {{{last}: {shown}}}', or --set {place}={shown}."
+        )
+    hint = suggest(last, keys) or suggest(last, settings).replace("'", "'settings.", 1)
+    return f"unknown key '{last}'.{hint} Known: {', '.join(keys)}."
 
 
 def _keys(path: tuple[str | int, ...]) -> list[str]:

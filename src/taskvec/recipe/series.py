@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import TaskVecError
+from .inputs import check_not_an_input
 from .load import Loaded
-from .merge import Receipt, check_output, run
-from .paths import renamed_models
+from .merge import Receipt, check_output, continued, run
+from .paths import inputs_of, renamed_models
 from .plan import Plan
 from .progress import Progress
 from .schema import Recipe
@@ -55,8 +56,7 @@ def run_series(
     Raises:
         TaskVecError: see `make_plan` and `run`.
     """
-    if len(loaded) > 1:
-        check_output(out, force)
+    check_place(loaded, out, force)
     steps = steps_folder(out)
     if restart:
         shutil.rmtree(steps, ignore_errors=True)
@@ -69,11 +69,12 @@ def run_series(
             plan = planner(recipe, folder)
             if not last:
                 tell(f"making '{recipe.name}', {at + 1} of {len(loaded)}")
-            for note in [*one.notes, *plan.notes]:
+            done = not last and _is_done(folder, plan)
+            for note in [*one.notes, *plan.notes, *([] if restart or done else continued(plan, folder))]:
                 tell(note)
             if last:
                 receipt = run(plan, out, force=force, restart=restart, progress=progress() if progress else None)
-            elif not _is_done(folder, plan):
+            elif not done:
                 run(plan, folder, force=True, restart=restart, progress=progress() if progress else None)
             made[str(recipe.name)] = str(folder)
     except TaskVecError as exc:
@@ -81,6 +82,20 @@ def run_series(
         raise
     shutil.rmtree(steps, ignore_errors=True)
     return receipt
+
+
+def check_place(loaded: Sequence[Loaded], out: Path, force: bool = False) -> None:
+    """Refuse, before anything is opened, an output that exists or would lie over what the recipes read.
+
+    Raises:
+        RecipeError: it would lie over a model that a recipe names; --force would not help.
+        OutputError: it exists and is not empty, and `force` is not given.
+    """
+    texts = dict.fromkeys(text for one in loaded for text in inputs_of(one.recipe))
+    results = {one.recipe.name for one in loaded}
+    names = [name for text in texts for name in (text, *text.split("+")) if name and name not in results]
+    check_not_an_input(out, [Path(name) for name in names if Path(name).exists()])
+    check_output(out, force)
 
 
 def _tell_what_is_kept(steps: Path, exc: TaskVecError) -> None:

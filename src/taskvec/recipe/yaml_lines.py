@@ -75,6 +75,10 @@ def parse_all(text: str, name: str) -> list[Document]:
             documents += [] if data is None else [Document(data, name, lines)]
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
+        if text.splitlines()[line - 1 : line] and text.splitlines()[line - 1].startswith("```"):
+            raise RecipeError(
+                f"{name}:{line}: '```' is a fence of Markdown, and no YAML. Remove this line and the other fence."
+            ) from exc
         raise RecipeError(f"{name}:{line}: not valid YAML: {exc.problem or exc.context}.") from exc
     except (yaml.YAMLError, RecursionError) as exc:
         raise RecipeError(f"{name}: not valid YAML: {exc}.") from exc
