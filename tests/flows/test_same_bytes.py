@@ -16,9 +16,7 @@ from .conftest import EMBED, contents, write_soup
 HOW: list[dict[str, Any]] = [
     {"threads": 1},
     {"threads": 2, "slice_": 16384},
-    {"threads": 2, "slice_": 32768},
     {"threads": 5, "slice_": 65536},
-    {"threads": 1, "slice_": 1 << 20},
     {"threads": 2, "memory": 180_000_000},
 ]
 ROUNDED = [("nearest", None), ("stochastic", None), ("stochastic", "float16")]
@@ -39,7 +37,7 @@ def test_however_it_is_run(
 def test_however_a_factor_a_tensor_is_found(merged: Callable[..., Path], recipe: Callable[..., tv.Recipe]) -> None:
     made = recipe("della_linear", settings={"rescale": "mergekit"})
     first = contents(merged(made))
-    for how in HOW[1:4]:
+    for how in HOW[1:]:
         assert contents(merged(made, how)) == first, how
 
 

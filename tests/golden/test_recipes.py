@@ -125,17 +125,28 @@ def errors(ours: Tensors, theirs: Tensors) -> dict[str, float]:
     return out
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_numbers(name: str, kitchen: Kitchen) -> None:
-    row, theirs, ours = TABLE[name], golden(name), kitchen.result(name)
-    found = errors(tensors(ours.folder), theirs.tensors)
-    far = {n: e for n, e in found.items() if not e <= TOLERANCE}
-    if not row.note:
-        assert far == {}
-        return
-    assert far, "all tensors are equal: the row must say so"
-    assert {n: e for n, e in far.items() if not (e <= row.within and any(fnmatchcase(n, p) for p in row.where))} == {}
-    assert row.note in ours.notes
+@pytest.mark.parametrize("name", TABLE, scope="class")
+class TestEveryRecipe:
+    """One after the other, so that each is run once."""
+
+    def test_numbers(self, name: str, kitchen: Kitchen) -> None:
+        row, theirs, ours = TABLE[name], golden(name), kitchen.result(name)
+        found = errors(tensors(ours.folder), theirs.tensors)
+        far = {n: e for n, e in found.items() if not e <= TOLERANCE}
+        if not row.note:
+            assert far == {}
+            return
+        assert far, "all tensors are equal: the row must say so"
+        assert {
+            n: e for n, e in far.items() if not (e <= row.within and any(fnmatchcase(n, p) for p in row.where))
+        } == {}
+        assert row.note in ours.notes
+
+    def test_configuration(self, name: str, kitchen: Kitchen) -> None:
+        folder, theirs = kitchen.result(name).folder, golden(name).facts
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        assert [config[key] for key in COUNTED] == [theirs[key] for key in COUNTED]
+        assert sorted(tokens(folder)) == theirs["tokens"]
 
 
 def test_keys_that_stand_where_mergekit_does_not_look_change_nothing(kitchen: Kitchen) -> None:
@@ -144,14 +155,6 @@ def test_keys_that_stand_where_mergekit_does_not_look_change_nothing(kitchen: Ki
     found = kitchen.run(text, "model-stock-with-more-at-the-top")
     assert "'normalize', 'int8_mask' and 'embed_slerp' have no effect here, as in mergekit." in found.notes
     assert max(errors(tensors(found.folder), tensors(kitchen.result("model-stock").folder)).values()) == 0
-
-
-@pytest.mark.parametrize("name", TABLE)
-def test_configuration(name: str, kitchen: Kitchen) -> None:
-    folder, theirs = kitchen.result(name).folder, golden(name).facts
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    assert [config[key] for key in COUNTED] == [theirs[key] for key in COUNTED]
-    assert sorted(tokens(folder)) == theirs["tokens"]
 
 
 @pytest.mark.parametrize("name", ["tokenizer-union", "tokenizer-rules", "tokenizer-of-the-base"])
