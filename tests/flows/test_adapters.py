@@ -67,6 +67,7 @@ def dense(folder: Path, adapter: str, name: str) -> np.ndarray:
 def test_four_adapters_and_a_whole_model(family: Path) -> None:
     merged = merge(family, "out", "task_arithmetic", {}, dtype="float32", scale=0.3)
     base, whole = Checkpoint(family / "base"), Checkpoint(family / "whole")
+    assert set(merged) == set(base)
     for name in base:
         origin = base[name].double().numpy()
         change = WEIGHTS["whole"] * (whole[name].double().numpy() - origin)

@@ -74,19 +74,6 @@ def near(merged: Checkpoint, expected: dict[str, np.ndarray]) -> None:
         np.testing.assert_allclose(merged[name].double().numpy(), x, rtol=1e-5, atol=1e-5)
 
 
-def test_four_adapters_and_a_full_model(bench: Path, merged: Callable[..., Checkpoint]) -> None:
-    weights = {"a0": 0.5, "a1": -0.25, "a2": 1.0, "a3": 0.125, "whole": 0.75}
-    out = merged("task_arithmetic", [{"model": m, "weight": w} for m, w in weights.items()], scale=0.5)
-    base, whole = numbers(bench / "base"), numbers(bench / "whole")
-    changes = {m: change(bench, m) for m in weights if m != "whole"}
-    expected = {}
-    for name, x in base.items():
-        total = weights["whole"] * (whole[name] - x)
-        total = total + sum(w * changes[m].get(name, 0.0) for m, w in weights.items() if m != "whole")
-        expected[name] = x + 0.5 * total
-    near(out, expected)
-
-
 @pytest.mark.parametrize("method", ["ties", "dare_ties", "della", "model_stock", "geometric_median", "sce", "pcb"])
 def test_methods_of_task_vectors_take_adapters(method: str, bench: Path, merged: Callable[..., Checkpoint]) -> None:
     out, base = merged(method, ["a0", "a1", "a3", "whole"]), Checkpoint(bench / "base")

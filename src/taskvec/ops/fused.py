@@ -1565,6 +1565,15 @@ def _add_apart(first: F32, x: F32, total: Doubles, energy: Doubles) -> None:
 
 
 @_exact
+def _sum_apart(rows: np.uint64, tasks: int, n: int, begin: int, total: Doubles, energy: Doubles) -> None:
+    """Add up how far the tasks are from the first one, and the squares of that, over a strip."""
+    first = _f32(rows, begin, total.size)
+    _clear(total, energy)
+    for t in range(1, tasks):
+        _add_apart(first, _f32(rows, t * n + begin, total.size), total, energy)
+
+
+@_exact
 def _end_spread(tasks: np.float64, total: Doubles, energy: Doubles, out: F32) -> None:
     for i in range(out.size):
         out[i] = np.float32(np.sqrt(tasks * energy[i] - total[i] * total[i]) / tasks)
@@ -1575,10 +1584,8 @@ def _spread(rows: np.uint64, tasks: int, n: int, out: np.uint64) -> None:
     total_of, energy_of = np.empty(STRIP, np.float64), np.empty(STRIP, np.float64)
     for begin in range(0, n, STRIP):
         m = min(STRIP, n - begin)
-        total, energy, first = total_of[:m], energy_of[:m], _f32(rows, begin, m)
-        _clear(total, energy)
-        for t in range(1, tasks):
-            _add_apart(first, _f32(rows, t * n + begin, m), total, energy)
+        total, energy = total_of[:m], energy_of[:m]
+        _sum_apart(rows, tasks, n, begin, total, energy)
         _end_spread(np.float64(tasks), total, energy, _f32(out, begin, m))
 
 
@@ -1599,10 +1606,8 @@ def _keep_apart(rows: np.uint64, tasks: int, n: int, least: np.float64, out: np.
     total_of, energy_of = np.empty(STRIP, np.float64), np.empty(STRIP, np.float64)
     for begin in range(0, n, STRIP):
         m = min(STRIP, n - begin)
-        total, energy, first = total_of[:m], energy_of[:m], _f32(rows, begin, m)
-        _clear(total, energy)
-        for t in range(1, tasks):
-            _add_apart(first, _f32(rows, t * n + begin, m), total, energy)
+        total, energy = total_of[:m], energy_of[:m]
+        _sum_apart(rows, tasks, n, begin, total, energy)
         _squared_spread(np.float64(tasks), total, energy)
         for t in range(tasks):
             _keep_where(energy, least, _f32(rows, t * n + begin, m), _f32(out, t * n + begin, m))
