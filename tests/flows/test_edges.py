@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import ModelCard
 
 import taskvec as tv
-from taskvec.recipe.progress import Silent
+from taskvec.progress import Silent
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
 from .conftest import contents

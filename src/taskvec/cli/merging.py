@@ -12,7 +12,7 @@ from ..recipe.load import SUFFIXES, Loaded, load_recipes, uses
 from ..recipe.merge import continued
 from ..recipe.plan import Plan, describe, make_plan
 from ..recipe.probe import estimate
-from ..recipe.progress import Progress
+from ..progress import Progress
 from ..recipe.schema import Recipe, validate
 from ..recipe.series import check_place, run_series, step_folder
 from ..recipe.yaml_lines import Document, parse

@@ -96,33 +96,49 @@ def _pipe_closed() -> NoReturn:
     raise BrokenPipeError
 
 
+def _rate() -> Any:
+    """Return a column with how much is done in a second."""
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.3g}/s" if task.speed else "")
+
+    return Rate()
+
+
 class Bar:
     """A bar with a rate and the time left, on a terminal."""
 
     def __init__(self) -> None:
         """Nothing is shown before `begin`."""
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.progress import TransferSpeedColumn as Speed
-
-        left = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
-        self._columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Speed(), left)
-        self._make: Any = Progress
         self._progress: Any = None
 
-    def begin(self, what: str, total: int) -> None:
-        """See `recipe.progress.Progress`."""
+    def begin(self, what: str, total: int, unit: str = "B") -> None:
+        """See `progress.Progress`."""
         from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn, TransferSpeedColumn
 
-        self._progress = self._make(*self._columns, console=Console(stderr=True))
-        self._task = self._progress.add_task(what, total=total)
+        left = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
+        note = TextColumn("{task.fields[note]}")
+        amount = (
+            (DownloadColumn(), TransferSpeedColumn(), left)
+            if unit == "B"
+            else (MofNCompleteColumn(), TextColumn(unit), _rate(), left, note)
+        )
+        columns = (TextColumn("{task.description}"), BarColumn(), *amount)
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = self._progress.add_task(what, total=total, note="")
         self._progress.start()
 
-    def advance(self, done: int) -> None:
-        """See `recipe.progress.Progress`."""
-        self._progress.update(self._task, completed=done)
+    def advance(self, done: int, note: str = "") -> None:
+        """See `progress.Progress`."""
+        self._progress.update(self._task, completed=done, note=note)
 
     def end(self) -> None:
-        """See `recipe.progress.Progress`."""
+        """See `progress.Progress`."""
         self._progress.stop()
 
 
@@ -131,13 +147,13 @@ class Lines:
 
     EVERY = 5.0
 
-    def begin(self, what: str, total: int) -> None:
-        """See `recipe.progress.Progress`."""
-        self._what, self._total = what, max(total, 1)
+    def begin(self, what: str, total: int, unit: str = "B") -> None:
+        """See `progress.Progress`."""
+        self._what, self._total, self._unit = what, max(total, 1), unit
         self._began = self._said = time.monotonic()
 
-    def advance(self, done: int) -> None:
-        """See `recipe.progress.Progress`."""
+    def advance(self, done: int, note: str = "") -> None:
+        """See `progress.Progress`."""
         now = time.monotonic()
         if now - self._said < self.EVERY or not done:
             return
@@ -145,16 +161,18 @@ class Lines:
         rate = done / (now - self._began)
         left = (self._total - done) / rate
         share = min(done / self._total, 1.0)
-        line = f"{self._what}: {share:.0%} of {size(self._total)}, {size(rate)}/s, {duration(max(left, 0))} left"
-        print(line, file=sys.stderr, flush=True)
+        of = size(self._total) if self._unit == "B" else f"{self._total} {self._unit}"
+        speed = size(rate) if self._unit == "B" else f"{rate:.3g}"
+        line = f"{self._what}: {share:.0%} of {of}, {speed}/s, {duration(max(left, 0))} left"
+        print(f"{line}; {note}" if note else line, file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """See `recipe.progress.Progress`."""
+        """See `progress.Progress`."""
 
 
 def progress(quiet: bool) -> Any:
     """Return what shows progress here: a bar, lines, or nothing."""
-    from ..recipe.progress import Silent
+    from ..progress import Silent
 
     if quiet:
         return Silent()

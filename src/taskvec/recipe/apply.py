@@ -8,7 +8,7 @@ from ..store import Checkpoint, TaskVector
 from ..store.taskvector import check_base
 from .merge import Receipt, run
 from .plan import make_plan
-from .progress import Progress
+from ..progress import Progress
 from .schema import Recipe
 
 

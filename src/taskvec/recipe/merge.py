@@ -15,7 +15,7 @@ from .inputs import check_not_an_input
 from .journal import NAME as JOURNAL
 from .journal import Journal, finished_in
 from .plan import Plan
-from .progress import Progress, Silent
+from ..progress import Progress, Silent
 from .run import stream
 
 

@@ -20,7 +20,7 @@ from .hasher import Hasher
 from .journal import Journal
 from .memory import anonymous_bytes
 from .plan import Plan
-from .progress import Progress
+from ..progress import Progress
 from .schedule import Group, Schedule, Work
 from .units import Unit
 

@@ -12,7 +12,7 @@ from .load import Loaded
 from .merge import Receipt, check_output, continued, run
 from .paths import inputs_of, renamed_models
 from .plan import Plan
-from .progress import Progress
+from ..progress import Progress
 from .schema import Recipe
 
 Planner = Callable[[Recipe, Path], Plan]

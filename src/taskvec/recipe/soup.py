@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import RecipeError
 from .merge import Receipt, check_output, run
 from .plan import make_plan
-from .progress import Progress
+from ..progress import Progress
 from .schema import Recipe
 
 

@@ -1,0 +1,1 @@
+"""Score models: seeds in, a table out."""
