@@ -8,11 +8,11 @@ from typing import Any
 from ..errors import RecipeError
 from ..merge import METHODS, Method
 from ..ops import kernels
+from ..progress import Progress
 from ..recipe.load import SUFFIXES, Loaded, load_recipes, uses
 from ..recipe.merge import continued
 from ..recipe.plan import Plan, describe, make_plan
 from ..recipe.probe import estimate
-from ..progress import Progress
 from ..recipe.schema import Recipe, validate
 from ..recipe.series import check_place, run_series, step_folder
 from ..recipe.yaml_lines import Document, parse

@@ -118,8 +118,15 @@ class Bar:
     def begin(self, what: str, total: int, unit: str = "B") -> None:
         """See `progress.Progress`."""
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         left = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
         note = TextColumn("{task.fields[note]}")

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError
+from ..progress import Progress
 from ..store import Checkpoint, TaskVector
 from ..store.taskvector import check_base
 from .merge import Receipt, run
 from .plan import make_plan
-from ..progress import Progress
 from .schema import Recipe
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MismatchError, NumbersError, OutputError, TaskVecError
+from ..progress import Progress, Silent
 from ..store.hashes import known_hashes, sha256
 from ..store.writer import PARTIAL, ShardWriter, output_error, sync_folder
 from .finish import write_folder
@@ -15,7 +16,6 @@ from .inputs import check_not_an_input
 from .journal import NAME as JOURNAL
 from .journal import Journal, finished_in
 from .plan import Plan
-from ..progress import Progress, Silent
 from .run import stream
 
 

@@ -13,6 +13,7 @@ from ..errors import TaskVecError
 from ..merge.statistics import Question
 from ..ops.floats import Raw, narrow, nonfinite, widen
 from ..ops.slices import Finished
+from ..progress import Progress
 from ..store.writer import ShardWriter
 from .arithmetic import Arithmetic, Scratch
 from .budget import WHOLE_MODEL
@@ -20,7 +21,6 @@ from .hasher import Hasher
 from .journal import Journal
 from .memory import anonymous_bytes
 from .plan import Plan
-from ..progress import Progress
 from .schedule import Group, Schedule, Work
 from .units import Unit
 

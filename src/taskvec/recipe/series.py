@@ -7,12 +7,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import TaskVecError
+from ..progress import Progress
 from .inputs import check_not_an_input
 from .load import Loaded
 from .merge import Receipt, check_output, continued, run
 from .paths import inputs_of, renamed_models
 from .plan import Plan
-from ..progress import Progress
 from .schema import Recipe
 
 Planner = Callable[[Recipe, Path], Plan]

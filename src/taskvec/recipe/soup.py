@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError
+from ..progress import Progress
 from .merge import Receipt, check_output, run
 from .plan import make_plan
-from ..progress import Progress
 from .schema import Recipe
 
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from ..errors import FormatError, MismatchError, NumbersError
 from ..ops import floats
+from ..progress import Progress, Silent
 from ..store.adapter import is_sum, open_model
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import is_float
 from ..store.hashes import known_hashes, sha256
-from ..progress import Progress, Silent
 
 STEP = 1 << 20
 LOADED = 4_000_000_000
