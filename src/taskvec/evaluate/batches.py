@@ -1,0 +1,66 @@
+"""Inputs made ready once, in batches of like length, and the answers put back in order."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = 128
+"""Examples a batch, at most."""
+
+TOKENS = 8192
+"""Tokens a batch, at most: long texts go in smaller batches."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Inputs in batches: which examples each holds, and its tensors by the names that the model takes."""
+
+    count: int
+    batches: Sequence[tuple[list[int], Mapping[str, "torch.Tensor"]]]
+
+    def first(self, share: float) -> "Batches":
+        """Return about this share of the examples, the same for every model: every k-th batch of short and long."""
+        wanted = max(1, round(share * len(self.batches)))
+        step = len(self.batches) / wanted
+        chosen = [self.batches[int((i + 0.5) * step)] for i in range(wanted)]
+        return Batches(sum(len(places) for places, _ in chosen), chosen)
+
+    def __iter__(self) -> Iterator[tuple[list[int], Mapping[str, "torch.Tensor"]]]:
+        return iter(self.batches)
+
+
+def in_batches(lengths: Sequence[int], batch: int = BATCH, tokens: int = TOKENS) -> list[list[int]]:
+    """Return the examples' places in batches, in order of length, so that little is padded.
+
+    A batch holds at most `batch` examples and `tokens` tokens, padding counted, but at least one example. Which
+    examples share a batch depends on nothing but the lengths, so scores do not change from run to run.
+
+    >>> in_batches([3, 1, 2, 9], batch=2)
+    [[1, 2], [0, 3]]
+    """
+    out: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        full = not out or len(out[-1]) >= batch or (len(out[-1]) + 1) * lengths[place] > tokens
+        if full:
+            out.append([])
+        out[-1].append(place)
+    return out
+
+
+def gathered(batches: Batches, run: Callable[[Mapping[str, Any]], "torch.Tensor"], device: Any) -> "torch.Tensor":
+    """Run every batch without gradients; return the rows, (example, …) in float32, in the examples' order.
+
+    Examples that are in no batch (see `Batches.first`) are left out.
+    """
+    import torch
+
+    places, rows = [], []
+    with torch.inference_mode():
+        for where, inputs in batches:
+            places += where
+            rows.append(run({name: x.to(device) for name, x in inputs.items()}).float().cpu())
+    order = torch.tensor(places).argsort()
+    return torch.cat(rows)[order]

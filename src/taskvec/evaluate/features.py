@@ -1,0 +1,153 @@
+"""What an encoder makes of texts and images: one vector each."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import MismatchError
+from .batches import BATCH, Batches, gathered, in_batches
+from .data import Examples
+from .model import Model
+
+if TYPE_CHECKING:
+    import torch
+
+Pooling = Literal["mean", "cls", "last", "pooler"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How inputs become vectors.
+
+    pooling: of a text's or image's last hidden states: their mean (padding does not count), the first, the last one
+        that is no padding, or what the model's own pooler makes; None: what the model says of itself, see `pooling_of`.
+    tokens: longer texts are cut.
+    batch: examples a batch, at most.
+    """
+
+    pooling: Pooling | None = None
+    tokens: int = 128
+    batch: int = BATCH
+
+
+def pooling_of(model: Model, reading: Reading) -> Pooling:
+    """Return how a model's states are pooled.
+
+    What was asked for; else what a sentence-transformers folder says (1_Pooling/config.json); else the last state for
+    causal models, the first for images, and the mean for other texts.
+    """
+    if reading.pooling:
+        return reading.pooling
+    said = model.path / "1_Pooling" / "config.json"
+    if said.is_file():
+        config = json.loads(said.read_text("utf-8"))
+        for key, pooling in (("pooling_mode_cls_token", "cls"), ("pooling_mode_lasttoken", "last")):
+            if config.get(key):
+                return pooling  # type: ignore[return-value]
+        return "mean"
+    if _sees(model):
+        return "pooler" if hasattr(_tower(model, "vision_model"), "post_layernorm") else "cls"
+    causal = any("CausalLM" in name or "LMHead" in name for name in model.config.architectures or ())
+    return "last" if causal or getattr(model.config, "is_decoder", False) else "mean"
+
+
+def ready(model: Model, examples: Examples, reading: Reading) -> Batches:
+    """Return the examples as the model's inputs.
+
+    Raises:
+        MismatchError: images for a model of texts, or the other way round.
+    """
+    if examples.kind == "image":
+        if not _sees(model):
+            raise MismatchError(f"{examples.origin} holds images, and {model.name} has no tower for images.")
+        return _ready_images(model, examples, reading)
+    if not _reads(model):
+        raise MismatchError(f"{examples.origin} holds texts, and {model.name} has no tower for texts.")
+    return ready_texts(model, examples.inputs, reading)
+
+
+def ready_texts(model: Model, texts: Sequence[Any], reading: Reading) -> Batches:
+    """Return texts (or pairs) as inputs, in batches of like length."""
+    import torch
+
+    pairs = bool(texts) and not isinstance(texts[0], str)
+    columns = [[t[0] for t in texts], [t[1] for t in texts]] if pairs else [list(texts)]
+    known = model.tokenizer(*columns, truncation=True, max_length=reading.tokens)
+    lengths = [len(ids) for ids in known["input_ids"]]
+    batches = []
+    for places in in_batches(lengths, reading.batch):
+        part = {name: [values[i] for i in places] for name, values in known.items()}
+        padded = model.tokenizer.pad(part, padding=True, padding_side="right", return_tensors="pt")
+        batches.append((places, {name: torch.as_tensor(x) for name, x in padded.items()}))
+    return Batches(len(texts), batches)
+
+
+def _ready_images(model: Model, examples: Examples, reading: Reading) -> Batches:
+    from .data.images import decode
+
+    batches = []
+    for start in range(0, len(examples), reading.batch):
+        places = list(range(start, min(start + reading.batch, len(examples))))
+        pictures = [decode(examples, i) for i in places]
+        batches.append((places, {"pixel_values": model.images(pictures, return_tensors="pt")["pixel_values"]}))
+    return Batches(len(examples), batches)
+
+
+def features(model: Model, batches: Batches, reading: Reading) -> "torch.Tensor":
+    """Return the vectors that an encoder makes, (example, width), in float32; they are not normalised."""
+    module, pooling = model.module(), pooling_of(model, reading)
+
+    def run(inputs: Mapping[str, Any]) -> "torch.Tensor":
+        return encode(module, inputs, pooling)
+
+    return gathered(batches, run, model.device)
+
+
+def encode(module: Any, inputs: Mapping[str, Any], pooling: Pooling) -> "torch.Tensor":
+    """Return the vectors of one batch, (example, width); gradients flow where they are on."""
+    if "pixel_values" in inputs:
+        tower = getattr(module, "vision_model", module)
+        found = tower(pixel_values=inputs["pixel_values"].to(next(tower.parameters()).dtype))
+        mask = None
+    else:
+        tower = getattr(module, "text_model", module)
+        found, mask = tower(**inputs), inputs["attention_mask"]
+    if pooling == "pooler":
+        return _pooled(found, module)
+    hidden = found.last_hidden_state
+    if pooling == "cls":
+        return hidden[:, 0]  # type: ignore[no-any-return]
+    return _mean(hidden, mask) if pooling == "mean" else _last(hidden, mask)
+
+
+def _pooled(found: Any, module: Any) -> "torch.Tensor":
+    pooled = getattr(found, "pooler_output", None)
+    if pooled is None:
+        raise MismatchError(f"{type(module).__name__} has no pooler. Type 'pooling: mean', 'cls' or 'last'.")
+    return pooled.flatten(1)  # type: ignore[no-any-return]
+
+
+def _mean(hidden: "torch.Tensor", mask: "torch.Tensor | None") -> "torch.Tensor":
+    if mask is None:
+        return hidden.flatten(2).mean(-1) if hidden.dim() == 4 else hidden.mean(1)
+    kept = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * kept).sum(1) / kept.sum(1)
+
+
+def _last(hidden: "torch.Tensor", mask: "torch.Tensor | None") -> "torch.Tensor":
+    if mask is None:
+        return hidden[:, -1]
+    return hidden[range(len(hidden)), mask.sum(1) - 1]
+
+
+def _tower(model: Model, name: str) -> Any:
+    return getattr(model.module(), name, model.module())
+
+
+def _sees(model: Model) -> bool:
+    return hasattr(model.config, "vision_config") or getattr(model.config, "num_channels", None) is not None
+
+
+def _reads(model: Model) -> bool:
+    return hasattr(model.config, "text_config") or getattr(model.config, "vocab_size", None) is not None

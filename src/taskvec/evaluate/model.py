@@ -1,0 +1,218 @@
+"""A model in hand: its modules, its tokenizer or image processor, and its weights, which may be changed in place."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import FormatError, MismatchError, RecipeError, StoreError
+from ..store.hub import locate
+from .quiet import quietly
+
+if TYPE_CHECKING:
+    import torch
+
+Role = Literal["encoder", "causal", "seq2seq"]
+CLASSES = {"encoder": "AutoModel", "causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
+SPOKEN = {"encoder": "an encoder", "causal": "a causal language model", "seq2seq": "a sequence-to-sequence model"}
+PRECISIONS = ("float32", "bfloat16", "float16")
+HASHED = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja")
+OURS = ("receipt.json", "results.json", "finetune.json")
+
+
+class Model:
+    """A Hugging Face model folder (or hub id), loaded when it is first asked for, in evaluation mode.
+
+    `module("encoder")` is the bare transformer, `module("causal")` and `module("seq2seq")` the language models.
+    `put` replaces the weights in place: a search loads one model and scores many.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    ) -> None:
+        """Take a model folder; nothing is loaded yet.
+
+        Args:
+            path: a folder, or a name on the hub.
+            device: "cpu", "cuda", "cuda:1"; "auto" is the first GPU if there is one.
+            precision: what the weights are held in, and most of the arithmetic done in.
+
+        Raises:
+            StoreError: there is no such folder.
+            RecipeError: an unknown precision.
+        """
+        if precision not in PRECISIONS:
+            raise RecipeError(f"'precision' must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
+        self.name = str(path)
+        self.path = locate(str(path))
+        if not (self.path / "config.json").is_file():
+            what = "is not a model folder: it has no config.json" if self.path.is_dir() else "does not exist"
+            raise StoreError(f"{path} {what}. Give a folder that transformers can load; merge an adapter first.")
+        self.precision = precision
+        self._device = device
+        self._modules: dict[str, Any] = {}
+        self._put: str | None = None
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where the weights lie."""
+        import torch
+
+        if self._device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self._device)
+
+    @cached_property
+    def config(self) -> Any:
+        """The model's config, as transformers reads it."""
+        with quietly() as library:
+            try:
+                return library.AutoConfig.from_pretrained(self.path)
+            except (ValueError, OSError, KeyError) as exc:
+                raise FormatError(f"{self.name} cannot be loaded: {_first_line(exc)}") from exc
+
+    def module(self, role: Role = "encoder") -> Any:
+        """Return the model as one of transformers' classes.
+
+        Raises:
+            MismatchError: this architecture has no such class, or the folder lacks weights of it.
+        """
+        if role not in self._modules:
+            if self._put:
+                raise RecipeError(f"{self.name} has other weights in it; ask for {SPOKEN[role]} before 'put'.")
+            self._modules[role] = self._load(role)
+        return self._modules[role]
+
+    def _load(self, role: Role) -> Any:
+        import torch
+
+        self.config  # said first what is wrong with it
+        with quietly() as library:
+            try:
+                module, found = getattr(library, CLASSES[role]).from_pretrained(
+                    self.path, dtype=getattr(torch, self.precision), output_loading_info=True
+                )
+            except (ValueError, OSError, KeyError) as exc:
+                raise MismatchError(f"{self.name} cannot be loaded as {SPOKEN[role]}: {_first_line(exc)}") from exc
+        lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            raise MismatchError(f"{self.name} is not {SPOKEN[role]}: it lacks the weights '{lacking[0]}'{more}.")
+        return module.eval().to(self.device).requires_grad_(False)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer beside the weights; one that has no padding token pads with its end token.
+
+        Raises:
+            MismatchError: there is none.
+        """
+        with quietly() as library:
+            try:
+                tokenizer = library.AutoTokenizer.from_pretrained(self.path)
+            except (ValueError, OSError, KeyError, TypeError) as exc:
+                raise MismatchError(
+                    f"{self.name} has no tokenizer, so it cannot read text: {_first_line(exc)} "
+                    f"Copy the base's tokenizer files into it."
+                ) from exc
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    @cached_property
+    def images(self) -> Any:
+        """The image processor beside the weights.
+
+        Raises:
+            MismatchError: there is none.
+        """
+        with quietly() as library:
+            try:
+                return library.AutoImageProcessor.from_pretrained(self.path)
+            except (ValueError, OSError, KeyError, TypeError) as exc:
+                raise MismatchError(
+                    f"{self.name} has no image processor, so it cannot see images. "
+                    f"Copy the base's preprocessor_config.json into it."
+                ) from exc
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of weights, configs and tokenizer: two models with the same content score the same."""
+        return _digest(self.path)
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the weights in hand: the folder's content, or what was said when others were put in."""
+        return self._put or self.content
+
+    @cached_property
+    def inputs_digest(self) -> str:
+        """SHA-256 of what turns texts and images into inputs: tokenizer and preprocessing files."""
+        return _digest(self.path, weights=False)
+
+    def put(self, weights: Mapping[str, Any], fingerprint: str) -> None:
+        """Replace the weights in place, in every module loaded so far.
+
+        Args:
+            weights: name → torch tensor or float array, by the names of the folder's files or of the module.
+            fingerprint: what identifies them, for results that are kept.
+
+        Raises:
+            MismatchError: a weight of the module is not among them, or has another shape.
+        """
+        for role, module in self._modules.items():
+            _put(module, weights, f"{self.name} as {SPOKEN[role]}")
+        self._put = fingerprint
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.precision})"
+
+
+def _put(module: Any, weights: Mapping[str, Any], where: str) -> None:
+    import torch
+
+    prefix, filled, lacking = getattr(module, "base_model_prefix", ""), set(), []
+    with torch.no_grad():
+        for name, held in module.state_dict(keep_vars=True).items():
+            new = _named(weights, name, prefix)
+            if new is None:
+                lacking.append((name, held))
+            elif tuple(new.shape) != tuple(held.shape):
+                raise MismatchError(f"the weights do not fit {where}: '{name}' has shape {tuple(new.shape)}.")
+            else:
+                held.copy_(torch.as_tensor(new))
+                filled.add(held.data_ptr())
+    for name, held in lacking:
+        tied, optional = held.data_ptr() in filled, name.startswith("pooler.") or not held.is_floating_point()
+        if not tied and not optional:
+            raise MismatchError(f"the weights do not fit {where}: '{name}' is not among them.")
+
+
+def _named(weights: Mapping[str, Any], name: str, prefix: str) -> Any:
+    """Return a weight by its module's name: files may or may not carry the prefix of the bare model."""
+    for known in (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}.")):
+        if known in weights:
+            return weights[known]
+    return None
+
+
+def _digest(folder: Path, weights: bool = True) -> str:
+    whole = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        heavy = path.suffix in (".safetensors", ".bin") or path.name.endswith("index.json")
+        if not path.is_file() or path.suffix not in HASHED or path.name in OURS or path.name.startswith("."):
+            continue
+        if weights or not (heavy or path.name == "config.json"):
+            with path.open("rb") as file:
+                whole.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _first_line(exc: Exception) -> str:
+    line = str(exc).strip().split("\n")[0].rstrip(".")
+    return f"{line or type(exc).__name__}."

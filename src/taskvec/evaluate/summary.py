@@ -1,0 +1,92 @@
+"""Several tasks in a few numbers: mean, normalised mean, worst task, each with an interval."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import RecipeError
+from .score import RESAMPLES, Score, Values, bounds, resampled
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number between its bounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A model on several tasks.
+
+    mean: of the tasks' scores (absolute accuracy).
+    normalised: the mean of the tasks' ratios to the specialists; None where there are none.
+    worst: the lowest ratio to a specialist (or the lowest score without specialists), and whose it is.
+    """
+
+    mean: Number
+    normalised: Number | None
+    worst: Number
+    worst_task: str
+
+
+def summarise(scores: Sequence[Score], specialists: Mapping[str, Score] | None = None, seed: int = 0) -> Summary:
+    """Sum up a model's scores on several tasks.
+
+        mean = (1/T) Σ_t s_t,    normalised = (1/T) Σ_t s_t / s_t(specialist of t),    worst = min_t s_t
+
+    The bootstrap draws each task's examples anew; where a specialist was scored on the same examples, both are drawn
+    together, so that what is hard for both does not widen the interval of their ratio.
+
+    Source: Ilharco et al. 2023, arXiv:2212.04089, §4; Ortiz-Jimenez et al. 2023, arXiv:2305.12827, §5 (mean of
+        ratios, not ratio of means).
+
+    Raises:
+        RecipeError: no scores, a task without its specialist, or a specialist that scored 0.
+    """
+    if not scores:
+        raise RecipeError("there is no score to sum up. Give a task.")
+    drawn = [_drawn(score, seed + i) for i, score in enumerate(scores)]
+    mean = Number(_mean([s.value for s in scores]), *bounds(np.mean(drawn, axis=0)))
+    worst = min(range(len(scores)), key=lambda i: scores[i].value)
+    lowest = Number(scores[worst].value, *bounds(np.min(drawn, axis=0)))
+    normalised = _normalised(scores, specialists, seed) if specialists else None
+    return Summary(mean, normalised, lowest, scores[worst].task)
+
+
+def _normalised(scores: Sequence[Score], specialists: Mapping[str, Score], seed: int) -> Number:
+    for score in scores:
+        if score.task not in specialists:
+            raise RecipeError(
+                f"task '{score.task}' has no specialist to compare with. Name one, or leave the task out."
+            )
+        if specialists[score.task].value <= 0:
+            raise RecipeError(f"the specialist of '{score.task}' scored 0, so no ratio to it exists.")
+    ratios = [s.value / specialists[s.task].value for s in scores]
+    drawn = [_drawn_ratio(s, specialists[s.task], seed + i) for i, s in enumerate(scores)]
+    return Number(_mean(ratios), *bounds(np.mean(drawn, axis=0)))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _drawn(score: Score, seed: int) -> Values:
+    if score.values is None:
+        return np.full(RESAMPLES, score.value)
+    return resampled(score.values, lambda drawn: drawn.mean(axis=1), seed)
+
+
+def _drawn_ratio(score: Score, specialist: Score, seed: int) -> Values:
+    a, b = score.values, specialist.values
+    if a is None or b is None or len(a) != len(b):
+        return _drawn(score, seed) / specialist.value
+
+    def ratio(drawn: Values) -> Values:
+        means = drawn.mean(axis=1)
+        return np.asarray(means[:, 0] / np.maximum(means[:, 1], 1e-12))
+
+    return resampled(np.stack([a, b], axis=1), ratio, seed)
