@@ -31,7 +31,7 @@ class Classification:
     name: str
     examples: Examples
     head: Head
-    reading: Reading = Reading()
+    reading: Reading = field(default_factory=Reading)
     metric: str = "accuracy"
     larger_is_better: bool = True
     _ready: dict[str, Batches] = field(default_factory=dict, compare=False, repr=False)

@@ -79,8 +79,8 @@ class Head:
         form = encoder_of(model)
         if self.encoder and form != self.encoder:
             raise MismatchError(
-                f"the head with the labels {_some(self.labels)} was made for {self.encoder}, and {model.name} is {form}. "
-                f"Make a head for it, or give the model that the head belongs to."
+                f"the head with the labels {_some(self.labels)} was made for {self.encoder}, "
+                f"and {model.name} is {form}. Make a head for it, or give the model that the head belongs to."
             )
         if self.pooling and pooling != self.pooling:
             raise MismatchError(
@@ -113,8 +113,8 @@ class Head:
         if metadata.get("taskvec.head") != FORMAT:
             raise FormatError(f"{path} is not a head of format {FORMAT}. Make one: taskvec head.")
         try:
-            note = json.loads(metadata["taskvec.note"])
-            return cls(**{**note, "labels": tuple(note["labels"])}, **arrays)
+            note: dict[str, Any] = json.loads(metadata["taskvec.note"])
+            return cls(**{**note, "labels": tuple(note["labels"]), **arrays})
         except (KeyError, TypeError, ValueError) as exc:
             raise FormatError(f"{path} is a damaged head: {exc}.") from exc
 

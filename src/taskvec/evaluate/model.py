@@ -91,11 +91,11 @@ class Model:
     def _load(self, role: Role) -> Any:
         import torch
 
-        self.config  # said first what is wrong with it
+        known = self.config  # a broken config is told as such
         with quietly() as library:
             try:
                 module, found = getattr(library, CLASSES[role]).from_pretrained(
-                    self.path, dtype=getattr(torch, self.precision), output_loading_info=True
+                    self.path, config=known, dtype=getattr(torch, self.precision), output_loading_info=True
                 )
             except (ValueError, OSError, KeyError) as exc:
                 raise MismatchError(f"{self.name} cannot be loaded as {SPOKEN[role]}: {_first_line(exc)}") from exc

@@ -1,0 +1,1 @@
+"""Fine-tune a model on a task, so that there is a task vector."""
