@@ -185,12 +185,21 @@ def _put(module: Any, weights: Mapping[str, Any], where: str) -> None:
             elif tuple(new.shape) != tuple(held.shape):
                 raise MismatchError(f"the weights do not fit {where}: '{name}' has shape {tuple(new.shape)}.")
             else:
-                held.copy_(torch.as_tensor(new))
+                held.copy_(_tensor(new))
                 filled.add(held.data_ptr())
     for name, held in lacking:
         tied, optional = held.data_ptr() in filled, name.startswith("pooler.") or not held.is_floating_point()
         if not tied and not optional:
             raise MismatchError(f"the weights do not fit {where}: '{name}' is not among them.")
+
+
+def _tensor(values: Any) -> "torch.Tensor":
+    import numpy as np
+    import torch
+
+    if isinstance(values, torch.Tensor):
+        return values
+    return torch.from_numpy(np.require(values, requirements="W"))  # torch warns of arrays that may not be written
 
 
 def _named(weights: Mapping[str, Any], name: str, prefix: str) -> Any:

@@ -15,7 +15,7 @@ class Task(Protocol):
 
     @property
     def metric(self) -> str:
-        """What the number is: accuracy, spearman, perplexity, …"""
+        """What the number is: accuracy, spearman, perplexity."""
 
     @property
     def larger_is_better(self) -> bool:

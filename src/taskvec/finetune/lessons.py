@@ -66,7 +66,7 @@ def steps_of(lessons: Sequence[Ready], batch: int) -> int:
 def batches(
     lessons: Sequence[Ready], batch: int, epochs: int, seed: int, padding: int
 ) -> Iterator[tuple[Lesson, dict[str, "torch.Tensor"], "torch.Tensor"]]:
-    """Yield (lesson, inputs, answers). Every batch is of one lesson; an epoch shows each example of each lesson once."""
+    """Yield (lesson, inputs, answers): every batch is of one lesson, every epoch shows each example once."""
     chance = random.Random(seed)
     for _ in range(epochs):
         parts = []

@@ -32,5 +32,8 @@ def load_arrays(path: Path) -> tuple[Arrays, Mapping[str, str]]:
         FormatError: no safetensors, or damaged.
     """
     with Checkpoint(path) as checkpoint:
-        arrays = {name: np.array(checkpoint.raw(name)).reshape(t.shape) for name, t in checkpoint.tensors.items()}
+        arrays: Arrays = {
+            name: np.array(checkpoint.raw(name).reshape(tensor.shape), dtype=np.float32)
+            for name, tensor in checkpoint.tensors.items()
+        }
         return arrays, checkpoint.metadata

@@ -1,0 +1,61 @@
+"""The splits of a task: what is trained on, what coefficients are chosen on, what is reported."""
+
+from typing import Literal
+
+from ..errors import RecipeError
+from ..evaluate.data import Examples, Source, read
+from .load import Loaded
+from .schema import ClassifyEntry, DataEntry
+
+Split = Literal["train", "validation", "test"]
+
+
+def source_of(loaded: Loaded, name: str, split: Split) -> Source:
+    """Return where the examples of a task's split are.
+
+    Without a validation split of its own, a share of the training split is held out label by label, and the training
+    split is what remains. The two never share an example, and the test split is never read for either.
+
+    Raises:
+        RecipeError: the task has no such split.
+    """
+    suite, entry = loaded.suite, loaded.suite.tasks[name]
+    assert isinstance(entry, DataEntry), "only tasks with data of their own have splits"
+    asked, examples = entry.splits, suite.examples
+    own = {"train": asked.train, "validation": asked.validation, "test": asked.test}[split]
+    carved = asked.validation is None and split != "test"
+    if carved and asked.train is None:
+        raise RecipeError(f"task '{name}' has no {split} split. Name one under 'splits'.")
+    limits = {"train": suite.training.examples, "validation": examples.validation, "test": examples.test}
+    return Source(
+        path=loaded.place(entry.data),
+        columns=tuple(entry.columns),
+        text=entry.text[0] if len(entry.text) == 1 else tuple(entry.text),
+        image=entry.image,
+        label=entry.label,
+        labels=tuple(entry.labels),
+        scores=entry.kind == "similarity",
+        split=asked.train if carved else own,
+        held_out=examples.held_out if carved else 0.0,
+        part=("held_out" if split == "validation" else "kept") if carved else "all",
+        limit=limits[split],
+        seed=examples.seed,
+    )
+
+
+def examples_of(loaded: Loaded, name: str, split: Split) -> Examples:
+    """Return the examples of a task's split.
+
+    Raises:
+        TaskVecError: they cannot be read; the message says of which task.
+    """
+    try:
+        return read(source_of(loaded, name, split))
+    except Exception as exc:
+        exc.add_note(f"the {split} split of task '{name}' in {loaded.file}")
+        raise
+
+
+def is_classification(loaded: Loaded, name: str) -> bool:
+    """Tell whether a task is one of classes, for which heads and specialists can be made."""
+    return isinstance(loaded.suite.tasks[name], ClassifyEntry)
