@@ -13,8 +13,8 @@ from ...errors import RecipeError
 class Source:
     """Where examples come from, and which of them.
 
-    path: a file (CSV, TSV, JSONL, Parquet, npz, or .gz of these), or `datasets:org/name` or `datasets:org/name:config`,
-        or `datasets:` and a folder.
+    path: a file (CSV, TSV, JSONL, Parquet, npz, MNIST's idx, or .gz of these), `datasets:org/name`,
+        `datasets:org/name:config`, or `datasets:` and a folder.
     columns: the names of the columns, for a table without a header line.
     text: the column with the text, or the columns of a pair; None where a column 'text' is not to be read.
     image: the column (or the array of an npz) with the images, in a CSV, TSV or JSONL the paths of their files, from

@@ -1,6 +1,10 @@
 """From where examples are to the examples."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ...errors import RecipeError
 from .arrays import read_npz
@@ -9,6 +13,7 @@ from .digest import digest, identity
 from .examples import Examples, Source
 from .files import bare
 from .hub import PREFIX, read_dataset
+from .idx import ENDING, read_idx
 from .inputs import read_inputs
 from .labels import read_labels
 from .lines import read_csv, read_jsonl, read_tsv
@@ -16,7 +21,7 @@ from .parquet import read_parquet
 from .splits import rows_of_split
 from .table import Parts
 
-KNOWN = "known are .csv, .tsv, .jsonl, .parquet, .npz, .gz of these, and 'datasets:org/name'"
+KNOWN = f"known are .csv, .tsv, .jsonl, .parquet, .npz, {ENDING}, .gz of these, and 'datasets:org/name'"
 
 
 def read(source: Source, *, root: Path | None = None) -> Examples:
@@ -39,16 +44,7 @@ def read(source: Source, *, root: Path | None = None) -> Examples:
     kind, inputs = read_inputs(table, rows.tolist(), source)
     labels, names = read_labels(parts, table, rows.tolist(), source)
     if source.part != "all" or source.limit is not None:
-        chosen = choose(
-            [identity(value) for value in inputs],
-            None if source.scores else labels,
-            held_out=source.held_out,
-            part=source.part,
-            limit=source.limit,
-            seed=source.seed,
-        )
-        if not len(chosen):
-            raise RecipeError(f"{source.path}: of {len(inputs)} examples, 'held_out: {source.held_out}' leaves none.")
+        chosen = _chosen(inputs, labels, source)
         inputs = [inputs[i] for i in chosen]
         labels = None if labels is None else labels[chosen]
     return Examples(
@@ -61,6 +57,23 @@ def read(source: Source, *, root: Path | None = None) -> Examples:
     )
 
 
+def _chosen(inputs: list[Any], labels: npt.NDArray[Any] | None, source: Source) -> npt.NDArray[np.int64]:
+    chosen = choose(
+        [identity(value) for value in inputs],
+        None if source.scores else labels,
+        held_out=source.held_out,
+        part=source.part,
+        limit=source.limit,
+        seed=source.seed,
+    )
+    if not len(chosen):
+        raise RecipeError(
+            f"{source.path}: 'part: {source.part}' is empty, of {len(inputs)} examples with "
+            f"'held_out: {source.held_out}'; change the share."
+        )
+    return chosen
+
+
 def _parts(source: Source, root: Path) -> Parts:
     if source.path.startswith(PREFIX):
         return read_dataset(source.path, source.label, root)
@@ -70,8 +83,9 @@ def _parts(source: Source, root: Path) -> Parts:
         ".tsv": lambda: read_tsv(path, source.columns),
         ".jsonl": lambda: read_jsonl(path),
         ".parquet": lambda: read_parquet(path, source.label),
+        ENDING: lambda: read_idx(path, source),
     }
-    ending = bare(path)
+    ending = ENDING if path.name.removesuffix(".gz").endswith(ENDING) else bare(path)
     if ending == ".npz":
         return read_npz(path, source)
     if ending not in readers:

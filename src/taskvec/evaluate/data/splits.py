@@ -46,9 +46,9 @@ def _rows_that_say(table: Table, source: Source) -> Rows:
 
 def _named(source: Source, known: list[str]) -> str:
     """Return the split that is asked for, or the only one."""
-    there = ", ".join(known)
+    there, usual = ", ".join(known), "test" if "test" in known else known[0]
     if source.split is None and len(known) > 1:
-        raise RecipeError(f"{source.path} has the splits {there}; say which, e.g. 'split: {known[-1]}'.")
+        raise RecipeError(f"{source.path} has the splits {there}; say which, e.g. 'split: {usual}'.")
     if source.split is not None and source.split not in known:
         raise RecipeError(f"{source.path} has no split '{source.split}', only {there}.{suggest(source.split, known)}")
     return known[0] if source.split is None else source.split
