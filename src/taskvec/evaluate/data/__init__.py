@@ -1,5 +1,7 @@
 """Examples, read from files and data sets."""
 
 from .examples import Examples, Source
+from .images import decode
+from .read import read
 
-__all__ = ["Examples", "Source"]
+__all__ = ["Examples", "Source", "decode", "read"]
