@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from .._version import __version__
+from . import scoring
+from .options import Base, Force, Json, Memory, Method, Out, Quiet, Restart, Set, Slice, Sources, Terms, Threads
 
 app = App(
     name="taskvec",
@@ -18,25 +20,6 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-
-Out = Annotated[Path, Parameter(name=["--out", "-o"], help="The folder to write.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for a script.")]
-Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but errors.")]
-Force = Annotated[bool, Parameter(negative="", help="Replace an existing output, once the new one is whole.")]
-Restart = Annotated[bool, Parameter(negative="", help="Throw away the unfinished work of an earlier run.")]
-Memory = Annotated[str, Parameter(help="Anonymous memory the run may take.")]
-Threads = Annotated[int | None, Parameter(help="Threads; all cores by default. The result is the same.")]
-Slice = Annotated[int, Parameter(name="--slice", help="Entries worked on at a time; the result is the same.")]
-Method = Annotated[str | None, Parameter(help="A merge method, without a recipe; see `taskvec methods`.")]
-Base = Annotated[Path | None, Parameter(help="The base, without a recipe.")]
-Set = Annotated[
-    list[str] | None,
-    Parameter(name=["--set", "-s"], negative="", help="Change a key, e.g. --set settings.density=0.3 (repeatable)."),
-]
-Terms = Annotated[
-    list[str], Parameter(allow_leading_hyphen=True, help="Weights and vectors: +0.4 math.tv -1 toxic.tv.")
-]
-Sources = Annotated[list[Path], Parameter(help="A recipe, or with --method the models.")]
 
 
 @app.command
@@ -164,9 +147,7 @@ def diff(
 @app.command
 def apply(
     base: Path,
-    terms: Annotated[
-        list[str], Parameter(allow_leading_hyphen=True, help="Weights and vectors: +0.4 math.tv -1 toxic.tv.")
-    ],
+    terms: Terms,
     /,
     *,
     out: Out,
@@ -199,6 +180,9 @@ def schema() -> int:
 
     print(json_schema(), end="")
     return 0
+
+
+app.command(scoring.eval_, name="eval")
 
 
 def command_table() -> dict[str, Any]:

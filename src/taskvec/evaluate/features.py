@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import MismatchError
 from .batches import BATCH, Batches, gathered, in_batches
-from .data import Examples
+from .data import Examples, decode
 from .model import Model
 
 if TYPE_CHECKING:
@@ -84,12 +84,10 @@ def ready_texts(model: Model, texts: Sequence[Any], reading: Reading) -> Batches
 
 
 def _ready_images(model: Model, examples: Examples, reading: Reading) -> Batches:
-    from .data.images import decode
-
     batches = []
     for start in range(0, len(examples), reading.batch):
         places = list(range(start, min(start + reading.batch, len(examples))))
-        pictures = [decode(examples, i) for i in places]
+        pictures = [decode(examples.inputs[i], f"{examples.origin}: example {i}") for i in places]
         batches.append((places, {"pixel_values": model.images(pictures, return_tensors="pt")["pixel_values"]}))
     return Batches(len(examples), batches)
 

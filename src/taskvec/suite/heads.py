@@ -42,9 +42,7 @@ def head_of(loaded: Loaded, name: str, base: Model, names: tuple[str, ...], fold
     reading = reading_of(loaded, name)
     if entry.head.kind == "file":
         if not entry.head.file:
-            raise RecipeError(
-                f"the head of '{name}' is 'kind: file' and names none. Type 'file: heads/{name}.safetensors'."
-            )
+            raise RecipeError(f"the head of '{name}' is a file and names none. Type 'file: heads/{name}.safetensors'.")
         return Head.load(Path(loaded.place(entry.head.file)))
     train = examples_of(loaded, name, "train") if entry.head.kind in ("class_means", "ridge", "trained") else None
     key = _key(entry.head, base, names, reading, train)

@@ -1,0 +1,153 @@
+"""`taskvec eval`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import RecipeError
+from ..evaluate.figure import figure
+from ..evaluate.kept import Kept, default_folder, score_all
+from ..evaluate.model import Model
+from ..evaluate.results import Results, Row, as_data
+from ..evaluate.score import Score
+from ..evaluate.summary import Number
+from ..store.writer import write_whole
+from ..suite.load import Loaded, load_suite
+from ..suite.schema import ClassifyEntry, Suite
+from ..suite.tasks import chosen, tasks_of
+from .show import as_json, progress, say, table
+
+
+def loaded_from(tasks: Path | None, one: dict[str, Any], base: str | None, root: Path | None) -> Loaded:
+    """Return the file of tasks, or the one task that options describe."""
+    if tasks is not None and one.get("data"):
+        raise RecipeError("give either --tasks or --data, not both.")
+    if tasks is not None:
+        loaded = load_suite(tasks, root)
+        suite = loaded.suite.model_copy(update={"base": base}) if base else loaded.suite
+        return Loaded(suite, loaded.file, loaded.root)
+    if not one.get("data"):
+        raise RecipeError("there is nothing to score on. Type --tasks tasks.yaml, or --data test.tsv.")
+    path = Path(one["data"])
+    name = path.name.split(".")[0] if not one["data"].startswith("datasets:") else one["data"].split("/")[-1]
+    head = {"kind": one["head"]} if not Path(one["head"]).suffix else {"kind": "file", "file": one["head"]}
+    data = {"data": one["data"], "columns": one["columns"], "labels": one["labels"], "head": head}
+    suite = Suite.model_validate({"base": base, "tasks": {name: data}})
+    return Loaded(suite, path, Path())
+
+
+def evaluate(
+    models: Sequence[str],
+    loaded: Loaded,
+    only: Sequence[str],
+    split: Any,
+    precision: Any,
+    device: str,
+    cache: Path | None,
+    keep: bool,
+    per_class: bool,
+    picture: Path | None,
+    save_heads: bool,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Score models and print a table."""
+    suite = loaded.suite
+    how: dict[str, Any] = {"device": device, "precision": precision or suite.precision}
+    hands = [Model(path, **how) for path in models]
+    base = Model(loaded.place(suite.base), **how) if suite.base else hands[0]
+    if not suite.base and not (quiet or json):
+        _note_on_base(loaded, base)
+    if split == "validation":
+        say("note: scores on validation examples choose settings; report those on the test split.")
+    tasks = tasks_of(loaded, base, split, only)
+    kept = Kept(cache or default_folder()) if keep else Kept(None)
+    shown = progress(quiet)
+    rows = [Row(m.name, score_all(m, tasks, kept, shown), {"fingerprint": m.content}) for m in hands]
+    results = Results(rows, _specialists(loaded, chosen(loaded, only), tasks, how, kept, shown))
+    if save_heads:
+        _save_heads(hands, tasks)
+    if picture is not None:
+        write_whole(picture, figure(results, loaded.name if suite.name else "scores"))
+    if json:
+        as_json({**as_data(results), "split": split, "data": {t.name: t.digest for t in tasks}})
+        return 0
+    print_results(results)
+    if per_class:
+        _print_classes(results)
+    if picture is not None and not quiet:
+        say(f"The picture is {picture}.")
+    return 0
+
+
+def _note_on_base(loaded: Loaded, first: Model) -> None:
+    entries = loaded.suite.tasks.values()
+    if any(isinstance(e, ClassifyEntry) and e.head.kind not in ("file", "checkpoint") for e in entries):
+        say(f"note: heads are made with {first.name}; to compare merges, name the base they start from: --base.")
+
+
+def _specialists(
+    loaded: Loaded, names: Sequence[str], tasks: Sequence[Any], how: dict[str, Any], kept: Kept, shown: Any
+) -> dict[str, Score]:
+    """Return the specialists' scores on their own tasks, where the file names one for every task."""
+    paths = {name: loaded.suite.tasks[name].model for name in names}
+    if not all(paths.values()):
+        return {}
+    scores = {}
+    for task in tasks:
+        specialist = Model(loaded.place(str(paths[task.name])), **how)
+        scores[task.name] = score_all(specialist, [task], kept, shown)[0]
+    return scores
+
+
+def _save_heads(models: Sequence[Model], tasks: Sequence[Any]) -> None:
+    for model in models:
+        for task in tasks:
+            if head := getattr(task, "head", None):
+                head.save(model.path / "heads" / f"{task.name}.safetensors")
+
+
+def print_results(results: Results) -> None:
+    """Print a row a model: its score on every task, and what they come to."""
+    columns = ["model", *results.tasks]
+    summaries = [results.summary(row) for row in results.rows]
+    several = results.comparable and len(results.tasks) > 1
+    columns += ["mean", "worst"] if several else []
+    columns += ["normalised"] if several and results.specialists else []
+    lines = []
+    for row, summary in zip(results.rows, summaries, strict=True):
+        line = [row.name, *(said(s) for s in row.scores)]
+        if several and summary:
+            line += [numbered(summary.mean), numbered(summary.worst)]
+            line += [numbered(summary.normalised)] if summary.normalised else []
+        lines.append(line)
+    table("", columns, lines)
+    metrics = dict.fromkeys(s.metric for row in results.rows for s in row.scores)
+    print(f"{', '.join(metrics)}, with 95 % bootstrap intervals over the examples.")
+
+
+def said(score: Score) -> str:
+    """Say a score with its interval: shares in per cent."""
+    return numbered(Number(score.value, score.low, score.high), score.larger_is_better)
+
+
+def numbered(number: Number, share: bool = True) -> str:
+    """Say a number with its interval.
+
+    >>> numbered(Number(0.7712, 0.751, 0.79)), numbered(Number(31.25, 30.0, 33.5), share=False)
+    ('77.1 (75.1–79.0)', '31.25 (30–33.5)')
+    """
+    if share and number.low >= -1 and number.high <= 2:
+        return f"{100 * number.value:.1f} ({100 * number.low:.1f}–{100 * number.high:.1f})"
+    return f"{number.value:.4g} ({number.low:.4g}–{number.high:.4g})"
+
+
+def _print_classes(results: Results) -> None:
+    for row in results.rows:
+        for score in row.scores:
+            classes = score.details.get("per_class", {})
+            lines = [
+                [name, *(f"{100 * c[key]:.1f}" for key in ("precision", "recall", "f1")), str(c["examples"])]
+                for name, c in classes.items()
+            ]
+            table(f"\n{row.name}: {score.task}", ["class", "precision", "recall", "F1", "examples"], lines)
