@@ -17,9 +17,9 @@ COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)]
 FILES = [b"first", b"2nd", b"", b"the last"]
 
 
-def png(colour: Any, mode: str = "RGB", **options: Any) -> bytes:
+def png(colour: Any, mode: str = "RGB") -> bytes:
     file = io.BytesIO()
-    Image.new(mode, (3, 2), colour).save(file, "png", **options)
+    Image.new(mode, (3, 2), colour).save(file, "png")
     return file.getvalue()
 
 
@@ -173,10 +173,16 @@ def test_images_of_every_mode_are_decoded_to_rgb() -> None:
     assert decode(png((9, 8, 7))).getpixel((0, 0)) == (9, 8, 7)
     assert decode(png(9, "L")).getpixel((0, 0)) == (9, 9, 9)
     assert decode(png((9, 8, 7, 100), "RGBA")).getpixel((0, 0)) == (9, 8, 7)
-    assert decode(png(0, "P", transparency=b"\x00\xff")).mode == "RGB"
     for shape in ((2, 3), (2, 3, 1), (2, 3, 3), (2, 3, 4)):
         image = decode(np.full(shape, 9, np.uint8))
         assert (image.mode, image.size, image.getpixel((2, 1))) == ("RGB", (3, 2), (9, 9, 9))
+
+
+def test_a_palette_with_several_transparent_colours_is_decoded_without_a_warning() -> None:
+    image, file = Image.new("P", (3, 2), 1), io.BytesIO()
+    image.putpalette([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    image.save(file, "png", transparency=b"\x00\x80\x00")
+    assert decode(file.getvalue()).getpixel((0, 0)) == (4, 5, 6)
 
 
 @pytest.mark.parametrize(

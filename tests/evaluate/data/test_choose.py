@@ -27,6 +27,7 @@ def test_both_sides_make_the_whole_and_share_no_input(rows: list[tuple[int, int]
     out = choose(inputs, labels, held_out=share, part="held_out", seed=seed)
     assert sorted([*kept, *out]) == list(range(len(rows)))
     assert not {inputs[i] for i in kept} & {inputs[i] for i in out}
+    assert len(out) <= round(share * len(rows))
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=80), SHARES)

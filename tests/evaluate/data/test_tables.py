@@ -18,7 +18,7 @@ from taskvec.evaluate.data import Source, read
 
 ROWS = [
     ("train", "pos", 'a "quoted, word'),
-    ("test", "neg", 'five"'),
+    ("test", "neg", '"five'),
     ("test", "pos", "naïve ☃"),
     ("train", "mixed", "so, so"),
 ]
@@ -53,7 +53,7 @@ def test_every_kind_of_table_gives_the_same_examples(write: Callable[..., None],
 
     found = read(Source(path=name + packed, split="test"), root=tmp_path)
 
-    assert (found.kind, list(found.inputs), found.names) == ("text", ['five"', "naïve ☃"], ("mixed", "neg", "pos"))
+    assert (found.kind, list(found.inputs), found.names) == ("text", ['"five', "naïve ☃"], ("mixed", "neg", "pos"))
     assert found.labels is not None and found.labels.tolist() == [1, 2] and found.labels.dtype == np.int64
     assert len(found) == 2 and found.origin == f"{name}{packed}, test"
     assert found.digest == read(Source(path="same.tsv", split="test"), root=tmp_path).digest
