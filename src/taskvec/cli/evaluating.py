@@ -1,6 +1,7 @@
 """`taskvec eval`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,26 @@ from ..suite.load import Loaded, load_suite
 from ..suite.schema import ClassifyEntry, Suite
 from ..suite.tasks import chosen, tasks_of
 from .show import as_json, progress, say, table
+
+
+@dataclass(frozen=True)
+class How:
+    """How models are scored: on which split, in which precision, where, and where scores are kept."""
+
+    split: Any
+    precision: Any
+    device: str
+    cache: Path | None
+    keep: bool
+
+    def model(self, path: str, precision: Any) -> Model:
+        """Return a model to be scored; `precision` is what the file says."""
+        return Model(path, device=self.device, precision=self.precision or precision)
+
+    @property
+    def kept(self) -> Kept:
+        """Where scores are kept."""
+        return Kept(self.cache or default_folder()) if self.keep else Kept(None)
 
 
 def loaded_from(tasks: Path | None, one: dict[str, Any], base: str | None, root: Path | None) -> Loaded:
@@ -40,11 +61,7 @@ def evaluate(
     models: Sequence[str],
     loaded: Loaded,
     only: Sequence[str],
-    split: Any,
-    precision: Any,
-    device: str,
-    cache: Path | None,
-    keep: bool,
+    how: How,
     per_class: bool,
     picture: Path | None,
     save_heads: bool,
@@ -53,24 +70,22 @@ def evaluate(
 ) -> int:
     """Score models and print a table."""
     suite = loaded.suite
-    how: dict[str, Any] = {"device": device, "precision": precision or suite.precision}
-    hands = [Model(path, **how) for path in models]
-    base = Model(loaded.place(suite.base), **how) if suite.base else hands[0]
+    hands = [how.model(path, suite.precision) for path in models]
+    base = how.model(loaded.place(suite.base), suite.precision) if suite.base else hands[0]
     if not suite.base and not (quiet or json):
         _note_on_base(loaded, base)
-    if split == "validation":
+    if how.split == "validation":
         say("note: scores on validation examples choose settings; report those on the test split.")
-    tasks = tasks_of(loaded, base, split, only)
-    kept = Kept(cache or default_folder()) if keep else Kept(None)
+    tasks = tasks_of(loaded, base, how.split, only)
     shown = progress(quiet)
-    rows = [Row(m.name, score_all(m, tasks, kept, shown), {"fingerprint": m.content}) for m in hands]
-    results = Results(rows, _specialists(loaded, chosen(loaded, only), tasks, how, kept, shown))
+    rows = [Row(m.name, score_all(m, tasks, how.kept, shown), {"fingerprint": m.content}) for m in hands]
+    results = Results(rows, _specialists(loaded, chosen(loaded, only), tasks, how, shown))
     if save_heads:
         _save_heads(hands, tasks)
     if picture is not None:
         write_whole(picture, figure(results, loaded.name if suite.name else "scores"))
     if json:
-        as_json({**as_data(results), "split": split, "data": {t.name: t.digest for t in tasks}})
+        as_json({**as_data(results), "split": how.split, "data": {t.name: t.digest for t in tasks}})
         return 0
     print_results(results)
     if per_class:
@@ -86,17 +101,15 @@ def _note_on_base(loaded: Loaded, first: Model) -> None:
         say(f"note: heads are made with {first.name}; to compare merges, name the base they start from: --base.")
 
 
-def _specialists(
-    loaded: Loaded, names: Sequence[str], tasks: Sequence[Any], how: dict[str, Any], kept: Kept, shown: Any
-) -> dict[str, Score]:
+def _specialists(loaded: Loaded, names: Sequence[str], tasks: Sequence[Any], how: How, shown: Any) -> dict[str, Score]:
     """Return the specialists' scores on their own tasks, where the file names one for every task."""
     paths = {name: loaded.suite.tasks[name].model for name in names}
     if not all(paths.values()):
         return {}
     scores = {}
     for task in tasks:
-        specialist = Model(loaded.place(str(paths[task.name])), **how)
-        scores[task.name] = score_all(specialist, [task], kept, shown)[0]
+        specialist = how.model(loaded.place(str(paths[task.name])), loaded.suite.precision)
+        scores[task.name] = score_all(specialist, [task], how.kept, shown)[0]
     return scores
 
 

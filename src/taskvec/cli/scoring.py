@@ -50,6 +50,5 @@ def eval_(
 
     one = {"data": data, "columns": columns or [], "labels": labels or [], "head": head}
     loaded = evaluating.loaded_from(tasks, one, base, root)
-    return evaluating.evaluate(
-        models, loaded, only or [], split, precision, device, cache, not fresh, per_class, figure, save_heads, json, quiet
-    )  # fmt: skip
+    how = evaluating.How(split, precision, device, cache, not fresh)
+    return evaluating.evaluate(models, loaded, only or [], how, per_class, figure, save_heads, json, quiet)

@@ -112,7 +112,8 @@ class Head:
         arrays, metadata = load_arrays(path)
         if metadata.get("taskvec.head") != FORMAT:
             raise FormatError(
-                f"{path} is not a head of format {FORMAT}. Make one: taskvec eval MODEL --tasks tasks.yaml --save-heads."
+                f"{path} is not a head of format {FORMAT}. "
+                f"Make one: taskvec eval MODEL --tasks tasks.yaml --save-heads."
             )
         try:
             note: dict[str, Any] = json.loads(metadata["taskvec.note"])

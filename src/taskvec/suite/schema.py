@@ -1,7 +1,7 @@
 """What a file of tasks, or a whole benchmark, is: the models of pydantic that read it."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, ValidationError
 
@@ -10,9 +10,15 @@ from ..merge.registry import suggest
 from ..recipe.schema import Settings, Strict
 from ..recipe.yaml_lines import Document
 
+Entry = TypeVar("Entry", bound=BaseModel)
+
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _default(kind: type[Entry]) -> Callable[[], Entry]:
+    return lambda: kind.model_validate({})
 
 
 Words = Annotated[list[str], BeforeValidator(_listed)]
@@ -61,9 +67,7 @@ class DataEntry(Strict):
     image: str = Field("image", description="The column of the images.")
     label: str = Field("label", description="The column of the labels.")
     labels: list[str] = Field(default_factory=list, description="The labels' names in the order of their numbers.")
-    splits: SplitEntry = Field(
-        default_factory=lambda: SplitEntry.model_validate({}), description="What the splits are called."
-    )
+    splits: SplitEntry = Field(default_factory=_default(SplitEntry), description="What the splits are called.")
     encoder: EncoderEntry | None = Field(None, description="How its inputs become vectors, if otherwise than the rest.")
     model: str | None = Field(None, description="The specialist: the model that was fine-tuned on this task.")
 
@@ -72,9 +76,7 @@ class ClassifyEntry(DataEntry):
     """Classification of texts or images."""
 
     kind: Literal["classify"] = "classify"
-    head: HeadEntry = Field(
-        default_factory=lambda: HeadEntry.model_validate({}), description="The head; of label names by default."
-    )
+    head: HeadEntry = Field(default_factory=_default(HeadEntry), description="The head; of label names by default.")
 
 
 class SimilarityEntry(DataEntry):
@@ -132,8 +134,14 @@ AnyTask = Annotated[
     | Annotated[HarnessEntry, Tag("harness")],
     Discriminator(_kind),
 ]
-KINDS: dict[str, type[BaseModel]] = {"classify": ClassifyEntry, "similarity": SimilarityEntry, "perplexity": PerplexityEntry,
-    "generate": GenerateEntry, "retrieval": RetrievalEntry, "harness": HarnessEntry}  # fmt: skip
+KINDS: dict[str, type[BaseModel]] = {
+    "classify": ClassifyEntry,
+    "similarity": SimilarityEntry,
+    "perplexity": PerplexityEntry,
+    "generate": GenerateEntry,
+    "retrieval": RetrievalEntry,
+    "harness": HarnessEntry,
+}
 
 
 class TrainingEntry(Strict):
@@ -178,9 +186,9 @@ class Suite(Strict):
     root: str = Field(".", description="What relative paths start from.")
     base: str | None = Field(None, description="The pretrained model: heads are made with it, merges start from it.")
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    encoder: EncoderEntry = Field(default_factory=lambda: EncoderEntry.model_validate({}))
-    training: TrainingEntry = Field(default_factory=lambda: TrainingEntry.model_validate({}))
-    examples: ExamplesEntry = Field(default_factory=lambda: ExamplesEntry.model_validate({}))
+    encoder: EncoderEntry = Field(default_factory=_default(EncoderEntry))
+    training: TrainingEntry = Field(default_factory=_default(TrainingEntry))
+    examples: ExamplesEntry = Field(default_factory=_default(ExamplesEntry))
     ignore: list[str] = Field(default_factory=list, description="Globs of tensors that merges leave as the base's.")
     tasks: dict[str, AnyTask] = Field(min_length=1)
     control: str | None = Field(None, description="The task that negation must leave alone.")
@@ -224,7 +232,13 @@ def _keys(document: Document, path: Sequence[str | int]) -> list[str]:
     if len(path) > 1 and path[0] == "tasks":
         entry = document.data["tasks"].get(path[1])
         kind = KINDS.get(_kind(entry), ClassifyEntry)
-    inner: dict[str, type[BaseModel]] = {"head": HeadEntry, "encoder": EncoderEntry, "splits": SplitEntry, "training": TrainingEntry,
-        "examples": ExamplesEntry, "methods": MethodEntry}  # fmt: skip
+    inner: dict[str, type[BaseModel]] = {
+        "head": HeadEntry,
+        "encoder": EncoderEntry,
+        "splits": SplitEntry,
+        "training": TrainingEntry,
+        "examples": ExamplesEntry,
+        "methods": MethodEntry,
+    }
     names = [p for p in path[:-1] if isinstance(p, str)]
     return list(inner.get(names[-1] if names else "", kind).model_fields)
