@@ -1,0 +1,68 @@
+"""What a search of coefficients is told: scores on validation examples, measured by the specialists'."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import RecipeError
+from ..evaluate.kept import Kept, score_all
+from ..evaluate.model import Model
+from ..evaluate.task import Task
+from ..progress import Progress
+from .load import Loaded
+from .specialists import Places, specialist_of
+
+WARM = 1e-9
+"""A share of the examples so small that one batch is scored: it has every module loaded."""
+
+
+class Objective:
+    """(weights, share of the examples) → one number a task: its score over the specialist's.
+
+        s_t(weights) / s_t(specialist of t),    or the other way round where smaller is better
+
+    Its mean is the mean normalised score, by which the literature chooses λ (Ortiz-Jimenez et al. 2023,
+    arXiv:2305.12827, §5). Without specialists the scores themselves.
+    """
+
+    def __init__(self, model: Model, tasks: Sequence[Task], specialists: Mapping[str, float] | None = None) -> None:
+        """Take a model of the merge's form, whose weights are replaced, and tasks on validation examples.
+
+        Raises:
+            RecipeError: no task.
+        """
+        if not tasks:
+            raise RecipeError("there is no task to score on. Give one.")
+        self.model, self.tasks, self.specialists = model, tasks, specialists or {}
+        for task in tasks:
+            task.check(model)
+            task.score(model, WARM)
+
+    @property
+    def digest(self) -> str:
+        """What names the validation examples and how they are scored."""
+        facts = [[t.digest for t in self.tasks], self.specialists, self.model.precision, self.model.inputs_digest]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+    def __call__(self, weights: Mapping[str, Any], share: float = 1.0) -> tuple[float, ...]:
+        """Return the numbers, a task each."""
+        self.model.put(weights, "being searched")
+        return tuple(self._normalised(task, task.score(self.model, share).value) for task in self.tasks)
+
+    def _normalised(self, task: Task, value: float) -> float:
+        own = self.specialists.get(task.name)
+        if own is None:
+            return value if task.larger_is_better else -value
+        return value / own if task.larger_is_better else own / value
+
+
+def specialists_on(
+    loaded: Loaded, places: Places, tasks: Sequence[Task], kept: Kept, progress: Progress, how: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return each specialist's score on its own task."""
+    scores = {}
+    for task in tasks:
+        model = Model(specialist_of(loaded, task.name, places), **how)
+        scores[task.name] = score_all(model, [task], kept, progress)[0]
+    return scores
