@@ -235,7 +235,7 @@ def _look_ahead(schedule: Schedule, state: Stream, todo: list[Unit]) -> None:
 
 def _watch(workers: list[threading.Thread], state: Stream, progress: Progress) -> None:
     """Show progress, and note the peak of memory, while the threads work."""
-    while any(worker.is_alive() for worker in workers):
-        workers[0].join(0.05) if workers[0].is_alive() else time.sleep(0.05)
+    while working := [worker for worker in workers if worker.is_alive()]:
+        working[0].join(0.05)
         progress.advance(state.bytes_read)
         state.peak = max(state.peak, anonymous_bytes())

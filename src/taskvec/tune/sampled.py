@@ -9,14 +9,12 @@ from ..errors import MissingExtraError, RecipeError
 from ..recipe.reweighted import Reweighted
 from .dimension import Dimension, Value
 from .evaluating import Evaluator, Objective
+from .grid import ROUNDS
 from .space import Space
 from .trials import Budget, Progress, Result, check_rounds
 
 Sampler = Literal["tpe", "cma"]
 Pruner = Literal["none", "median", "hyperband"]
-
-ROUNDS = (0.25, 0.5, 1.0)
-"""The shares of the examples after which a point may be given up."""
 
 STALE = 100
 """So many proposals in a row that were all scored before end a search: the space is used up."""
@@ -120,7 +118,7 @@ def _study(space: Space, by: str, seed: int, pruner: str, shares: Sequence[float
     sampler = (
         optuna.samplers.TPESampler(seed=seed)
         if by == "tpe"
-        else optuna.samplers.CmaEsSampler(seed=seed, x0=first, warn_independent_sampling=False)
+        else optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     )
     study = optuna.create_study(
         direction="maximize", sampler=sampler, pruner=_pruner(pruner, shares), study_name="taskvec"
@@ -135,7 +133,7 @@ def _pruner(name: str, shares: Sequence[float]) -> Any:
 
     if name == "hyperband":
         return HyperbandPruner(min_resource=_step(shares[0]), max_resource=_step(1.0))
-    return MedianPruner() if name == "median" else NopPruner()  # type: ignore[no-untyped-call]
+    return MedianPruner() if name == "median" else NopPruner()
 
 
 def _run(study: Any, evaluator: Evaluator, shares: Sequence[float], prunes: bool) -> None:

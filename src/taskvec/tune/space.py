@@ -9,7 +9,7 @@ from ..errors import RecipeError
 from ..merge import Method, find
 from ..merge.registry import Setting, suggest
 from ..recipe.schema import Recipe
-from .dimension import LITERATURE, Dimension, Value
+from .dimension import LITERATURE, POINTS, Dimension, Value
 from .groups import Group, make_groups
 
 Point = Mapping[str, Value]
@@ -109,10 +109,10 @@ def _dimensions(recipe: Recipe, method: Method, what: str, values: str, groups: 
 
 
 def _of_setting(recipe: Recipe, method: Method, name: str, values: str) -> Dimension:
-    """Return a dimension of one of the method's settings; without values, all that it may be."""
+    """Return a dimension of one of the method's settings; without values, all that it may be, where it is a share."""
     known = ["scale", "weights", *(f"settings.{key}" for key in method.settings)]
     if name not in method.settings:
-        hint = suggest(f"settings.{name}", known) or suggest(name, known)
+        hint = suggest(name, known) or suggest(f"settings.{name}", known)
         raise RecipeError(f"'{name}' is nothing to search with '{method.name}'.{hint} Known: {', '.join(known)}.")
     if _has_own(recipe, name):
         raise RecipeError(f"some models or overrides have a '{name}' of their own. Remove it, or do not search it.")
@@ -127,14 +127,13 @@ def _all_of(setting: Setting, method: Method) -> Dimension:
     name = f"settings.{setting.name}"
     if setting.choices or setting.kind is bool:
         return Dimension(name, values=setting.choices or (False, True))
-    low, high = (setting.interval.low, setting.interval.high) if setting.interval else (float("-inf"), float("inf"))
-    if high - low == float("inf"):
+    interval = setting.interval
+    if interval is None or interval.low < 0 or interval.high > 1:
         raise RecipeError(
             f"'{setting.name}' of '{method.name}' may be {setting.expected()}. Say where to search, e.g. {name}=1:10."
         )
-    if setting.interval and setting.interval.open_low:
-        low += (high - low) / 100
-    return Dimension(name, low, high, setting.kind is int)
+    low = interval.low + (1 / POINTS if interval.open_low else 0)
+    return Dimension(name, round(low, 2), interval.high, setting.kind is int)
 
 
 def _has_own(recipe: Recipe, setting: str) -> bool:
