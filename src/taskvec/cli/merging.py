@@ -71,8 +71,10 @@ def _set(data: dict[str, Any], change: str) -> None:
         raise RecipeError(f"--set {change!r}: the recipe has no place '{path}'.") from exc
 
 
-def _plan(recipe: Recipe, out: Path | None, memory: str, threads: int | None, slice_: int) -> Plan:
-    return make_plan(recipe, out, memory=parse_size(memory), threads=threads, slice_=slice_)
+def _plan(
+    recipe: Recipe, out: Path | None, memory: str, threads: int | None, slice_: int, shown: Progress | None = None
+) -> Plan:
+    return make_plan(recipe, out, memory=parse_size(memory), threads=threads, slice_=slice_, progress=shown)
 
 
 def merge(
@@ -92,7 +94,8 @@ def merge(
     def planned(recipe: Recipe, folder: Path) -> Plan:
         if loading.ident is None:
             loading.start()  # while the plan reads headers and samples; not before the output's place is found free
-        return _plan(recipe, folder, memory, threads, slice_)
+        shown = beginning() if recipe.choice else None
+        return _plan(recipe, folder, memory, threads, slice_, shown)
 
     def beginning() -> Progress:
         loading.join()  # only here: a refusal of the plan need not wait for the kernels
@@ -163,7 +166,7 @@ def _planned(
     one: Loaded, out: Path | None, last: bool, memory: str, threads: int | None, slice_: int, quiet: bool
 ) -> dict[str, Any]:
     """Return the plan in plain data, and print it unless `quiet`."""
-    made = _plan(one.recipe, out, memory, threads, slice_)
+    made = _plan(one.recipe, out, memory, threads, slice_, progress(quiet))
     unfinished = continued(made, out if last else step_folder(out, str(one.recipe.name))) if out else []
     facts = describe(made)
     facts["notes"] = [*one.notes, *facts["notes"], *unfinished]

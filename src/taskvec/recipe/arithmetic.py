@@ -16,7 +16,7 @@ from ..store.dtypes import LONG_NAMES
 from ..store.tensors import Tensor, TensorInfo
 from .budget import Budget
 from .inputs import Input
-from .plan import Plan
+from .planned import Plan
 from .units import Unit
 
 Rows = npt.NDArray[np.floating]
@@ -53,9 +53,12 @@ class Scratch:
 class Arithmetic:
     """The maths of a plan, on slices. Called by many threads, each with its own scratch."""
 
-    def __init__(self, plan: Plan) -> None:
+    keeps: bool = False
+    """Whether pages that were read stay mapped, because they will be read again soon."""
+
+    def __init__(self, plan: Plan, keeps: bool = False) -> None:
         """Take the plan, and look up once where every tensor lies."""
-        self.plan = plan
+        self.plan, self.keeps = plan, keeps
         self.on_base = plan.space == "delta"
         self.careful = plan.recipe.nonfinite == "refuse"
 
@@ -67,7 +70,7 @@ class Arithmetic:
 
     def forget(self, unit: Unit, start: int, stop: int) -> None:
         """Let go of the pages behind a slice, many at a time: the system maps files in pieces of megabytes."""
-        for model, tensor in self.plan.read(unit):
+        for model, tensor in self.plan.read(unit) if not self.keeps else ():
             step = FORGOTTEN // tensor.itemsize
             end = stop if stop == unit.count else stop // step * step
             model.checkpoint.files.forget(tensor, start // step * step, end)
@@ -121,21 +124,40 @@ class Arithmetic:
         drawn = self._rounding_words(unit, start, stop)
         weights = np.array(unit.weights)
         part = self.part(unit, start, stop, scratch)
-        given = {**unit.settings, **statistics, **({"depth": unit.depth} if needs.depth else {})}
+        given = self._given(unit, statistics)
         if needs.blend and (how := needs.blend(weights, **given)):
             done = blend_stored(part, how, scale, unit.dtype, drawn, scratch.out)
         else:
             finite, rows, reference = part.gather()
-            extra: dict[str, Any] = {"chance": part.chance} if needs.chance else {}
-            extra |= {"place": (start, unit.columns)} if needs.place else {}
-            stack = rows.reshape(len(rows), *self._shape(unit, stop - start))
-            merged = self.plan.method.function(stack, weights, **given, **extra).reshape(-1)
+            merged = self._by_function(unit, part, rows, given)
             done = replace(finish(merged, reference, scale, unit.dtype, drawn, scratch.out), finite=finite)
         if self.careful and not done.finite:
             self.blame(unit)
         if self.careful and not np.isfinite(done.lost + done.moved):
             self.overflow(unit, done.raw)
         return done
+
+    def delta(self, unit: Unit, part: Slice, rows: Rows, statistics: Mapping[str, Any], scratch: Scratch) -> Rows:
+        """Return what a method makes of the gathered rows of a slice, before it is scaled or stored."""
+        given = self._given(unit, statistics)
+        needs = self.plan.method.needs
+        if not needs.blend or not (how := needs.blend(np.array(unit.weights), **given)):
+            return self._by_function(unit, part, rows, given)
+        code = "F32" if unit.numpy == np.float32 else "F64"
+        whole = Slice.of(rows, part.chance, part.columns)
+        return np.asarray(blend_stored(whole, how, None, code, None, scratch.out).raw)
+
+    def _given(self, unit: Unit, statistics: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments that a method gets beside its weights."""
+        return {**unit.settings, **statistics, **({"depth": unit.depth} if self.plan.method.needs.depth else {})}
+
+    def _by_function(self, unit: Unit, part: Slice, rows: Rows, given: Mapping[str, Any]) -> Rows:
+        """Return what a method's own function makes of gathered rows, flat."""
+        needs = self.plan.method.needs
+        extra: dict[str, Any] = {"chance": part.chance} if needs.chance else {}
+        extra |= {"place": (part.start, unit.columns)} if needs.place else {}
+        stack = rows.reshape(len(rows), *self._shape(unit, part.count))
+        return np.asarray(self.plan.method.function(stack, np.array(unit.weights), **given, **extra)).reshape(-1)
 
     def _shape(self, unit: Unit, count: int) -> tuple[int, ...]:
         """Return the shape in which the method is shown a slice."""

@@ -58,8 +58,11 @@ def make_budget(
     slice_: int,
     rounding: str = "nearest",
     reading: float = 0.0,
+    gathers: bool = False,
 ) -> Budget:
     """Choose slices that are worth their handling and fit the memory; then as many threads as that allows.
+
+    With `gathers` there is room for the rows of a slice, whether the method needs them or not.
 
     Raises:
         RecipeError: even one thread with the smallest slice needs more than `limit`.
@@ -67,7 +70,7 @@ def make_budget(
     threads = max(1, threads or len(os.sched_getaffinity(0)))
     width = 8 if any(u.work == "F64" for u in units) else 4
     plain = rounding != "nearest" or width == 8 or in_use() == "plain"
-    rows = plain or needs.blend is None or any(needs.gathers(u.settings) for u in units if u.merged)
+    rows = plain or gathers or needs.blend is None or any(needs.gathers(u.settings) for u in units if u.merged)
     widest = _whole_blocks(max((u.count for u in units if u.merged), default=1))
     room, brackets = limit - STANDING, tasks * _ranks(needs)
     whole_model = any(u.merged and u.group == WHOLE_MODEL for u in units)

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
@@ -22,19 +23,18 @@ from .depth import Depth
 from .inputs import Pool
 from .journal import NAME as JOURNAL
 from .journal import Journal
-from .plan import Plan, tokenizer_folder
+from .planned import Plan, tokenizer_folder
 from .write import as_yaml
 
 if TYPE_CHECKING:
     from .run import Stream
+    from .sinks import Files
 
 LIBRARIES = {"diffusion_pytorch_model": "diffusers", "open_clip_model": "open_clip"}
 """Which library calls its files of weights so."""
 
 
-def write_folder(
-    plan: Plan, folder: Path, name: str, state: "Stream", journal: Journal, seconds: float
-) -> dict[str, Any]:
+def write_folder(plan: Plan, folder: Path, name: str, state: "Stream", sink: "Files", seconds: float) -> dict[str, Any]:
     """Write everything but the weights into the staged folder, and return the receipt."""
     model = plan.reference.checkpoint
     copy_sidecars(model.folder, tokenizer_folder(plan), folder)
@@ -43,10 +43,10 @@ def write_folder(
     for index, text in plan.layout.indices().items():
         write_whole(folder / index, text)
     _write_configs(plan, folder)
-    rounding = rounding_report(plan, journal)
-    facts = receipt(plan, state, rounding, seconds)
+    rounding = rounding_report(plan, sink.journal)
+    facts = receipt(plan, state, sink.journal.resumed, rounding, seconds)
     write_whole(folder / "README.md", _card(plan, name, rounding))
-    facts["files"] = _files(plan, folder, state.hasher.join())
+    facts["files"] = _files(plan, folder, sink.hasher.join())
     write_whole(folder / "receipt.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     (folder / JOURNAL).unlink()
     sync_folder(folder)
@@ -108,7 +108,7 @@ def _ratio(lost: float, moved: float) -> float:
     return float(ratio) if isfinite(ratio) else 0.0
 
 
-def receipt(plan: Plan, state: "Stream", rounding: dict[str, Any], seconds: float) -> dict[str, Any]:
+def receipt(plan: Plan, state: "Stream", resumed: bool, rounding: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Return what was done, with what, and what it took."""
     return {
         "taskvec": __version__,
@@ -129,6 +129,7 @@ def receipt(plan: Plan, state: "Stream", rounding: dict[str, Any], seconds: floa
             for i in plan.inputs
         ],
         "kinship": [{"model": k.model, "cosine": k.cosine, "relative_norm": k.relative_norm} for k in plan.kinship],
+        "choice": asdict(plan.choice) if plan.choice else None,
         "notes": plan.notes,
         "tensors": {
             "merged": sum(u.merged for u in plan.units),
@@ -137,7 +138,7 @@ def receipt(plan: Plan, state: "Stream", rounding: dict[str, Any], seconds: floa
         "rounding": rounding,
         "bytes": {"read": state.bytes_read, "written": plan.layout.nbytes},
         "seconds": round(seconds, 3),
-        "resumed": state.journal.resumed,
+        "resumed": resumed,
         "memory": {"peak_anonymous": state.peak, "planned": plan.budget.peak},
         "threads": plan.budget.threads,
         "versions": _versions(),

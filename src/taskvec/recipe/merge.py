@@ -15,8 +15,9 @@ from .finish import write_folder
 from .inputs import check_not_an_input
 from .journal import NAME as JOURNAL
 from .journal import Journal, finished_in
-from .plan import Plan
+from .planned import Plan
 from .run import stream
+from .sinks import Files
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def run(
     try:
         _check_unfinished(plan, staging, journal)
         with ShardWriter(staging, plan.layout, resume=journal.resumed) as writer:
-            state = stream(plan, writer, journal, progress)
+            sink = Files(writer, journal, plan.budget.threads)
+            state = stream(plan, sink, progress)
             writer.finish()
-        facts = write_folder(plan, staging, out.name, state, journal, time.monotonic() - began)
+        facts = write_folder(plan, staging, out.name, state, sink, time.monotonic() - began)
         _put_in_place(staging, out)
     except TaskVecError as exc:
         if isinstance(exc, NumbersError) or not journal.finished:

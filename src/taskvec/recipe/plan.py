@@ -1,188 +1,38 @@
 """The plan of a merge, made from headers: refusals, the numbers of every tensor, memory, the output's layout."""
 
-import hashlib
-import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .._version import __version__
 from ..errors import RecipeError
 from ..merge import Method, find
 from ..ops.kernels import in_use
+from ..progress import Progress
 from ..store.dtypes import LONG_NAMES
-from ..store.hub import locate
-from ..store.layout import Layout, OutTensor, lay_out
-from ..store.sidecars import sidecars
-from ..store.tensors import Tensor
-from ..store.vocabulary import VocabularyPlan
-from .budget import NO_BUDGET, Budget, make_budget
-from .inputs import Input, Pool, check_copied, check_not_an_input, check_tensors, check_ties
-from .kinship import Kinship, check_kinship
-from .opening import open_all
+from ..store.layout import OutTensor, lay_out
+from .auto import choose
+from .budget import NO_BUDGET, make_budget
+from .ground import Ground, lay_ground
+from .planned import Plan, tokenizer_folder
 from .schema import Recipe
-from .stack import Source, Stack, Tower, owns_head, places_by_name
-from .units import Unit, check_patterns, in_one_order, make_units, space_of
+from .units import check_patterns, in_one_order, make_units, space_of
 
-
-@dataclass(frozen=True)
-class Plan:
-    """A merge that may be run. `listed` are the models as the recipe lists them, `models` as they are added up."""
-
-    recipe: Recipe
-    method: Method
-    bases: tuple[Input, ...]
-    listed: tuple[Input, ...]
-    models: tuple[Input, ...]
-    units: tuple[Unit, ...]
-    towers: tuple[Tower, ...]
-    vocabulary: VocabularyPlan | None
-    layout: Layout
-    budget: Budget
-    kinship: list[Kinship]
-    notes: list[str]
-
-    @property
-    def base(self) -> Input | None:
-        """The recipe's base; parts of a stack may have others."""
-        return self.bases[0] if self.bases else None
-
-    @property
-    def pool(self) -> Pool:
-        """Everything that is read, by the numbers that units call it."""
-        return Pool(self.bases, self.models)
-
-    @property
-    def reference(self) -> Input:
-        """The base, or the first model: whose names, shapes, types and files the output takes."""
-        return self.base or self.listed[0]
-
-    @property
-    def unties(self) -> bool:
-        """Whether a stack has an output head of its own, which the reference's config would tie to the embedding."""
-        checkpoint = self.reference.checkpoint
-        heads = [u.name for u in self.units if checkpoint.tied_to(u.name)] if self.towers else []
-        last = {number for u in self.units if u.name in heads for number, _ in (u.origin, *u.sources)}
-        return any(owns_head(self.pool[number].checkpoint, name) for number in last for name in heads)
-
-    @property
-    def space(self) -> str:
-        """What is merged here: `delta` or `weight`."""
-        return space_of(self.method, self.recipe)
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        """Everything that is read."""
-        return (*self.bases, *self.listed)
-
-    @property
-    def passes(self) -> int:
-        """How often the inputs are read: once, and before that for what finds statistics."""
-        return max((self.method.needs.passes(u.settings) for u in self.units if u.merged), default=1)
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes that will be read, if no pass has to be repeated."""
-        return sum(self.sources_bytes(unit) * (self.passes if unit.merged else 1) for unit in self.units)
-
-    def slice_of(self, unit: Unit) -> int:
-        """Return how many entries of a unit are worked on at a time: whole rows where the method needs them."""
-        scope = self.method.needs.scope if unit.merged else "entry"
-        if scope == "tensor":
-            return max(1, unit.count)
-        if scope == "row":
-            return max(1, self.budget.slice // max(1, unit.columns)) * max(1, unit.columns)
-        return self.budget.slice
-
-    def sources_bytes(self, unit: Unit) -> int:
-        """Return the bytes of all inputs of one unit."""
-        return self._bytes_of[unit.name]
-
-    @cached_property
-    def _bytes_of(self) -> dict[str, int]:
-        return {u.name: sum(tensor.nbytes for _, tensor in self.read(u)) for u in self.units}
-
-    def origin(self, unit: Unit) -> tuple[Input, Tensor]:
-        """Return whose shape and type a unit has: the base's tensor, or the first model's."""
-        return self._find(unit.origin)
-
-    def read(self, unit: Unit) -> list[tuple[Input, Tensor]]:
-        """Return what is read for a unit: the base's tensor and each model's; the origin alone if it is copied."""
-        base = [unit.origin] if unit.origin[0] < 0 or not unit.merged else []
-        return [self._find(source) for source in (*base, *(unit.sources if unit.merged else ()))]
-
-    def sources(self, unit: Unit) -> list[tuple[Input, Tensor]]:
-        """Return the models' tensors that a unit is merged from."""
-        return [self._find(source) for source in unit.sources]
-
-    def _find(self, source: Source) -> tuple[Input, Tensor]:
-        found = self.pool[source[0]]
-        return found, found.checkpoint.info(source[1])
-
-    def widest(self) -> tuple[int, float]:
-        """Return the most models that a unit has, and the most bytes an entry that reading a unit's tensors takes."""
-        merged = [u for u in self.units if u.merged]
-        tasks = max((len(u.sources) for u in merged), default=1)
-        return tasks, max((sum(tensor.scratch for _, tensor in self.read(u)) for u in merged), default=0.0)
-
-    def digest(self) -> str:
-        """Return a hash of everything that decides the output's bytes; a journal belongs to one digest."""
-        inputs = (self.reference, *self.bases, *self.models)
-        facts: dict[str, Any] = {
-            "version": __version__,
-            "method": self.method.name,
-            "inputs": [i.fingerprint for i in inputs],
-            "files": [_stamp(i) for i in inputs],
-            "units": [asdict(u) for u in self.units],
-            "headers": [hashlib.sha256(f.header).hexdigest() for f in self.layout.files],
-            "stack": [asdict(tower) for tower in self.towers],
-            "beside": _stamps_beside([*(i.checkpoint.folder for i in inputs), tokenizer_folder(self)]),
-            "vocabulary": [self.recipe.data.get(key) for key in ("vocabulary", "chat_template")],
-            "rounding": self.recipe.rounding,
-            "seed": self.recipe.seed,
-            "nonfinite": self.recipe.nonfinite,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-Stamp = tuple[str, int, int]
-"""A file's name, its size, and when it was written."""
-
-
-def _stamp(model: Input) -> list[Stamp]:
-    return [_stamped(file, file.name) for file in model.checkpoint.on_disk]
-
-
-def _stamped(file: Path, name: str) -> Stamp:
-    stat = file.stat()
-    return name, stat.st_size, stat.st_mtime_ns
-
-
-def _stamps_beside(folders: Sequence[Path | None]) -> list[list[Stamp]]:
-    """Return the stamps of the files beside the weights, which the output's configs and tokenizer are made of."""
-    out = []
-    for folder in folders:
-        names = [*map(str, sidecars(folder)), "config.json"] if folder else []
-        out.append([_stamped(folder / name, name) for name in names if folder and (folder / name).is_file()])
-    return out
-
-
-def tokenizer_folder(plan: Plan) -> Path | None:
-    """Return the folder whose tokenizer is copied; None where a vocabulary is written."""
-    if plan.vocabulary:
-        return None
-    if plan.recipe.tokenizer == "base":
-        return plan.reference.checkpoint.folder
-    return locate(plan.recipe.tokenizer)
+__all__ = ["Plan", "describe", "make_plan", "plan_on", "tokenizer_folder"]
 
 
 def make_plan(
-    recipe: Recipe, out: Path | None = None, *, memory: int = 512_000_000, threads: int | None = None, slice_: int = 0
+    recipe: Recipe,
+    out: Path | None = None,
+    *,
+    memory: int = 512_000_000,
+    threads: int | None = None,
+    slice_: int = 0,
+    progress: Progress | None = None,
 ) -> Plan:
     """Plan a merge from headers and a sample; refuse here whatever can be refused.
+
+    With `scale: auto` the inputs are read once more, to find the number.
 
     Args:
         recipe: what to merge.
@@ -190,32 +40,47 @@ def make_plan(
         memory: bytes of anonymous memory the run may take.
         threads: threads to use; all cores when not given.
         slice_: entries worked on at a time; chosen when 0. It does not change the result.
+        progress: told how far a search for `scale: auto` is.
 
     Raises:
         RecipeError: the recipe asks for something impossible.
         StoreError: an input that cannot be read, or inputs that do not belong together.
     """
     method = find(recipe.method)
-    _check_request(recipe, method)
-    opened = open_all(recipe, space_of(method, recipe))
-    pool, notes = opened.pool, opened.notes
-    if out is not None:
-        check_not_an_input(out, [place for i in pool for place in i.places])
-    reference, *others = pool
-    towers: list[Tower] = []
-    if recipe.stack:
-        places, towers = Stack(recipe, pool, opened.numbers, opened.on).build()
-    else:
-        dropped = check_tensors(reference, others, recipe) + check_ties(reference, others, recipe)
-        notes = [f"'{name}' is left out, as 'ignore' says." for name in dict.fromkeys(dropped)] + notes
-        places = places_by_name(pool)
-    check_copied(pool, places, recipe)
-    kinship = check_kinship(pool, places, recipe)
-    notes += check_patterns(recipe, pool, places)
-    units = make_units(recipe, method, pool, places, opened.vocabulary.dtypes if opened.vocabulary else {})
+    check_request(recipe, method)
+    ground = lay_ground(recipe, space_of(method, recipe), out)
+    return plan_on(ground, recipe, memory=memory, threads=threads, slice_=slice_, progress=progress)
+
+
+def plan_on(
+    ground: Ground,
+    recipe: Recipe,
+    *,
+    memory: int = 512_000_000,
+    threads: int | None = None,
+    slice_: int = 0,
+    progress: Progress | None = None,
+) -> Plan:
+    """Plan a merge of inputs that are open already; see `make_plan`."""
+
+    def plan(numbered: Recipe, gathers: bool = False) -> Plan:
+        return _plan(ground, numbered, memory, threads, slice_, gathers)
+
+    if not recipe.choice:
+        return plan(recipe)
+    numbered, choice, note = choose(recipe, ground.places, lambda one: plan(one, gathers=True), progress)
+    made = plan(numbered)
+    return replace(made, choice=choice, notes=[*made.notes, note])
+
+
+def _plan(ground: Ground, recipe: Recipe, memory: int, threads: int | None, slice_: int, gathers: bool) -> Plan:
+    """Give every tensor its numbers, and divide the memory; with `gathers`, so that slices of all inputs fit."""
+    method, pool = find(recipe.method), ground.pool
+    notes = [*ground.notes, *check_patterns(recipe, pool, ground.places)]
+    units = make_units(recipe, method, pool, ground.places, ground.vocabulary.dtypes if ground.vocabulary else {})
     added, units = in_one_order(recipe, method, pool.models, units)
     tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
-    layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"}, reference.checkpoint.stems)
+    layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"}, next(iter(pool)).checkpoint.stems)
     plan = Plan(
         recipe=recipe,
         method=method,
@@ -223,19 +88,19 @@ def make_plan(
         listed=pool.models,
         models=added,
         units=tuple(units),
-        towers=tuple(towers),
-        vocabulary=opened.vocabulary,
+        towers=tuple(ground.towers),
+        vocabulary=ground.vocabulary,
         layout=layout,
         budget=NO_BUDGET,
-        kinship=kinship,
+        kinship=ground.kinship,
         notes=notes,
     )
     tasks, reading = plan.widest()
-    budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading)
+    budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading, gathers)
     return replace(plan, budget=budget)
 
 
-def _check_request(recipe: Recipe, method: Method) -> None:
+def check_request(recipe: Recipe, method: Method) -> None:
     """Refuse what a method cannot do, before anything is opened."""
     needs, space = method.needs, space_of(method, recipe)
     if needs.space == "delta" and recipe.base is None:
@@ -282,5 +147,6 @@ def describe(plan: Plan) -> dict[str, Any]:
         "slice": plan.budget.slice,
         "kernels": in_use(),
         "cores": os.cpu_count(),
+        "choice": asdict(plan.choice) if plan.choice else None,
         "notes": plan.notes,
     }

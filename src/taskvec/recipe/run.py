@@ -1,4 +1,4 @@
-"""Run a plan: threads over slices, a journal behind them, and one rename at the end."""
+"""Run a plan: threads over slices, and a sink that takes what they make."""
 
 import threading
 import time
@@ -14,14 +14,13 @@ from ..merge.statistics import Question
 from ..ops.floats import Raw, narrow, nonfinite, widen
 from ..ops.slices import Finished
 from ..progress import Progress
-from ..store.writer import ShardWriter
 from .arithmetic import Arithmetic, Scratch
 from .budget import WHOLE_MODEL
-from .hasher import Hasher
-from .journal import Journal
+from .found import Found
 from .memory import anonymous_bytes
-from .plan import Plan
+from .planned import Plan
 from .schedule import Group, Schedule, Work
+from .sinks import Sink, Sums
 from .units import Unit
 
 SAMPLE = 1 << 16
@@ -30,28 +29,15 @@ JOURNAL_EVERY = 0.25
 
 
 @dataclass
-class Sums:
-    """What a unit's slices add up to, and how many of its entries are written."""
-
-    written: int = 0
-    lost: float = 0.0
-    moved: float = 0.0
-
-
-@dataclass
 class Stream:
     """The state of a run, shared by its threads."""
 
     plan: Plan
-    writer: ShardWriter
-    journal: Journal
+    sink: Sink
     arithmetic: Arithmetic
-    hasher: Hasher
+    found: Found
     lock: threading.Lock = field(default_factory=threading.Lock)
-    flushing: threading.Lock = field(default_factory=threading.Lock)
-    closed: bool = False
     sums: dict[str, Sums] = field(default_factory=dict)
-    fresh: list[dict[str, Any]] = field(default_factory=list)
     bytes_read: int = 0
     peak: int = 0
 
@@ -65,14 +51,14 @@ class Stream:
         self._read_more(work)
 
     def merge(self, work: Work, scratch: Scratch) -> None:
-        """Merge a slice and write it."""
+        """Merge a slice and hand it over."""
         unit = work.unit
         if unit.merged:
             statistics = {name: search.value for name, search in work.group.searches.items()}
             done = self.arithmetic.merge(unit, work.start, work.stop, statistics, scratch)
         else:
             done = Finished(self._copy(unit, work.start, work.stop), 0.0, 0.0)
-        self.writer.write(unit.name, work.start, done.raw)
+        self.sink.write(unit.name, work.start, done.raw)
         self._read_more(work)
         with self.lock:
             sums = self.sums.setdefault(unit.name, Sums())
@@ -80,8 +66,10 @@ class Stream:
             sums.lost += done.lost
             sums.moved += done.moved
             if sums.written >= unit.count:
-                self.fresh.append({"unit": unit.name, "lost": sums.lost, "moved": sums.moved})
-                self.hasher.written(unit.name)
+                self.sink.whole(unit.name, sums)
+                if unit is work.group.units[0]:
+                    for name, search in work.group.searches.items():
+                        self.found.put(self.plan, work.group, name, search.value)
 
     def _copy(self, unit: Unit, start: int, stop: int) -> Raw:
         model, tensor = self.plan.origin(unit)
@@ -104,9 +92,11 @@ class Stream:
 
     def begin(self, group: Group) -> None:
         """Start the statistics of a group, with a sample to guide them."""
-        for name, statistic in self.plan.method.needs.statistics.items():
-            first = group.units[0]
-            if first.merged:
+        first = group.units[0]
+        for name, statistic in self.plan.method.needs.statistics.items() if first.merged else ():
+            if known := self.found.get(self.plan, group, name):
+                group.searches[name] = known
+            else:
                 asked = Question(
                     len(first.sources),
                     sum(u.count for u in group.units),
@@ -125,48 +115,47 @@ class Stream:
         parts = [self.arithmetic.sample(u, round(wanted * u.count / total)) for u in group.units if u.count]
         return np.concatenate([np.zeros((len(first.sources), 0), first.numpy), *parts], axis=1)
 
-    def flush(self, last: bool = False) -> None:
-        """Make what is written durable, then write down which tensors are done.
 
-        A system tells of a failed write once and then forgets it, so after a failure nothing more is written down.
-        """
-        with self.flushing:
-            if self.closed:
-                return
-            self.closed = True  # until all below has worked
-            with self.lock:
-                fresh, self.fresh = self.fresh, []
-            if fresh:
-                self.writer.sync()
-                self.journal.add(fresh)
-            self.closed = last
+def stream(
+    plan: Plan,
+    sink: Sink,
+    progress: Progress,
+    *,
+    arithmetic: Arithmetic | None = None,
+    found: Found | None = None,
+    what: str = "merging",
+) -> Stream:
+    """Merge every unit of a plan that the sink does not have yet.
 
-
-def stream(plan: Plan, writer: ShardWriter, journal: Journal, progress: Progress) -> Stream:
-    """Merge every unit of a plan that the journal does not have yet.
+    Args:
+        plan: what to merge.
+        sink: takes what is made.
+        progress: told how far the run is.
+        arithmetic: what is done to a slice; the plan's own merge when not given.
+        found: statistics of an earlier run of nearly the same plan, which are not searched for again.
+        what: the name under which progress is told.
 
     Raises:
-        TaskVecError: what went wrong; everything finished before is in the journal.
+        TaskVecError: what went wrong; the sink has everything finished before.
         KeyboardInterrupt: likewise.
     """
-    todo = [u for u in plan.units if u.name not in journal.finished]
-    state = Stream(plan, writer, journal, Arithmetic(plan), Hasher(writer, set(journal.finished), plan.budget.threads))
+    todo = [u for u in plan.units if u.name not in sink.finished]
+    state = Stream(plan, sink, arithmetic or Arithmetic(plan), found or Found())
     schedule = Schedule(_groups(todo, plan), plan.slice_of, state.begin, plan.budget.threads)
-    progress.begin("merging", sum(plan.sources_bytes(u) * (plan.passes if u.merged else 1) for u in todo))
+    progress.begin(what, sum(plan.sources_bytes(u) * (plan.passes if u.merged else 1) for u in todo))
     workers = [threading.Thread(target=_work, args=(schedule, state), daemon=True) for _ in range(plan.budget.threads)]
     ahead = threading.Thread(target=_look_ahead, args=(schedule, state, todo), daemon=True)
     try:
-        with _keeping_the_journal(schedule, state):
+        with _flushing(schedule, sink):
             with _stopping(schedule, [*workers, ahead]):
                 _watch(workers, state, progress)
             if not schedule.failure:
-                state.hasher.join()
+                sink.join()
         if schedule.failure:
             raise schedule.failure
     finally:
         state.peak = max(state.peak, anonymous_bytes())
-        state.hasher.stop()
-        state.flush(last=True)
+        sink.stop()
         progress.end()
     return state
 
@@ -195,14 +184,14 @@ def _stopping(schedule: Schedule, threads: list[threading.Thread]) -> Iterator[N
 
 
 @contextmanager
-def _keeping_the_journal(schedule: Schedule, state: Stream) -> Iterator[None]:
+def _flushing(schedule: Schedule, sink: Sink) -> Iterator[None]:
     """Have the disk write and the journal grow all along, so that little is left to wait for at the end."""
     ended = threading.Event()
 
     def keep() -> None:
         try:
             while not ended.wait(JOURNAL_EVERY):
-                state.flush()
+                sink.flush()
         except BaseException as exc:
             schedule.fail(exc)
 
@@ -231,6 +220,8 @@ def _work(schedule: Schedule, state: Stream) -> None:
 
 def _look_ahead(schedule: Schedule, state: Stream, todo: list[Unit]) -> None:
     """Have the disk read what comes next while the threads calculate."""
+    if state.arithmetic.keeps:
+        return
     asked = 0
     for unit in todo:
         for model, tensor in state.plan.read(unit):
@@ -244,7 +235,7 @@ def _look_ahead(schedule: Schedule, state: Stream, todo: list[Unit]) -> None:
 
 def _watch(workers: list[threading.Thread], state: Stream, progress: Progress) -> None:
     """Show progress, and note the peak of memory, while the threads work."""
-    while any(worker.is_alive() for worker in workers):
-        workers[0].join(0.05) if workers[0].is_alive() else time.sleep(0.05)
+    while working := [worker for worker in workers if worker.is_alive()]:
+        working[0].join(0.05)
         progress.advance(state.bytes_read)
         state.peak = max(state.peak, anonymous_bytes())

@@ -11,6 +11,7 @@ from ..errors import RecipeError
 from ..merge import METHODS, Method
 from ..merge.registry import suggest
 from ..store.layout import parse_size
+from .choices import CHOICES, check_choice, choice_of
 from .origin import Origin
 from .yaml_lines import Document, Path
 
@@ -49,11 +50,33 @@ def _rule(value: Any) -> Any:
     return {"rule": value} if isinstance(value, str) else value
 
 
+def _scale(value: Any) -> Any:
+    return check_choice(value) if isinstance(value, str | dict) else _number_or_list(value)
+
+
 Value = Annotated[Any, BeforeValidator(_number_or_list), Field(json_schema_extra={"type": ["number", "array"]})]
 SettingValue = Annotated[
     Any,
     BeforeValidator(_scalar_or_list),
     Field(json_schema_extra={"type": ["number", "array", "string", "boolean"]}),
+]
+ScaleValue = Annotated[
+    Any,
+    BeforeValidator(_scale),
+    Field(
+        json_schema_extra={
+            "anyOf": [
+                {"type": ["number", "array"]},
+                {"const": "auto"},
+                {
+                    "type": "object",
+                    "properties": {"auto": {"enum": list(CHOICES)}},
+                    "required": ["auto"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
 ]
 Size = Annotated[int, BeforeValidator(_size), Field(json_schema_extra={"type": ["string", "integer"]})]
 
@@ -150,7 +173,10 @@ class Recipe(Strict):
     stack: list[Part] = Field(default_factory=list, description="Instead of 'models': the output, layer by layer.")
     name: str | None = Field(None, description="What other recipes of the same file call this one's result.")
     settings: Settings = Field(default_factory=dict, description="Settings of the method.")
-    scale: Value = Field(1.0, description="λ: how much of the merged task vector is added to the base.")
+    scale: ScaleValue = Field(
+        1.0,
+        description="λ: how much of the merged task vector is added to the base; 'auto' or {auto: NAME} finds it.",
+    )
     overrides: list[Override] = Field(default_factory=list, description="Other numbers for some tensors.")
     ignore: list[str] = Field(default_factory=list, description="Globs of tensors that stay as the base has them.")
     dtype: Literal["float32", "float16", "bfloat16", "float64"] | None = Field(
@@ -174,6 +200,11 @@ class Recipe(Strict):
     def origin(self) -> Origin:
         """The file it was read from, for messages."""
         return self._origin
+
+    @property
+    def choice(self) -> str | None:
+        """The closed form that is to find the scale; None where it is given as a number."""
+        return choice_of(self.scale)
 
     @property
     def parts(self) -> list[Part]:

@@ -211,6 +211,13 @@ def _numbers(
     return tuple(float(spread(w, place.t)) for w in weights), method.check(given), float(spread(scale, place.t))
 
 
+def scaled_apart(recipe: Recipe, place: Place) -> bool:
+    """Tell whether a tensor has a scale from its part or from an override, not the recipe's."""
+    part = recipe.parts[place.part]
+    overrides = (*recipe.overrides, *part.overrides)
+    return part.scale is not None or any(o.scale is not None and _holds(o, place.name) for o in overrides)
+
+
 def in_one_order(
     recipe: Recipe, method: Method, models: Sequence[Input], units: list[Unit]
 ) -> tuple[tuple[Input, ...], list[Unit]]:

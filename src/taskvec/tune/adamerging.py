@@ -105,7 +105,9 @@ def adamerge(
 
 def _check(recipe: Recipe, model: Model, tasks: Sequence[Any]) -> None:
     if recipe.method != "task_arithmetic" or recipe.base is None or recipe.stack:
-        raise RecipeError("AdaMerging finds the weights of task_arithmetic over a base. Type 'method: task_arithmetic'.")
+        raise RecipeError(
+            "AdaMerging finds the weights of task_arithmetic over a base. Type 'method: task_arithmetic'."
+        )
     if model.precision != "float32":
         raise RecipeError(f"AdaMerging moves weights by small steps; load {model.name} in float32.")
     for task in tasks:

@@ -1,0 +1,1 @@
+"""Coefficients chosen by data: a space of recipes, an objective, and ways to search it."""

@@ -1,0 +1,139 @@
+"""A merge in memory gives the very bits that a run writes; other numbers need no other opening."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import taskvec as tv
+from taskvec.merge.statistics import MagnitudeSearch
+from taskvec.recipe.in_memory import Merged, merge_in_memory
+from taskvec.recipe.reweighted import Reweighted
+
+from .conftest import EMBED, UP
+
+Make = Callable[..., tv.Recipe]
+
+OVERRIDES = [{"match": "*.mlp.*", "layers": "0", "weights": [0.2, None]}, {"match": "*embed*", "scale": 0.25}]
+RECIPES: dict[str, dict[str, Any]] = {
+    "task_arithmetic": {"method": "task_arithmetic", "overrides": OVERRIDES},
+    "task_arithmetic, wide": {"method": "task_arithmetic", "kind": "wide"},
+    "ties": {"method": "ties", "models": [0, 1, 2], "scale": 0.7},
+    "ties, mixed": {"method": "ties", "kind": "mixed", "settings": {"scope": "tensor"}, "overrides": OVERRIDES},
+    "dare_ties": {"method": "dare_ties", "seed": 3, "settings": {"density": 0.5}},
+    "model_stock": {"method": "model_stock", "models": [0, 1, 2]},
+    "karcher": {"method": "karcher"},
+    "linear, by chance": {"method": "linear", "rounding": "stochastic", "kind": "f32", "dtype": "bfloat16"},
+}
+
+
+def same(merged: Merged, folder: Path) -> None:
+    """Every tensor of a merge in memory has the bits of the one in a folder."""
+    with tv.Checkpoint(folder) as written:
+        assert set(merged) == set(written)
+        for name in written:
+            assert merged.dtype(name) == written.info(name).dtype
+            np.testing.assert_array_equal(merged.raw(name), written.raw(name), name, strict=True)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_bits_are_those_of_a_run(recipe: Make, merged: Callable[..., Path], name: str) -> None:
+    made = recipe(**RECIPES[name])
+    same(merge_in_memory(tv.make_plan(made)), merged(made))
+
+
+class TestReweighted:
+    def test_every_trial_is_the_merge_of_its_recipe(self, recipe: Make, merged: Callable[..., Path]) -> None:
+        start = recipe("ties", models=[0, 1, 2])
+        with Reweighted(start) as models:
+            for change in (
+                {"scale": 0.3},
+                {"settings": {"density": 0.6}},
+                {"overrides": [{"match": "*.mlp.*", "weights": [0.1, 2, None]}]},
+                {"method": "task_arithmetic", "scale": 0.5},
+                {"method": "dare_linear", "seed": 5},
+                {},
+            ):
+                trial = tv.Recipe.model_validate(start.data | change)
+                same(models.weigh(trial), merged(trial))
+
+    def test_weights_and_settings_of_models_may_change(self, recipe: Make, merged: Callable[..., Path]) -> None:
+        with Reweighted(recipe("ties")) as models:
+            trial = recipe("ties", models=[{"model": 0, "weight": 0.4, "settings": {"density": 0.9}}, {"model": 1}])
+            same(models.weigh(trial), merged(trial))
+
+    def test_statistics_are_searched_for_once(self, recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        looked = []
+        look = MagnitudeSearch.look
+        monkeypatch.setattr(MagnitudeSearch, "look", lambda *args: (looked.append(1), look(*args))[1])
+        with Reweighted(recipe("ties")) as models:
+            models.weigh(recipe("ties"))
+            first = len(looked)
+            models.weigh(recipe("ties", scale=0.5, models=[{"model": 0, "weight": 0.5}, {"model": 1}]))
+            assert len(looked) == first > 0
+            models.weigh(recipe("ties", settings={"density": 0.5}))
+            assert len(looked) > first
+
+    def test_the_arrays_are_used_again(self, recipe: Make) -> None:
+        made = recipe("task_arithmetic", kind="f32")
+        with Reweighted(made) as models:
+            one = models.weigh(made)
+            before, array = one[UP].copy(), one[UP]
+            assert models.weigh(recipe("task_arithmetic", kind="f32", scale=0.0)) is one
+            assert not np.array_equal(array, before)
+
+    def test_what_it_says_of_itself(self, recipe: Make) -> None:
+        made = recipe("task_arithmetic")
+        with Reweighted(made) as models:
+            plan = tv.make_plan(made)
+            assert models.fingerprints == [i.fingerprint for i in plan.inputs]
+            assert models.names == [u.name for u in plan.units]
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ({"dtype": "float32"}, r"only numbers may change .*, but 'dtype' differs\. Make a new Reweighted"),
+            ({"models": [0, 2]}, r"only numbers may change .*, but 'stack' differs"),
+            ({"settings": {"density": 3.0}}, r"'density' must be in \(0, 1\], got 3\.0"),
+            ({"method": "nuslerp", "models": [0, 1], "base": None}, r"'base' differs"),
+        ],
+    )
+    def test_other_changes_are_refused(self, recipe: Make, change: dict[str, Any], sentence: str) -> None:
+        with Reweighted(recipe("ties", models=[0, 1])) as models, pytest.raises(tv.RecipeError, match=sentence):
+            models.weigh(recipe(**{"method": "ties", "models": [0, 1]} | change))
+
+    def test_a_method_of_the_other_space_is_refused(self, recipe: Make) -> None:
+        made = recipe("nuslerp", models=[0, 1])
+        whole = recipe("nuslerp", models=[0, 1], base=None)
+        with Reweighted(whole) as models:
+            with pytest.raises(tv.RecipeError, match="only numbers may change"):
+                models.weigh(made)
+            with pytest.raises(tv.RecipeError, match="'ties' merges task vectors and needs the base"):
+                models.weigh(recipe("ties", models=[0, 1], base=None))
+        with Reweighted(made) as models, pytest.raises(tv.RecipeError, match="'linear' merges whole models"):
+            models.weigh(tv.Recipe.model_validate(made.data | {"method": "linear"}))
+
+
+class TestMerged:
+    def test_arrays_have_the_tensors_shapes(self, recipe: Make) -> None:
+        merged = merge_in_memory(tv.make_plan(recipe("linear", kind="bf16")))
+        embed = merged[EMBED]
+        assert (embed.dtype, embed.shape) == (np.float32, (300, 340))
+        assert (merged.dtype(EMBED), merged.raw(EMBED).dtype) == ("BF16", np.uint16)
+        assert merged["position_ids"].dtype == np.int64
+        assert merged.nbytes == sum(merged.raw(name).nbytes for name in merged)
+
+    def test_arrays_are_not_written_to(self, recipe: Make) -> None:
+        merged = merge_in_memory(tv.make_plan(recipe("linear", kind="f32")))
+        with pytest.raises(ValueError, match="read-only"):
+            merged[EMBED][0] = 1
+
+    def test_for_torch(self, recipe: Make) -> None:
+        import torch
+
+        merged = merge_in_memory(tv.make_plan(recipe("linear", kind="bf16")))
+        tensor = merged.torch(EMBED)
+        assert tensor.dtype == torch.bfloat16
+        np.testing.assert_array_equal(tensor.float().numpy(), merged[EMBED])
