@@ -34,7 +34,6 @@ class EfficientNetLiteModel(PreTrainedModel):
 
     config_class = EfficientNetLiteConfig
     main_input_name = "pixel_values"
-    all_tied_weights_keys: dict[str, str] = {}
 
     def __init__(self, config: EfficientNetLiteConfig):
         super().__init__(config)

@@ -4,9 +4,10 @@ What is there already is left alone; delete a folder or file to have it made aga
 """
 
 import argparse
-import logging
 import os
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from .keep import PrepareError, discard
@@ -44,21 +45,18 @@ def parser() -> argparse.ArgumentParser:
     return asked
 
 
-def prepare(root: Path, data: Path, fashion_mnist: Path | None = None) -> list[str]:
-    """Lay out `root`/models and `root`/data, and return a line for each thing that was made.
+def prepare(root: Path, data: Path, fashion_mnist: Path | None = None) -> Iterator[str]:
+    """Lay out `root`/models and `root`/data, and give a line for each thing once it is made.
 
     Raises:
         PrepareError: if a data file or a package is not here; nothing has been written then.
     """
     require_data(data)
-    made = [*link_data(root / "data", data), *make_models(root / "models")]
-    fashion = root / "data" / "vision" / "fashion_mnist.npz"
-    if not fashion.is_file():
-        from .fashion import make_fashion
-
-        make_fashion(fashion, fashion_mnist)
-        made.append(f"made {fashion}")
-    return made or [f"everything is in {root} already"]
+    lines = chain(
+        make_fashion_mnist(root / "data", fashion_mnist), link_data(root / "data", data), make_models(root / "models")
+    )
+    yield next(lines, f"everything is in {root} already")
+    yield from lines
 
 
 def require_data(data: Path) -> None:
@@ -72,36 +70,44 @@ def require_data(data: Path) -> None:
         )
 
 
-def link_data(folder: Path, data: Path) -> list[str]:
-    """Link the data files into `folder`, and return a line for each that was not there."""
-    made = []
+def make_fashion_mnist(folder: Path, given: Path | None) -> Iterator[str]:
+    """Write the part of Fashion-MNIST that is used, if it is not there."""
+    place = folder / "vision" / "fashion_mnist.npz"
+    if not place.is_file():
+        from .fashion import make_fashion
+
+        make_fashion(place, given)
+        yield f"made {place}"
+
+
+def link_data(folder: Path, data: Path) -> Iterator[str]:
+    """Link the data files that are not in `folder` yet."""
     for name in FILES:
         place = folder / name
         if not place.is_file():
             discard(place)  # a link whose target has moved away
             place.parent.mkdir(parents=True, exist_ok=True)
             os.symlink((data / name).resolve(), place)
-            made.append(f"linked {place}")
-    return made
+            yield f"linked {place}"
 
 
-def make_models(folder: Path) -> list[str]:
-    """Write the pretrained models that are not in `folder` yet, and return a line for each."""
+def make_models(folder: Path) -> Iterator[str]:
+    """Write the pretrained models that are not in `folder` yet."""
+    from transformers.utils import logging
+
     from . import models
 
+    logging.disable_progress_bar()
     makers = {
         "minilm": lambda place: models.make_minilm(place),
         "vit-s14": lambda place: models.make_vit(place, RESOLUTION["vit-s14"]),
         "efficientnet-lite0": lambda place: models.make_efficientnet(place, RESOLUTION["efficientnet-lite0"]),
     }
-    made = []
     for name, make in makers.items():
         if not (folder / name).is_dir():
             make(folder / name)
-            made.append(f"made {folder / name}")
-    return made
+            yield f"made {folder / name}"
 
 
 if __name__ == "__main__":
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     sys.exit(main())
