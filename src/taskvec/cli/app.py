@@ -183,6 +183,8 @@ def schema() -> int:
 
 
 app.command(scoring.eval_, name="eval")
+app.command(scoring.tune)
+app.command(scoring.bench)
 
 
 def command_table() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from .options import Cache, Device, Json, Only, Precision, Quiet, Root
+from .options import Cache, Device, Force, Json, Only, Precision, Quiet, Restart, Root
 
 Tasks = Annotated[Path | None, Parameter(help="A file of tasks (YAML); see docs/evaluation.md.")]
 
@@ -52,3 +52,87 @@ def eval_(
     loaded = evaluating.loaded_from(tasks, one, base, root)
     how = evaluating.How(split, precision, device, cache, not fresh)
     return evaluating.evaluate(models, loaded, only or [], how, per_class, figure, save_heads, json, quiet)
+
+
+def tune(
+    recipe: Annotated[Path, Parameter(help="The merge whose numbers are searched.")],
+    /,
+    *,
+    tasks: Annotated[Path, Parameter(help="A file of tasks (YAML); their validation examples are scored.")],
+    out: Annotated[Path, Parameter(name=["--out", "-o"], help="The recipe to write.")],
+    search: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            consume_multiple=True,
+            help="What is searched: scale, weights, settings.NAME; each may say where: scale=0:1:0.05, "
+            "settings.density=0.1,0.2. By default the scale.",
+        ),
+    ] = None,
+    by: Annotated[
+        Literal["grid", "tpe", "cma", "adamerging"], Parameter(help="How; adamerging takes no labels.")
+    ] = "grid",
+    groups: Annotated[
+        int, Parameter(help="So many groups of layers with numbers of their own (adamerging: each tensor).")
+    ] = 0,
+    evaluations: Annotated[float | None, Parameter(help="At most so many scorings of all examples.")] = None,
+    minutes: Annotated[float | None, Parameter(help="At most so long.")] = None,
+    rounds: Annotated[
+        list[float] | None,
+        Parameter(negative="", consume_multiple=True, help="Shares of the examples, e.g. 0.25 1: most stop early."),
+    ] = None,
+    steps: Annotated[int, Parameter(help="Of adamerging.")] = 500,
+    rate: Annotated[float, Parameter(help="Of adamerging's Adam.")] = 1e-3,
+    seed: Annotated[int, Parameter(help="Of the sampler, or of adamerging's batches.")] = 0,
+    only: Only = None,
+    root: Root = None,
+    precision: Precision = None,
+    device: Device = "auto",
+    restart: Restart = False,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Choose a merge's numbers by data: score it at many points of a space, and write the best as a recipe.
+
+    An interrupted search is continued by the same command.
+
+    Example: `taskvec tune recipe.yaml --tasks tasks.yaml -o tuned.yaml`
+
+    Example: `taskvec tune recipe.yaml --tasks tasks.yaml -o tuned.yaml --by cma --search weights --evaluations 60`
+    """
+    from ..tune.trials import Budget
+    from . import tuning
+
+    budget = Budget(evaluations=evaluations, minutes=minutes)
+    how = tuning.Search(by, search or [], groups, budget, rounds or (), seed, restart, steps, rate)
+    return tuning.tune(recipe, tasks, how, out, root, only or [], precision, device, force, json, quiet)
+
+
+def bench(
+    what: Annotated[Literal["train", "score"], Parameter(help="Train the specialists, or score every merge of them.")],
+    suite: Annotated[Path, Parameter(help="A suite (YAML); see docs/evaluation.md.")],
+    /,
+    *,
+    methods: Annotated[
+        list[str] | None, Parameter(negative="", consume_multiple=True, help="Only these methods.")
+    ] = None,
+    choices: Annotated[bool, Parameter(negative="", help="Compare ways to choose coefficients, too.")] = False,
+    only: Only = None,
+    root: Root = None,
+    cache: Annotated[Path | None, Parameter(help="Where specialists and results are kept; ROOT/suites.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Train the specialists of a benchmark, or score every merge of them at its default and at its best λ.
+
+    Example: `taskvec bench train benchmarks/suite/text8.yaml`
+
+    Example: `taskvec bench score benchmarks/suite/text8.yaml --choices`
+    """
+    from . import benching
+
+    if what == "train":
+        return benching.train_suite(suite, root, cache, only or [], device, json, quiet)
+    return benching.score_suite(suite, root, cache, only or [], methods or [], choices, device, json, quiet)

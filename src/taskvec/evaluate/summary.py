@@ -57,6 +57,28 @@ def summarise(scores: Sequence[Score], specialists: Mapping[str, Score] | None =
     return Summary(mean, normalised, lowest, scores[worst].task)
 
 
+def difference(scores: Sequence[Score], others: Sequence[Score], seed: int = 0) -> Number:
+    """Return how much better one model is than another: the mean over tasks of the differences of their scores.
+
+        (1/T) Σ_t (s_t − s'_t),   both drawn together: they were scored on the same examples
+
+    Edge: without the examples' own values the interval has no width.
+
+    Raises:
+        RecipeError: the scores are of other tasks.
+    """
+    if [s.task for s in scores] != [s.task for s in others]:
+        raise RecipeError("the two models were scored on other tasks, so they cannot be compared.")
+    value = _mean([a.value - b.value for a, b in zip(scores, others, strict=True)])
+    drawn = []
+    for i, (a, b) in enumerate(zip(scores, others, strict=True)):
+        if a.values is None or b.values is None or len(a.values) != len(b.values):
+            drawn.append(np.full(RESAMPLES, a.value - b.value))
+        else:
+            drawn.append(resampled(a.values - b.values, lambda part: part.mean(axis=1), seed + i))
+    return Number(value, *bounds(np.mean(drawn, axis=0)))
+
+
 def _normalised(scores: Sequence[Score], specialists: Mapping[str, Score], seed: int) -> Number:
     for score in scores:
         if score.task not in specialists:

@@ -1,0 +1,117 @@
+"""`taskvec bench`."""
+
+import json as json_
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..evaluate.figure import figure
+from ..evaluate.results import Results, as_data
+from ..store.writer import write_whole
+from ..suite.bench import Bench, clean, compare, open_bench
+from ..suite.choices import choices, choose
+from ..suite.competitors import competitors
+from ..suite.load import Loaded, load_suite
+from ..suite.page import choices_table, markdown, methods_table, tasks_table
+from ..suite.schema import MethodEntry
+from ..suite.specialists import Places, places_of, train
+from .show import as_json, duration, progress, say, table
+
+
+def train_suite(
+    suite: Path, root: Path | None, cache: Path | None, only: Sequence[str], device: str, json: bool, quiet: bool
+) -> int:
+    """Train what a suite's merges start from, and print what it took."""
+    loaded = load_suite(suite, root)
+    places = places_of(loaded, cache)
+    began = time.perf_counter()
+    notes = train(loaded, places, device=device, only=only, progress=progress(quiet or json))
+    if json:
+        as_json(notes)
+        return 0
+    rows = [
+        [n["name"], str(sum(a["examples"] for a in n["lessons"].values())), str(n["steps"]),
+         f"{n['loss']['first']:.3f}", f"{n['loss']['last']:.3f}", duration(n["seconds"]), "kept" if n["found"] else ""]
+        for n in notes
+    ]  # fmt: skip
+    table("", ["model", "examples", "steps", "loss, first tenth", "last tenth", "time", ""], rows)
+    print(f"{places.folder}: trained in {duration(time.perf_counter() - began)}. Type: taskvec bench score {suite}")
+    return 0
+
+
+def score_suite(
+    suite: Path,
+    root: Path | None,
+    cache: Path | None,
+    only: Sequence[str],
+    methods: Sequence[str],
+    with_choices: bool,
+    device: str,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Score everything of a suite; print its tables, and leave them beside its models."""
+    loaded = load_suite(suite, root)
+    places = places_of(loaded, cache)
+    began = time.perf_counter()
+
+    def tell(text: str) -> None:
+        if not (quiet or json):
+            say(text)
+
+    clean(places)
+    bench = open_bench(loaded, places, device=device, only=only, progress=progress(quiet or json))
+    tell(f"base, specialists and joint training scored in {duration(time.perf_counter() - began)}")
+    entries = [MethodEntry.model_validate({"method": m}) for m in methods] if methods else loaded.suite.methods
+    compare(bench, competitors(len(bench.tests), entries), tell)
+    found = choose(bench, choices(bench), tell) if with_choices else []
+    seconds = time.perf_counter() - began
+    facts = _facts(loaded, bench, seconds)
+    data = {**facts, **as_data(bench.results), "choices": [_plain(entry) for entry in found]}
+    _write_down(places, loaded, bench, found, data)
+    if json:
+        as_json(data)
+        return 0
+    _print(bench, found)
+    print(f"\n{places.folder}/results.md, .json and .svg hold these tables; all of it took {duration(seconds)}.")
+    return 0
+
+
+def _facts(loaded: Loaded, bench: Bench, seconds: float) -> dict[str, Any]:
+    return {
+        "suite": loaded.name,
+        "seconds": seconds,
+        "precision": bench.base.precision,
+        "test": {t.name: t.digest for t in bench.tests},
+        "validation": {t.name: t.digest for t in bench.validation},
+    }
+
+
+def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: vars(value) if hasattr(value, "low") else value for key, value in entry.items()}
+
+
+def _write_down(places: Places, loaded: Loaded, bench: Bench, found: Sequence[dict[str, Any]], data: Any) -> None:
+    parts = [f"# {loaded.name}", markdown(methods_table(bench.results))]
+    parts += [markdown(choices_table(found))] if found else []
+    parts.append(markdown(tasks_table(bench.results)))
+    write_whole(places.folder / "results.md", "\n\n".join(parts) + "\n")
+    write_whole(places.folder / "results.json", json_.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    write_whole(places.folder / "results.svg", figure(_pictured(bench.results), loaded.name))
+
+
+def _pictured(results: Results) -> Results:
+    """Return the rows of a picture: what merges are measured by, and the best four tuned merges."""
+    fixed = [r for r in results.rows if "method" not in r.facts and not r.facts.get("choice")]
+    tuned = [r for r in results.rows if r.facts.get("tuned")]
+    best = sorted(tuned, key=lambda r: -sum(s.value for s in r.scores))[:4]
+    return Results([*fixed, *best], results.specialists)
+
+
+def _print(bench: Bench, found: Sequence[dict[str, Any]]) -> None:
+    header, *rows = methods_table(bench.results)
+    table("", header, rows)
+    if found:
+        header, *rows = choices_table(found)
+        table("\ncoefficients of task_arithmetic, by data or by none", header, rows)

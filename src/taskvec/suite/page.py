@@ -1,0 +1,78 @@
+"""A benchmark's results as Markdown, for docs and for reading in a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..evaluate.results import Results, Row
+from ..evaluate.summary import Number
+from .choices import said as gain
+
+
+def share(number: Number | None) -> str:
+    """Say a share in per cent with its interval.
+
+    >>> share(Number(0.7712, 0.751, 0.79)), share(None)
+    ('77.1 (75.1 to 79.0)', '')
+    """
+    return "" if number is None else f"{100 * number.value:.1f} ({100 * number.low:.1f} to {100 * number.high:.1f})"
+
+
+def methods_table(results: Results) -> list[list[str]]:
+    """Return the table of methods, header first: each at its default and tuned, the best tuned one first."""
+    header = ["model", "λ", "mean", "normalised", "worst task", "tuned λ", "mean, tuned", "normalised, tuned",
+        "worst task, tuned", "merge"]  # fmt: skip
+    rows = [row for row in results.rows if not row.facts.get("choice")]
+    fixed = [row for row in rows if "method" not in row.facts]
+    plain = [row for row in rows if row.facts.get("tuned") is False]
+    tuned = {row.name.removesuffix(", tuned"): row for row in rows if row.facts.get("tuned")}
+
+    def best(row: Row) -> float:
+        summary = results.summary(tuned.get(row.name, row))
+        return summary.mean.value if summary else 0.0
+
+    out = [header, *([row.name, "", *_numbers(results, row), "", "", "", "", ""] for row in fixed)]
+    for row in sorted(plain, key=best, reverse=True):
+        other = tuned.get(row.name)
+        more = [_scale(other), *_numbers(results, other)] if other else ["", "", "", ""]
+        out.append([row.name, _scale(row), *_numbers(results, row), *more, f"{row.facts['merge_seconds']:.1f} s"])
+    return out
+
+
+def _scale(row: Row) -> str:
+    return "" if row.facts.get("scale") is None else f"{row.facts['scale']:g}"
+
+
+def _numbers(results: Results, row: Row) -> list[str]:
+    summary = results.summary(row)
+    if summary is None:
+        return ["", "", ""]
+    return [share(summary.mean), share(summary.normalised), f"{100 * summary.worst.value:.1f} {summary.worst_task}"]
+
+
+def choices_table(found: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Return the table of ways to choose coefficients, header first."""
+    header = ["choice", "data", "mean", "normalised", "over λ = 0.3", "over 1/T", "evaluations", "time"]
+    return [header] + [
+        [f["name"], f["data"], share(f["mean"]), share(f["normalised"]), gain(f["over_default"]), gain(f["over_mean"]),
+         f"{f['evaluations']:.1f}" if f["evaluations"] else "", f"{f['seconds']:.0f} s"]
+        for f in found
+    ]  # fmt: skip
+
+
+def tasks_table(results: Results) -> list[list[str]]:
+    """Return the single tasks' scores of base, specialists, joint training and the tuned methods, header first."""
+    rows = [r for r in results.rows if "method" not in r.facts and not r.facts.get("choice")]
+    rows += [r for r in results.rows if r.facts.get("tuned")]
+    return [["model", *results.tasks]] + [[r.name, *(f"{100 * s.value:.1f}" for s in r.scores)] for r in rows]
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown.
+
+    >>> print(markdown([["a", "b"], ["1", "2"]]))
+    | a | b |
+    | --- | --- |
+    | 1 | 2 |
+    """
+    lines = [f"| {' | '.join(row)} |" for row in table]
+    return "\n".join([lines[0], f"| {' | '.join('---' for _ in table[0])} |", *lines[1:]])
