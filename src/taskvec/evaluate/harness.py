@@ -1,0 +1,248 @@
+"""Any task of lm-evaluation-harness, with the model in memory."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import MissingExtraError, RecipeError, StoreError
+from .batches import evenly
+from .digest import digest_of
+from .generation import writes_from_states
+from .likelihood import must_write
+from .model import Model, Role
+from .quiet import quietly
+from .score import RESAMPLES, Score, Values, interval
+
+PREFERRED = ("acc_norm", "acc", "exact_match")
+"""Which metric is the score when none is named; else the first that the task lists."""
+
+TWO_SIDED = 1.959964
+"""Standard errors between the mean of a normal distribution and its 97.5 % quantile."""
+
+
+@dataclass(frozen=True)
+class Harness:
+    """A task of lm-evaluation-harness, asked and judged by it.
+
+    task: a name that it knows (a task, or a group with a mean of its own), or the path of a task's YAML file.
+    measure: the metric that is the score, with its filter where there are several, as in `exact_match,strict-match`;
+        None: acc_norm, acc or exact_match, the first of these that the task has, else the first that it lists.
+    shots: examples before each question; None: as many as the task says.
+    limit: at most so many questions of each task, evenly spread.
+    include: a folder with task files of one's own, to be known by name.
+    batch: sequences at a time.
+
+    Where the score is the mean of its questions', the interval draws questions; else it is the harness's standard
+    error, ±1.96 of it.
+
+    Source: Gao et al., lm-evaluation-harness, doi:10.5281/zenodo.12608602.
+    """
+
+    name: str
+    task: str
+    measure: str | None = None
+    shots: int | None = None
+    limit: int | None = None
+    include: str | None = None
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked for.
+
+        Raises:
+            RecipeError: a number below 1 (0 for shots).
+        """
+        for setting, least in (("shots", 0), ("limit", 1), ("batch", 1)):
+            value = getattr(self, setting)
+            if value is not None and value < least:
+                raise RecipeError(f"task '{self.name}': '{setting}' must be {least} or more, got {value}.")
+
+    @property
+    def metric(self) -> str:
+        """The metric that is the score, without its filter.
+
+        Raises:
+            RecipeError: the task has no such metric.
+        """
+        listed = list(next(iter(self._tasks.values())).aggregation())
+        if self.measure is None:
+            return next((name for name in PREFERRED if name in listed), listed[0])
+        wanted = self.measure.split(",")[0]
+        if wanted not in listed:
+            raise RecipeError(f"task '{self.task}' has no metric '{wanted}'. It has {', '.join(listed)}.")
+        return wanted
+
+    @property
+    def larger_is_better(self) -> bool:
+        """Whether more is better, as the task's file says."""
+        return bool(next(iter(self._tasks.values())).higher_is_better().get(self.metric, True))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides a score but the model: settings, task files, questions, versions."""
+        library = _lm_eval()
+        tasks = [
+            (name, _plain(task.dump_config()), [_plain(dict(task.eval_docs[i])) for i in self._questions(task, 1.0)])
+            for name, task in self._tasks.items()
+        ]
+        return digest_of(library.__version__, self.metric, self.measure, self.shots, tasks)
+
+    def check(self, model: Model) -> None:
+        """Refuse a model that writes no texts, and a metric that does not exist, before any work."""
+        if writes_from_states(model):
+            model.module("seq2seq")
+        else:
+            must_write(model, 0, self.task)
+        _ = self.metric
+
+    def score(self, model: Model, share: float = 1.0) -> Score:
+        """Return what the harness says; a share takes every k-th question of each task."""
+        self.check(model)
+        found = self._run(model, share)
+        row = found["results"][self._row_name]
+        key = self._key(row)
+        value, error = float(row[key]), row.get(key.replace(",", "_stderr,", 1))
+        each = _each(found["samples"], key)
+        if each is not None and not np.isclose(each.mean(), value, rtol=1e-6, atol=1e-9):
+            each = None  # no mean of its questions: an F1, a perplexity, a mean of tasks' means
+        if each is not None:
+            low, high = interval(each)
+        else:
+            width = TWO_SIDED * float(error) if isinstance(error, float | int) else float("nan")
+            low, high = value - width, value + width
+        count = sum(facts["effective"] for facts in found["n-samples"].values())
+        details = {"filter": key.split(",")[1], "lm_eval": _lm_eval().__version__, "shots": _plain(found["n-shot"])}
+        return Score(
+            task=self.name, metric=self.metric, value=value, low=low, high=high, count=count,
+            larger_is_better=self.larger_is_better, values=each, details=details,
+        )  # fmt: skip
+
+    def _run(self, model: Model, share: float) -> dict[str, Any]:
+        library = _lm_eval()
+        with _silence(), quietly():
+            from lm_eval.models.huggingface import HFLM
+
+            role: Role = "seq2seq" if writes_from_states(model) else "causal"
+            held = HFLM(pretrained=model.module(role), tokenizer=model.tokenizer, batch_size=self.batch, backend=role)
+            found: dict[str, Any] = library.simple_evaluate(
+                held,
+                tasks=list(self._loaded.get("groups", {}).values())[:1] or list(self._tasks.values()),
+                num_fewshot=self.shots,
+                samples={name: self._questions(task, share) for name, task in self._tasks.items()},
+                bootstrap_iters=RESAMPLES,
+                task_manager=self._manager,
+            )
+        return found
+
+    @cached_property
+    def _manager(self) -> Any:
+        _lm_eval()
+        from lm_eval.tasks import TaskManager
+
+        with _silence():
+            return TaskManager(include_path=self.include, include_defaults=not _is_file(self.task))
+
+    @cached_property
+    def _loaded(self) -> dict[str, Any]:
+        if _is_file(self.task) and not Path(self.task).is_file():
+            raise StoreError(f"{self.task} does not exist. Give a task's YAML file, or a name that lm_eval knows.")
+        if not _is_file(self.task) and self.task not in self._manager.all_tasks:
+            raise RecipeError(f"lm-evaluation-harness knows no task '{self.task}'. Its names: lm_eval ls tasks")
+        with _silence():
+            try:
+                loaded: dict[str, Any] = self._manager.load([self.task])
+            except (OSError, ValueError, KeyError) as exc:
+                said = (str(exc).strip() or type(exc).__name__).split("\n")[0].rstrip(".")
+                raise StoreError(f"the task '{self.task}' cannot be loaded: {said}.") from exc
+        return loaded
+
+    @property
+    def _tasks(self) -> dict[str, Any]:
+        tasks: dict[str, Any] = self._loaded["tasks"]
+        return tasks
+
+    @property
+    def _row_name(self) -> str:
+        """Return whose row of the results is the score."""
+        names = list(self._loaded.get("groups", {}))[:1] or list(self._tasks)
+        if len(names) > 1:
+            raise RecipeError(f"'{self.task}' stands for {len(names)} tasks without a mean. Name one: {names[0]}.")
+        return str(names[0])
+
+    def _key(self, row: dict[str, Any]) -> str:
+        """Return the metric with its filter, as the row has it."""
+        keys = [key for key in row if key.split(",")[0] == self.metric and "," in key]
+        if self.measure and "," in self.measure:
+            keys = [key for key in keys if key == self.measure]
+        if not keys:
+            has = ", ".join(key for key in row if "," in key and "_stderr" not in key)
+            raise RecipeError(f"task '{self.task}' has no result '{self.measure or self.metric}'. It has {has}.")
+        return str(keys[0])
+
+    def _questions(self, task: Any, share: float) -> list[int]:
+        count = len(task.eval_docs)
+        kept = evenly(count, 1.0 if self.limit is None else self.limit / count)
+        return [kept[i] for i in evenly(len(kept), share)]
+
+
+def _each(samples: dict[str, Sequence[dict[str, Any]]], key: str) -> Values | None:
+    """Return each question's own value, where each has one number."""
+    metric, chosen = key.split(",")
+    found = [sample.get(metric) for rows in samples.values() for sample in rows if sample["filter"] == chosen]
+    if not found or not all(isinstance(value, bool | int | float | np.number) for value in found):
+        return None
+    return np.array(found, dtype=np.float64)
+
+
+def _is_file(task: str) -> bool:
+    return Path(task).suffix in (".yaml", ".yml")
+
+
+def _plain(facts: Any) -> Any:
+    """Return nested facts as plain data; what is not (a function, an image) by its own text."""
+    if isinstance(facts, dict):
+        return {str(key): _plain(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [_plain(value) for value in facts]
+    return facts if isinstance(facts, str | int | float | None) else str(facts)
+
+
+def _lm_eval() -> Any:
+    try:
+        import lm_eval
+    except ImportError as exc:
+        raise MissingExtraError(
+            "a task of lm-evaluation-harness needs lm_eval. Type: pip install 'taskvec[eval]'"
+        ) from exc
+    return lm_eval
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep lm_eval's log and bars, and the bars of datasets, off the terminal; put them back afterwards."""
+    import datasets
+    import lm_eval.api.model
+    import lm_eval.api.task
+    import lm_eval.models.huggingface
+
+    logger, drawing = logging.getLogger("lm_eval"), (lm_eval.api.task, lm_eval.api.model, lm_eval.models.huggingface)
+    level, bars = logger.level, [module.tqdm for module in drawing]
+    shown = datasets.are_progress_bars_disabled()
+    logger.setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    for module, bar in zip(drawing, bars, strict=True):
+        module.tqdm = partial(bar, disable=True)  # its bars have no other switch
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if not shown:
+            datasets.enable_progress_bars()
+        for module, bar in zip(drawing, bars, strict=True):
+            module.tqdm = bar
