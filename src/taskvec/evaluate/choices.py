@@ -30,7 +30,7 @@ def of_seq2seq(model: Model, prompts: Sequence[str], answers: Sequence[str], tok
         states = module.get_encoder()(input_ids=inputs["input_ids"], attention_mask=mask)
         columns = []
         for answer in ids:
-            labels = torch.tensor([answer], device=mask.device).expand(len(mask), -1)
+            labels = torch.tensor([answer] * len(mask), device=mask.device)
             logits = module(encoder_outputs=states, attention_mask=mask, labels=labels).logits
             columns.append(log_likelihood(logits, labels))
         return torch.stack(columns, 1)

@@ -26,6 +26,10 @@ TWO_SIDED = 1.959964
 """Standard errors between the mean of a normal distribution and its 97.5 % quantile."""
 
 
+SEED = 1234
+"""Of the choice of shots, and of answers that are sampled; the harness's own."""
+
+
 @dataclass(frozen=True)
 class Harness:
     """A task of lm-evaluation-harness, asked and judged by it.
@@ -33,7 +37,7 @@ class Harness:
     task: a name that it knows (a task, or a group with a mean of its own), or the path of a task's YAML file.
     measure: the metric that is the score, with its filter where there are several, as in `exact_match,strict-match`;
         None: acc_norm, acc or exact_match, the first of these that the task has, else the first that it lists.
-    shots: examples before each question; None: as many as the task says.
+    shots: examples before each question; None: as many as the task says. A task that says 0 keeps it.
     limit: at most so many questions of each task, evenly spread.
     include: a folder with task files of one's own, to be known by name.
     batch: sequences at a time.
@@ -94,12 +98,17 @@ class Harness:
         return digest_of(library.__version__, self.metric, self.measure, self.shots, tasks)
 
     def check(self, model: Model) -> None:
-        """Refuse a model that writes no texts, and a metric that does not exist, before any work."""
+        """Refuse a model that writes no texts, a metric that does not exist, and a task that needs more than text."""
         if writes_from_states(model):
             model.module("seq2seq")
         else:
             must_write(model, 0, self.task)
         _ = self.metric
+        for name, task in self._tasks.items():
+            if getattr(task, "UNSAFE_CODE", False):
+                raise RecipeError(f"task '{name}' runs code that the model writes, which taskvec does not do.")
+            if getattr(task, "MULTIMODAL", False):
+                raise RecipeError(f"task '{name}' shows images or sounds, and {model.name} is asked in text alone.")
 
     def score(self, model: Model, share: float = 1.0) -> Score:
         """Return what the harness says; a share takes every k-th question of each task."""
@@ -124,19 +133,22 @@ class Harness:
         )  # fmt: skip
 
     def _run(self, model: Model, share: float) -> dict[str, Any]:
-        library = _lm_eval()
-        with _silence(), quietly():
+        """Return the harness's results. (Its `simple_evaluate` would also look at the machine, for seconds a call.)"""
+        import torch
+
+        with _silence(), quietly(), torch.random.fork_rng(devices=[model.device] if model.device.index else []):
+            from lm_eval.evaluator import evaluate
             from lm_eval.models.huggingface import HFLM
 
+            torch.manual_seed(SEED)
+            for task in self._tasks.values():
+                task.set_fewshot_seed(SEED)
             role: Role = "seq2seq" if writes_from_states(model) else "causal"
-            held = HFLM(pretrained=model.module(role), tokenizer=model.tokenizer, batch_size=self.batch, backend=role)
-            found: dict[str, Any] = library.simple_evaluate(
-                held,
-                tasks=list(self._loaded.get("groups", {}).values())[:1] or list(self._tasks.values()),
-                num_fewshot=self.shots,
+            found: dict[str, Any] = evaluate(
+                HFLM(pretrained=model.module(role), tokenizer=model.tokenizer, batch_size=self.batch, backend=role),
+                task_dict=self._loaded,
                 samples={name: self._questions(task, share) for name, task in self._tasks.items()},
                 bootstrap_iters=RESAMPLES,
-                task_manager=self._manager,
             )
         return found
 
@@ -157,6 +169,8 @@ class Harness:
         with _silence():
             try:
                 loaded: dict[str, Any] = self._manager.load([self.task])
+                for task in loaded["tasks"].values():
+                    _give_shots(task, self.shots)
             except (OSError, ValueError, KeyError) as exc:
                 said = (str(exc).strip() or type(exc).__name__).split("\n")[0].rstrip(".")
                 raise StoreError(f"the task '{self.task}' cannot be loaded: {said}.") from exc
@@ -200,6 +214,13 @@ def _each(samples: dict[str, Sequence[dict[str, Any]]], key: str) -> Values | No
     return np.array(found, dtype=np.float64)
 
 
+def _give_shots(task: Any, shots: int | None) -> None:
+    """Set how many examples precede a question, by the harness's rule: what a task's file fixes at 0 stays."""
+    own = task.get_config("num_fewshot")
+    if own is None or (shots is not None and own != 0):
+        task.set_config("num_fewshot", shots or 0)
+
+
 def _is_file(task: str) -> bool:
     return Path(task).suffix in (".yaml", ".yml")
 
@@ -223,9 +244,14 @@ def _lm_eval() -> Any:
     return lm_eval
 
 
+def _hidden(bar: Any, *args: Any, **more: Any) -> Any:
+    return bar(*args, **{**more, "disable": True})
+
+
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keep lm_eval's log and bars, and the bars of datasets, off the terminal; put them back afterwards."""
+    _lm_eval()
     import datasets
     import lm_eval.api.model
     import lm_eval.api.task
@@ -237,7 +263,7 @@ def _silence() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     for module, bar in zip(drawing, bars, strict=True):
-        module.tqdm = partial(bar, disable=True)  # its bars have no other switch
+        module.tqdm = partial(_hidden, bar)  # its bars have no other switch
     try:
         yield
     finally:
