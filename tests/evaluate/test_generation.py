@@ -68,6 +68,15 @@ def test_writing_in_batches_is_writing_alone(model: Model) -> None:
     assert len(set(said)) > 1
 
 
+def test_a_long_prompt_is_cut_where_it_hurts_least(model: Model) -> None:
+    [prompt] = texts(1, 5)
+    parts = prompt.split()
+    assert len(parts) > 6
+    kept = parts[:5] if model.config.is_encoder_decoder else parts[-5:]  # T5's end token takes one of six
+    tokens = 6 if model.config.is_encoder_decoder else 5
+    assert written(model, [prompt], tokens, 5) == [greedy(model, " ".join(kept), 5)]
+
+
 def test_an_answer_is_right_when_its_text_is_the_labels(model: Model) -> None:
     prompts = texts(8, 5)
     truth = [greedy(model, f"is it big {prompt} maybe", 3) for prompt in prompts]

@@ -91,19 +91,60 @@ def test_a_share_and_a_limit_take_questions_evenly(model: Model, file: Path) -> 
         np.testing.assert_array_equal(score.values, expected[[1, 3, 5, 7, 9]])
 
 
-def test_a_score_that_is_no_mean_has_the_harness_error(model: Model, tmp_path: Path) -> None:
-    change: dict[str, Any] = {
-        "output_type": "loglikelihood_rolling",
-        "doc_to_text": "",
-        "doc_to_target": "{{question}}",
-    }
-    change |= {"metric_list": [{"metric": "word_perplexity", "aggregation": "weighted_perplexity",
-        "higher_is_better": False}]}  # fmt: skip
-    task = Harness("pets", str(task_file(tmp_path, **change)))
+def test_a_perplexity_is_found_anew_of_each_draw(model: Model, tmp_path: Path) -> None:
+    metric = {"metric": "word_perplexity", "aggregation": "weighted_perplexity", "higher_is_better": False}
+    change = {"doc_to_text": "", "doc_to_target": "{{question}}", "metric_list": [metric]}
+    task = Harness("pets", str(task_file(tmp_path, output_type="loglikelihood_rolling", **change)))
     score = task.score(model)
+    nats = []
+    for text in texts(10):
+        ids = [model.tokenizer.eos_token_id, *model.tokenizer(text)["input_ids"]]
+        with torch.no_grad():
+            logs = model.module("causal")(torch.tensor([ids])).logits[0].log_softmax(-1)
+        nats.append(-sum(float(logs[i, ids[i + 1]]) for i in range(len(ids) - 1)))
+    words = sum(len(text.split()) for text in texts(10))
+    assert score.value == pytest.approx(np.exp(sum(nats) / words), rel=1e-4)
+    assert score.low < score.value < score.high
     assert (task.metric, task.larger_is_better, score.larger_is_better) == ("word_perplexity", False, False)
     assert score.values is None
-    assert score.value > 1
+
+
+@pytest.mark.parametrize("by_size", [True, False])
+def test_a_group_of_ones_own_is_known_by_name(model: Model, tmp_path: Path, by_size: bool) -> None:
+    for name, count in (("cats", 4), ("dogs", 8)):
+        (tmp_path / name).mkdir()
+        data = task_file(tmp_path / name, task=name).parent / "questions.jsonl"
+        data.write_text("".join(data.read_text().splitlines(keepends=True)[:count]))
+    mean = {"metric": "acc", "aggregation": "mean", "weight_by_size": by_size}
+    group = {"group": "all_pets", "task": ["cats", "dogs"], "aggregate_metric_list": [mean]}
+    (tmp_path / "group.yaml").write_text(yaml.safe_dump(group))
+    right = plain_loop(model, by_letters=False)
+    score = Harness("pets", "all_pets", "acc", include=str(tmp_path)).score(model)
+    of_all = np.mean(right[:4] + right[:8])
+    assert score.value == pytest.approx(of_all if by_size else (np.mean(right[:4]) + np.mean(right[:8])) / 2)
+    assert (score.count, score.values is not None) == (12, by_size)
+    assert score.low <= score.value <= score.high
+
+
+def test_a_group_without_a_mean_is_refused(model: Model, tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        task_file(tmp_path / name, task=name, tag="tagged")
+    (tmp_path / "group.yaml").write_text(yaml.safe_dump({"group": "grouped", "task": ["cats", "dogs"]}))
+    for name in ("tagged", "grouped"):
+        with pytest.raises(RecipeError, match=rf"'{name}' stands for 2 tasks without a mean\. Name one: cats"):
+            Harness("pets", name, include=str(tmp_path)).check(model)
+
+
+def test_shots_stand_before_the_question(model: Model, tmp_path: Path) -> None:
+    file = task_file(tmp_path, fewshot_split="test")
+    assert Harness("pets", str(file), shots=2).score(model).details["shots"] == {"pets": 2}
+
+
+def test_a_task_that_runs_code_is_refused(model: Model, tmp_path: Path) -> None:
+    file = task_file(tmp_path, unsafe_code=True)
+    with pytest.raises(RecipeError, match=r"task 'pets' runs code that the model writes"):
+        Harness("pets", str(file)).check(model)
 
 
 def test_nothing_is_printed_and_nothing_stays_changed(

@@ -30,7 +30,7 @@ class Generation:
     template: what is asked; each `{}` takes a text of the input.
     likelihood: by which sum of an answer's log p choices are made: of all its tokens (`sum`), which favours short
         answers, or a token (`mean`).
-    tokens: longer prompts are cut.
+    tokens: longer prompts are cut, at their end for sequence-to-sequence models, at their beginning for causal ones.
     new_tokens: how many tokens the model may write.
     metric: `accuracy`; or `spearman`, of labels that are numbers and the numbers that the model writes: what is no
         number counts as 0.
@@ -139,7 +139,8 @@ def written(model: Model, prompts: Sequence[str], tokens: int, new_tokens: int) 
 
     after = writes_from_states(model)
     module = model.module("seq2seq" if after else "causal")
-    ids = model.tokenizer(list(prompts), truncation=True, max_length=tokens)["input_ids"]
+    cut = {"truncation": True, "max_length": tokens} if after else {}
+    ids = [row[-tokens:] for row in model.tokenizer(list(prompts), **cut)["input_ids"]]
     said = [""] * len(prompts)
     greedy = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
     for places in in_batches([len(row) for row in ids]):

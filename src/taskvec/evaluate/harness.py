@@ -1,10 +1,10 @@
 """Any task of lm-evaluation-harness, with the model in memory."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from .generation import writes_from_states
 from .likelihood import must_write
 from .model import Model, Role
 from .quiet import quietly
-from .score import RESAMPLES, Score, Values, interval
+from .score import Score, Values, bounds, interval, resampled
 
 PREFERRED = ("acc_norm", "acc", "exact_match")
 """Which metric is the score when none is named; else the first that the task lists."""
 
-TWO_SIDED = 1.959964
-"""Standard errors between the mean of a normal distribution and its 97.5 % quantile."""
+DRAWS = 200
+"""Resamples where a score is no mean of its questions: each costs a whole F1 or BLEU."""
 
 
 SEED = 1234
@@ -42,8 +42,7 @@ class Harness:
     include: a folder with task files of one's own, to be known by name.
     batch: sequences at a time.
 
-    Where the score is the mean of its questions', the interval draws questions; else it is the harness's standard
-    error, ±1.96 of it.
+    The interval draws questions; a metric that is no mean of them (an F1, a perplexity) is found anew of each draw.
 
     Source: Gao et al., lm-evaluation-harness, doi:10.5281/zenodo.12608602.
     """
@@ -74,7 +73,7 @@ class Harness:
         Raises:
             RecipeError: the task has no such metric.
         """
-        listed = list(next(iter(self._tasks.values())).aggregation())
+        listed = self._listed
         if self.measure is None:
             return next((name for name in PREFERRED if name in listed), listed[0])
         wanted = self.measure.split(",")[0]
@@ -114,29 +113,43 @@ class Harness:
         """Return what the harness says; a share takes every k-th question of each task."""
         self.check(model)
         found = self._run(model, share)
-        row = found["results"][self._row_name]
+        row = found["results"][self._row]
         key = self._key(row)
-        value, error = float(row[key]), row.get(key.replace(",", "_stderr,", 1))
-        each = _each(found["samples"], key)
-        if each is not None and not np.isclose(each.mean(), value, rtol=1e-6, atol=1e-9):
-            each = None  # no mean of its questions: an F1, a perplexity, a mean of tasks' means
-        if each is not None:
+        value, samples = float(row[key]), _of_questions(found["samples"], key)
+        each = _numbers(samples)
+        if each is not None and np.isclose(each.mean(), value, rtol=1e-6, atol=1e-9):
             low, high = interval(each)
         else:
-            width = TWO_SIDED * float(error) if isinstance(error, float | int) else float("nan")
-            low, high = value - width, value + width
+            each, (low, high) = None, self._bounds(samples, value)
         count = sum(facts["effective"] for facts in found["n-samples"].values())
-        details = {"filter": key.split(",")[1], "lm_eval": _lm_eval().__version__, "shots": _plain(found["n-shot"])}
+        details = {"filter": key.split(",", 1)[1], "lm_eval": _lm_eval().__version__, "shots": _plain(found["n-shot"])}
         return Score(
             task=self.name, metric=self.metric, value=value, low=low, high=high, count=count,
             larger_is_better=self.larger_is_better, values=each, details=details,
         )  # fmt: skip
 
+    def _bounds(self, samples: dict[str, list[Any]], value: float) -> tuple[float, float]:
+        """Return the interval of what is no mean of questions: each draw of them is judged by the task's own sum."""
+        drawn: list[Values] = []
+        own, counts = [], []
+        for name, values in samples.items():
+            judged = self._tasks[name].aggregation()[self.metric]
+            places = np.arange(len(values))
+            drawn.append(resampled(places, _judging(judged, values), seed=len(drawn), resamples=DRAWS))
+            own.append(judged(values))
+            counts.append(len(values))
+        by_size = np.isclose(np.average(own, weights=counts), value)
+        return bounds(np.average(drawn, axis=0, weights=counts if by_size else None))
+
     def _run(self, model: Model, share: float) -> dict[str, Any]:
-        """Return the harness's results. (Its `simple_evaluate` would also look at the machine, for seconds a call.)"""
+        """Return the harness's results; its `simple_evaluate` would also look at the machine, for seconds a call."""
         import torch
 
-        with _silence(), quietly(), torch.random.fork_rng(devices=[model.device] if model.device.index else []):
+        with (
+            _silence(),
+            quietly(),
+            torch.random.fork_rng(devices=[model.device.index or 0] if model.device.type == "cuda" else []),
+        ):
             from lm_eval.evaluator import evaluate
             from lm_eval.models.huggingface import HFLM
 
@@ -148,27 +161,16 @@ class Harness:
                 HFLM(pretrained=model.module(role), tokenizer=model.tokenizer, batch_size=self.batch, backend=role),
                 task_dict=self._loaded,
                 samples={name: self._questions(task, share) for name, task in self._tasks.items()},
-                bootstrap_iters=RESAMPLES,
+                bootstrap_iters=0,  # its own are printed about, and forked
             )
         return found
 
     @cached_property
-    def _manager(self) -> Any:
-        _lm_eval()
-        from lm_eval.tasks import TaskManager
-
-        with _silence():
-            return TaskManager(include_path=self.include, include_defaults=not _is_file(self.task))
-
-    @cached_property
     def _loaded(self) -> dict[str, Any]:
-        if _is_file(self.task) and not Path(self.task).is_file():
-            raise StoreError(f"{self.task} does not exist. Give a task's YAML file, or a name that lm_eval knows.")
-        if not _is_file(self.task) and self.task not in self._manager.all_tasks:
-            raise RecipeError(f"lm-evaluation-harness knows no task '{self.task}'. Its names: lm_eval ls tasks")
+        manager = self._manager()
         with _silence():
             try:
-                loaded: dict[str, Any] = self._manager.load([self.task])
+                loaded: dict[str, Any] = manager.load([self.task])
                 for task in loaded["tasks"].values():
                     _give_shots(task, self.shots)
             except (OSError, ValueError, KeyError) as exc:
@@ -176,18 +178,44 @@ class Harness:
                 raise StoreError(f"the task '{self.task}' cannot be loaded: {said}.") from exc
         return loaded
 
+    def _manager(self) -> Any:
+        """Return the index that knows the task: of no folder, of one's own, or of all that the harness brings."""
+        if Path(self.task).suffix in (".yaml", ".yml"):
+            if not Path(self.task).is_file():
+                raise StoreError(f"{self.task} does not exist. Give a task's YAML file, or a name that lm_eval knows.")
+            return _index(self.include, False)
+        if self.include and self.task in _index(self.include, False).all_tasks:
+            return _index(self.include, False)
+        if self.task not in _index(self.include, True).all_tasks:
+            raise RecipeError(f"lm-evaluation-harness knows no task '{self.task}'. Its names: lm_eval ls tasks")
+        return _index(self.include, True)
+
     @property
     def _tasks(self) -> dict[str, Any]:
         tasks: dict[str, Any] = self._loaded["tasks"]
         return tasks
 
     @property
-    def _row_name(self) -> str:
-        """Return whose row of the results is the score."""
-        names = list(self._loaded.get("groups", {}))[:1] or list(self._tasks)
-        if len(names) > 1:
-            raise RecipeError(f"'{self.task}' stands for {len(names)} tasks without a mean. Name one: {names[0]}.")
-        return str(names[0])
+    def _row(self) -> str:
+        """Return whose row of the results is the score: the task's, or the group's that was named.
+
+        Raises:
+            RecipeError: several tasks were named at once, and no mean of them is defined.
+        """
+        groups = self._loaded.get("groups") or {}
+        name = str(next(iter(groups or self._tasks)))
+        if not (groups[name].has_aggregation if groups else len(self._tasks) == 1):
+            first, count = next(iter(self._tasks)), len(self._tasks)
+            raise RecipeError(f"'{self.task}' stands for {count} tasks without a mean. Name one: {first}.")
+        return name
+
+    @property
+    def _listed(self) -> list[str]:
+        """Return the metrics of that row."""
+        groups = self._loaded.get("groups") or {}
+        if self._row in groups:
+            return [str(mean.metric) for mean in groups[self._row].aggregate_metric_list]
+        return list(self._tasks[self._row].aggregation())
 
     def _key(self, row: dict[str, Any]) -> str:
         """Return the metric with its filter, as the row has it."""
@@ -205,10 +233,22 @@ class Harness:
         return [kept[i] for i in evenly(len(kept), share)]
 
 
-def _each(samples: dict[str, Sequence[dict[str, Any]]], key: str) -> Values | None:
-    """Return each question's own value, where each has one number."""
-    metric, chosen = key.split(",")
-    found = [sample.get(metric) for rows in samples.values() for sample in rows if sample["filter"] == chosen]
+def _judging(judged: Callable[[list[Any]], float], values: list[Any]) -> Callable[[Any], list[float]]:
+    return lambda rows: [judged([values[i] for i in row]) for row in rows]
+
+
+def _of_questions(samples: dict[str, Sequence[dict[str, Any]]], key: str) -> dict[str, list[Any]]:
+    """Return of each task what its questions contribute to a metric with a filter."""
+    metric, chosen = key.split(",", 1)
+    return {
+        task: [sample[metric] for sample in rows if sample["filter"] == chosen and metric in sample]
+        for task, rows in samples.items()
+    }
+
+
+def _numbers(samples: dict[str, list[Any]]) -> Values | None:
+    """Return one number a question, where each contributes one."""
+    found = [value for values in samples.values() for value in values]
     if not found or not all(isinstance(value, bool | int | float | np.number) for value in found):
         return None
     return np.array(found, dtype=np.float64)
@@ -221,8 +261,13 @@ def _give_shots(task: Any, shots: int | None) -> None:
         task.set_config("num_fewshot", shots or 0)
 
 
-def _is_file(task: str) -> bool:
-    return Path(task).suffix in (".yaml", ".yml")
+@cache
+def _index(include: str | None, defaults: bool) -> Any:
+    """Return an index of task files; that of the harness's own is made of fourteen thousand names, once."""
+    with _silence():
+        from lm_eval.tasks import TaskManager
+
+        return TaskManager(include_path=include, include_defaults=defaults)
 
 
 def _plain(facts: Any) -> Any:

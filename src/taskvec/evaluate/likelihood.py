@@ -40,7 +40,7 @@ def must_write(model: Model, tokens: int, origin: str) -> None:
     if any("MaskedLM" in name for name in model.config.architectures or ()):
         raise MismatchError(f"{model.name} is a masked language model: it sees what it is to foretell in {origin}.")
     model.module("causal")
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = getattr(getattr(model.config, "text_config", model.config), "max_position_embeddings", None)
     if context is not None and tokens > context:
         raise MismatchError(f"{model.name} reads at most {context} tokens, and {tokens} are asked for. Lower 'tokens'.")
 
