@@ -23,13 +23,21 @@ class Batches:
 
     def first(self, share: float) -> "Batches":
         """Return about this share of the examples, the same for every model: every k-th batch of short and long."""
-        wanted = max(1, round(share * len(self.batches)))
-        step = len(self.batches) / wanted
-        chosen = [self.batches[int((i + 0.5) * step)] for i in range(wanted)]
+        chosen = [self.batches[i] for i in evenly(len(self.batches), share)]
         return Batches(sum(len(places) for places, _ in chosen), chosen)
 
     def __iter__(self) -> Iterator[tuple[list[int], Mapping[str, "torch.Tensor"]]]:
         return iter(self.batches)
+
+
+def evenly(count: int, share: float) -> list[int]:
+    """Return the places of about this share of `count` things, at least one, evenly spread; of all for 1 and more.
+
+    >>> evenly(10, 0.3)
+    [1, 5, 8]
+    """
+    wanted = max(1, round(min(share, 1.0) * count))
+    return [int((i + 0.5) * count / wanted) for i in range(wanted)]
 
 
 def in_batches(lengths: Sequence[int], batch: int = BATCH, tokens: int = TOKENS) -> list[list[int]]:

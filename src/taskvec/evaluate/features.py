@@ -62,9 +62,18 @@ def ready(model: Model, examples: Examples, reading: Reading) -> Batches:
         if not _sees(model):
             raise MismatchError(f"{examples.origin} holds images, and {model.name} has no tower for images.")
         return _ready_images(model, examples, reading)
-    if not _reads(model):
-        raise MismatchError(f"{examples.origin} holds texts, and {model.name} has no tower for texts.")
+    must_read(model, examples.origin)
     return ready_texts(model, examples.inputs, reading)
+
+
+def must_read(model: Model, origin: str) -> None:
+    """Refuse a model that has no tower for the texts of `origin`.
+
+    Raises:
+        MismatchError: it has none.
+    """
+    if not (hasattr(model.config, "text_config") or getattr(model.config, "vocab_size", None) is not None):
+        raise MismatchError(f"{origin} holds texts, and {model.name} has no tower for texts.")
 
 
 def ready_texts(model: Model, texts: Sequence[Any], reading: Reading) -> Batches:
@@ -145,7 +154,3 @@ def _tower(model: Model, name: str) -> Any:
 
 def _sees(model: Model) -> bool:
     return hasattr(model.config, "vision_config") or getattr(model.config, "num_channels", None) is not None
-
-
-def _reads(model: Model) -> bool:
-    return hasattr(model.config, "text_config") or getattr(model.config, "vocab_size", None) is not None
