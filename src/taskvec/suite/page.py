@@ -9,18 +9,20 @@ from .choices import said as gain
 
 
 def share(number: Number | None) -> str:
-    """Say a share in per cent with its interval.
+    """Say a share in per cent, with half the width of its interval.
 
     >>> share(Number(0.7712, 0.751, 0.79)), share(None)
-    ('77.1 (75.1 to 79.0)', '')
+    ('77.1 ±2.0', '')
     """
-    return "" if number is None else f"{100 * number.value:.1f} ({100 * number.low:.1f} to {100 * number.high:.1f})"
+    if number is None:
+        return ""
+    half = 50 * (number.high - number.low)
+    return f"{100 * number.value:.1f}" + (f" ±{half:.1f}" if half else "")
 
 
 def methods_table(results: Results) -> list[list[str]]:
     """Return the table of methods, header first: each at its default and tuned, the best tuned one first."""
-    header = ["model", "λ", "mean", "normalised", "worst task", "tuned λ", "mean, tuned", "normalised, tuned",
-        "worst task, tuned", "merge"]  # fmt: skip
+    header = ["model", "λ", "mean", "normalised", "worst", "tuned λ", "mean", "normalised", "worst", "merge"]
     rows = [row for row in results.rows if not row.facts.get("choice")]
     fixed = [row for row in rows if "method" not in row.facts]
     plain = [row for row in rows if row.facts.get("tuned") is False]

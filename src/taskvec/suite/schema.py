@@ -89,6 +89,8 @@ class PerplexityEntry(DataEntry):
     """Perplexity of a causal language model."""
 
     kind: Literal["perplexity"]
+    tokens: int = Field(512, ge=2, description="The length of a window.")
+    stride: int = Field(256, ge=1, description="How far windows lie apart.")
     joined: bool = Field(False, description="Whether the texts are one long text.")
 
 
@@ -96,8 +98,12 @@ class GenerateEntry(DataEntry):
     """Answers that a language model writes or chooses."""
 
     kind: Literal["generate"]
-    template: str = Field("{}", description="What the text is put into; with a pair, two {}.")
+    template: str = Field("{}", description="What is asked; each {} takes a text of the input.")
     how: Literal["generate", "choices"] = Field("generate", description="Written freely, or chosen among the labels.")
+    likelihood: Literal["sum", "mean"] = Field("sum", description="How choices are compared: all tokens, or a token.")
+    tokens: int = Field(512, ge=2, description="Longer prompts are cut.")
+    new_tokens: int = Field(10, ge=1, description="How many tokens the model may write.")
+    metric: Literal["accuracy", "spearman"] = Field("accuracy", description="spearman: of answers that are numbers.")
 
 
 class RetrievalEntry(Strict):
@@ -106,7 +112,8 @@ class RetrievalEntry(Strict):
     kind: Literal["retrieval"]
     queries: str = Field(description="A table with the columns 'id' and 'text'.")
     documents: str = Field(description="A table with the columns 'id' and 'text'.")
-    relevant: str = Field(description="A table with the columns 'query' and 'document'.")
+    relevant: str = Field(description="A table with the columns 'query' and 'document': ids that belong together.")
+    metric: str = Field("ndcg@10", description="ndcg@k, mrr@k or recall@k.")
     model: str | None = Field(None, description="The specialist.")
     encoder: EncoderEntry | None = Field(None, description="How texts become vectors.")
 
@@ -116,8 +123,10 @@ class HarnessEntry(Strict):
 
     kind: Literal["harness"]
     task: str = Field(description="Its name there, or a YAML file.")
-    metric: str | None = Field(None, description="Which of its metrics; the main one by default.")
-    limit: int | None = Field(None, ge=1, description="At most so many examples.")
+    measure: str | None = Field(None, description="Which of its metrics; the main one by default.")
+    shots: int | None = Field(None, ge=0, description="Examples before each question; as many as the task says.")
+    limit: int | None = Field(None, ge=1, description="At most so many questions.")
+    include: str | None = Field(None, description="A folder with task files of your own.")
     model: str | None = Field(None, description="The specialist.")
 
 

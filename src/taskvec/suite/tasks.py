@@ -11,6 +11,7 @@ from ..merge.registry import suggest
 from .examples import Split, examples_of
 from .heads import head_of, reading_of
 from .load import Loaded
+from .other_kinds import other_task
 from .schema import ClassifyEntry
 
 
@@ -54,4 +55,4 @@ def _task(loaded: Loaded, name: str, base: Model, split: Split, heads: Path | No
         examples = examples_of(loaded, name, split)
         head = head_of(loaded, name, base, examples.names, heads)
         return Classification(name, examples, head, reading_of(loaded, name))
-    raise NotImplementedError(entry.kind)
+    return other_task(loaded, name, split)
