@@ -137,3 +137,6 @@ class TestMerged:
         tensor = merged.torch(EMBED)
         assert tensor.dtype == torch.bfloat16
         np.testing.assert_array_equal(tensor.float().numpy(), merged[EMBED])
+        assert tensor.data_ptr() == merged.raw(EMBED).ctypes.data
+        assert merged.torch("nothing").shape == (0, 8)
+        assert merged.torch("logit_scale").shape == ()
