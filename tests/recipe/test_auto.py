@@ -28,7 +28,9 @@ def vectors(family: Path) -> dict[str, np.ndarray]:
 
 def flat(vectors: dict[str, np.ndarray], names: Any = None) -> np.ndarray:
     """(task, entry) in float64."""
-    return np.concatenate([x.reshape(3, -1) for n, x in vectors.items() if names is None or n in names], 1).astype(float)
+    return np.concatenate([x.reshape(3, -1) for n, x in vectors.items() if names is None or n in names], 1).astype(
+        float
+    )
 
 
 def expected(name: str, merged: np.ndarray, tasks: np.ndarray) -> float:
