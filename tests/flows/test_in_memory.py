@@ -11,6 +11,8 @@ import taskvec as tv
 from taskvec.merge.statistics import MagnitudeSearch
 from taskvec.recipe.in_memory import Merged, merge_in_memory
 from taskvec.recipe.reweighted import Reweighted
+from taskvec.store.computed.low_rank import LowRank
+from taskvec.testing import write_adapter
 
 from .conftest import EMBED, UP
 
@@ -76,6 +78,32 @@ class TestReweighted:
             models.weigh(recipe("ties", settings={"density": 0.5}))
             assert len(looked) > first
 
+    @pytest.mark.parametrize("held", [0, 10**9])
+    def test_adapters_are_computed_once(
+        self, recipe: Make, merged: Callable[..., Path], tmp_path: Path, held: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rng = np.random.default_rng(2)
+        stem = f"base_model.model.{UP.removesuffix('.weight')}"
+        shapes = {f"{stem}.lora_A.weight": (2, 210), f"{stem}.lora_B.weight": (170, 2)}
+        adapter = write_adapter(
+            tmp_path / "lora",
+            {n: rng.standard_normal(s).astype(np.float32) for n, s in shapes.items()},
+            target_modules=["up_proj"],
+        )
+        computed = []
+        read = LowRank.read
+        monkeypatch.setattr(LowRank, "read", lambda *args: (computed.append(1), read(*args))[1])
+        data = recipe("task_arithmetic").data
+        data["models"].append({"model": str(adapter)})
+        start = tv.Recipe.model_validate(data)
+        with Reweighted(start, held=held) as models:
+            models.weigh(start)
+            first = len(computed)
+            trial = tv.Recipe.model_validate(data | {"scale": 0.5})
+            again = models.weigh(trial)
+            assert (len(computed) == first) == bool(held)
+            same(again, merged(trial))
+
     def test_the_arrays_are_used_again(self, recipe: Make) -> None:
         made = recipe("task_arithmetic", kind="f32")
         with Reweighted(made) as models:
@@ -137,3 +165,6 @@ class TestMerged:
         tensor = merged.torch(EMBED)
         assert tensor.dtype == torch.bfloat16
         np.testing.assert_array_equal(tensor.float().numpy(), merged[EMBED])
+        assert tensor.data_ptr() == merged.raw(EMBED).ctypes.data
+        assert merged.torch("nothing").shape == (0, 8)
+        assert merged.torch("logit_scale").shape == ()

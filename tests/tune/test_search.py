@@ -236,6 +236,20 @@ class TestGoingOnWithOthers:
                 searches(scales, Quadratic(AIM), "grid", log)
             other.communicate()
 
+    @pytest.mark.parametrize("restart", [False, True])
+    def test_another_file_is_left_alone(self, scales: Space, tmp_path: Path, restart: bool) -> None:
+        (tmp_path / "recipe.yaml").write_text("method: ties\n")
+        with pytest.raises(
+            tv.RecipeError, match=r"recipe\.yaml is a file, and no log of a search\. Choose another name"
+        ):
+            searches(scales, Quadratic(AIM), "grid", tmp_path / "recipe.yaml", restart=restart)
+        assert (tmp_path / "recipe.yaml").read_text() == "method: ties\n"
+
+    def test_a_log_whose_first_line_is_torn_begins_anew(self, scales: Space, tmp_path: Path) -> None:
+        whole = searches(scales, Quadratic(AIM), "grid", tmp_path / "log")
+        (tmp_path / "log").write_bytes((tmp_path / "log").read_bytes()[:15])
+        assert same(searches(scales, Quadratic(AIM), "grid", tmp_path / "log"), whole)
+
     def test_a_log_that_cannot_be_written(self, scales: Space, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(tv.OutputError, match="cannot be written"):

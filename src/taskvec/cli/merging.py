@@ -166,6 +166,8 @@ def _planned(
     one: Loaded, out: Path | None, last: bool, memory: str, threads: int | None, slice_: int, quiet: bool
 ) -> dict[str, Any]:
     """Return the plan in plain data, and print it unless `quiet`."""
+    if one.recipe.choice:
+        _load_kernels(quiet)
     made = _plan(one.recipe, out, memory, threads, slice_, progress(quiet))
     unfinished = continued(made, out if last else step_folder(out, str(one.recipe.name))) if out else []
     facts = describe(made)

@@ -13,8 +13,7 @@ from ..merge import find
 from ..merge.statistics import SumSearch
 from ..ops.coefficients import equal_energy, isotropic, norm_shares
 from ..ops.floats import Raw
-from ..ops.gram import gram_parts
-from ..ops.slices import Finished, inner_products
+from ..ops.slices import Finished, Slice, Stored, inner_products
 from ..progress import Progress, Silent
 from .arithmetic import Arithmetic, Scratch
 from .choices import CHOICES, Choice
@@ -168,7 +167,9 @@ class _Measuring(Arithmetic):
         if self.careful and not finite:
             self.blame(unit)
         merged = self.delta(unit, part, rows, statistics, scratch)
-        self.products.add(len(rows), gram_parts(np.concatenate([merged[None], rows])))
+        code = "F32" if unit.numpy == np.float32 else "F64"
+        both = Slice([Stored(x, code) for x in (merged, *rows)], None, unit.numpy)
+        self.products.add(len(rows), inner_products(both)[1])
         return Finished(np.empty(0, np.uint8), 0.0, 0.0)
 
 

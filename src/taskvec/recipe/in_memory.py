@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ..ops.floats import Raw, widen
 from ..progress import Progress, Silent
-from ..store.bridge import to_torch
+from ..store.bridge import over_torch
 from ..store.dtypes import BITS, is_float
 from .planned import Plan
 from .run import stream
@@ -24,7 +24,7 @@ class Merged(Mapping[str, npt.NDArray[Any]]):
 
     `merged[name]` is an array in the tensor's shape: a read-only view in the stored type, or float32 with the same
     numbers where numpy has no such type (bf16, float8). `raw`, `dtype` and `torch` give the stored bits, the code of
-    their type, and a torch tensor of that type.
+    their type, and a torch tensor of that type; none of them is a copy.
     """
 
     def __init__(self, units: Sequence[Unit]) -> None:
@@ -33,7 +33,7 @@ class Merged(Mapping[str, npt.NDArray[Any]]):
         self._raw: dict[str, Raw] = {u.name: np.empty(u.count, BITS[u.dtype]) for u in units}
 
     def raw(self, name: str) -> Raw:
-        """Return a tensor's stored bits, flat; not a copy."""
+        """Return a tensor's stored bits, flat."""
         return self._raw[name]
 
     def dtype(self, name: str) -> str:
@@ -41,9 +41,9 @@ class Merged(Mapping[str, npt.NDArray[Any]]):
         return self._units[name].dtype
 
     def torch(self, name: str) -> "torch.Tensor":
-        """Return a copy of a tensor for torch, in its stored type."""
+        """Return a tensor for torch, in its stored type, on the same memory."""
         unit = self._units[name]
-        return to_torch(self._raw[name], unit.dtype, unit.shape)
+        return over_torch(self._raw[name], unit.dtype, unit.shape)
 
     @property
     def nbytes(self) -> int:

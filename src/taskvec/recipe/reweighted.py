@@ -8,7 +8,7 @@ from ..merge import find
 from ..progress import Silent
 from .arithmetic import Arithmetic
 from .found import Found
-from .ground import lay_ground
+from .ground import hold, lay_ground
 from .in_memory import Memory, Merged
 from .plan import Plan, check_request, plan_on
 from .run import stream
@@ -24,8 +24,9 @@ MODEL_NUMBERS = {"weight", "settings"}
 class Reweighted:
     """The models of a recipe, opened once, and merged in memory as often as somebody has new numbers.
 
-    Files stay mapped and their pages in memory; statistics that weights and scale do not change (thresholds, inner
-    products) are kept from one merge to the next; and the arrays of the result are used again.
+    Files stay mapped and their pages in memory; what is computed from them is computed once; statistics that weights
+    and scale do not change (thresholds, inner products) are kept from one merge to the next; and the arrays of the
+    result are used again.
 
     ```python
     with Reweighted(recipe) as models:
@@ -34,12 +35,15 @@ class Reweighted:
     ```
     """
 
-    def __init__(self, recipe: Recipe, *, memory: int = 1_000_000_000, threads: int | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, *, memory: int = 1_000_000_000, held: int = 2_000_000_000, threads: int | None = None
+    ) -> None:
         """Open and compare the inputs.
 
         Args:
             recipe: which models are merged; its numbers may change.
             memory: bytes of anonymous memory that a merge may take, beside the result.
+            held: bytes that computed tensors (of adapters, of models in eight bits) may take to be computed only once.
             threads: threads to use; all cores when not given.
 
         Raises:
@@ -50,7 +54,7 @@ class Reweighted:
         check_request(recipe, method)
         self.recipe = recipe
         self.memory, self.threads = memory, threads
-        self._ground = lay_ground(recipe, space_of(method, recipe))
+        self._ground = hold(lay_ground(recipe, space_of(method, recipe)), held)
         self._fixed = _without_numbers(recipe)
         self._found = Found(remembers=True)
         self._merged: Merged | None = None

@@ -31,9 +31,14 @@ TORCH_NAMES = {
 
 def to_torch(raw: Raw, code: str, shape: tuple[int, ...]) -> "torch.Tensor":
     """Copy stored bits into a torch tensor of that type and shape."""
+    return over_torch(bytearray(raw.astype(BITS[code], copy=False).tobytes()), code, shape)
+
+
+def over_torch(buffer: Raw | bytearray, code: str, shape: tuple[int, ...]) -> "torch.Tensor":
+    """Return a torch tensor of that type and shape over stored bits that may be written to; nothing is copied."""
     import torch
 
     dtype: torch.dtype = getattr(torch, TORCH_NAMES[code])
-    if raw.size == 0:
+    if len(buffer) == 0:
         return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(bytearray(raw.astype(BITS[code], copy=False).tobytes()), dtype=dtype).reshape(shape)
+    return torch.frombuffer(buffer, dtype=dtype).reshape(shape)

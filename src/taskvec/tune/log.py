@@ -10,6 +10,9 @@ from typing import Any
 from ..errors import OutputError, RecipeError
 from .trials import Evaluation
 
+BEGINNING = b'{"by": '
+"""What a log begins with."""
+
 
 class Log:
     """A file of JSON lines: first what is searched and how, then an evaluation a line.
@@ -23,7 +26,7 @@ class Log:
 
         Args:
             path: the file.
-            facts: what must be the same where a search goes on.
+            facts: what must be the same where a search goes on; `by` is one of them.
             restart: throw away what an earlier search has left.
 
         Raises:
@@ -34,9 +37,10 @@ class Log:
         self._fd: int | None = None
         if path is None:
             return
-        facts = json.loads(json.dumps(facts))
+        facts = json.loads(json.dumps({"by": facts["by"], **facts}))
         self._fd = _open(path)
         try:
+            _check_is_log(path)
             lines, size = ([], 0) if restart else _whole_lines(path)
             os.ftruncate(self._fd, size)
             if lines:
@@ -122,6 +126,14 @@ def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         lines.append(line)
         size += len(text)
     return lines, size
+
+
+def _check_is_log(path: Path) -> None:
+    """Refuse a file that is something else, which would be written over."""
+    with path.open("rb") as file:
+        beginning = file.read(len(BEGINNING))
+    if not BEGINNING.startswith(beginning):
+        raise RecipeError(f"{path} is a file, and no log of a search. Choose another name for the log.")
 
 
 def _check(path: Path, held: dict[str, Any], facts: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def sampled(
         space: what is searched.
         score: (weights, share of the validation examples) → a score, or one a task; larger is better.
         by: `tpe` (tree-structured Parzen estimator: any space) or `cma` (CMA-ES: two numbers or more).
-        budget: how much may be spent, over all sessions of the search.
+        budget: how much may be spent, however often it was stopped.
         seed: the same seed and scores give the same search.
         pruner: `median` gives up a point that is below the median of those before it on as many examples,
             `hyperband` by its brackets; `none` scores all points on all examples.

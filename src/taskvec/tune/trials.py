@@ -39,7 +39,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much may be spent, over all sessions of a search. An evaluation of a share of the examples counts as it.
+    """How much may be spent, however often a search is stopped. An evaluation of a share of the examples counts as it.
 
     >>> Budget(evaluations=10).left(7.5, 100.0), Budget(evaluations=10, minutes=1).left(7.5, 61.0)
     (2.5, 0.0)
@@ -116,7 +116,7 @@ class Result:
 
     @property
     def seconds(self) -> float:
-        """How long merging and scoring took, over all sessions."""
+        """How long merging and scoring took, however often the search was stopped."""
         return sum(e.seconds for e in self.evaluations)
 
     @property
