@@ -16,7 +16,7 @@ from .packages import require_all
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESOLUTION = {"vit-s14": 56, "efficientnet-lite0": 64}
 TEXT = ("ag_news", "banking77", "snips", "sst2", "subj", "trec", "tweet_emotion", "tweet_offensive")
-VISION = ("cifar10", "cifar100", "cmaterdb_bangla", "eurosat", "gtsrb", "mnist", "sign_language_digits")
+VISION = ("cifar10", "cmaterdb_bangla", "cmaterdb_devanagari", "eurosat", "gtsrb", "mnist", "sign_language_digits")
 FILES = (*(f"text/{name}.tsv.gz" for name in TEXT), *(f"vision/{name}.npz" for name in VISION))
 
 
