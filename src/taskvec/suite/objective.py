@@ -10,6 +10,7 @@ from ..evaluate.kept import Kept, score_all
 from ..evaluate.model import Model
 from ..evaluate.task import Task
 from ..progress import Progress
+from ..recipe.in_memory import Merged
 from .load import Loaded
 from .specialists import Places, specialist_of
 
@@ -47,7 +48,8 @@ class Objective:
 
     def __call__(self, weights: Mapping[str, Any], share: float = 1.0) -> tuple[float, ...]:
         """Return the numbers, a task each."""
-        self.model.put(weights, "being searched")
+        held = {name: weights.torch(name) for name in weights} if isinstance(weights, Merged) else weights
+        self.model.put(held, "being searched")
         return tuple(self._normalised(task, task.score(self.model, share).value) for task in self.tasks)
 
     def _normalised(self, task: Task, value: float) -> float:
