@@ -40,7 +40,7 @@ def from_label_names(
         labels: the names, in the order of their numbers.
         reading: how texts become vectors.
         templates: each has one `{}`, where the name goes.
-        texts: label → what to embed instead of its name (where underscores are read as spaces): a text or several.
+        texts: label → what to embed instead of its name (in lower case, its underscores as spaces): a text or several.
         scale: the temperature's inverse; CLIP's own for CLIP, else 20.
 
     Source: Radford et al. 2021, arXiv:2103.00020, §3.1.4; Ilharco et al. 2023, arXiv:2212.04089, §2.
@@ -55,7 +55,7 @@ def from_label_names(
             raise RecipeError(f"'texts' names the label '{name}', which the task does not have. It has {list(labels)}.")
     rows = []
     for label in labels:
-        said = (texts or {}).get(label, label.replace("_", " "))
+        said = (texts or {}).get(label, label.replace("_", " ").lower())
         words = [said] if isinstance(said, str) else list(said)
         vectors = _unit(_text_vectors(base, [t.format(w) for t in templates for w in words], reading))
         rows.append(_unit(vectors.mean(0)))

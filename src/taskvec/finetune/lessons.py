@@ -16,6 +16,9 @@ from ..evaluate.model import Model
 if TYPE_CHECKING:
     import torch
 
+WINDOW = 8
+"""Batches among which examples are sorted by length, so that little is padded."""
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -72,11 +75,25 @@ def batches(
         parts = []
         for which, lesson in enumerate(lessons):
             order = chance.sample(range(len(lesson.inputs)), len(lesson.inputs))
-            parts += [(which, order[start : start + batch]) for start in range(0, len(order), batch)]
-        for which, places in chance.sample(parts, len(parts)) if len(lessons) > 1 else parts:
+            parts += [(which, places) for places in _like_lengths(lesson, order, batch)]
+        for which, places in chance.sample(parts, len(parts)):
             lesson = lessons[which]
             inputs = _together([lesson.inputs[i] for i in places], padding)
             yield lesson.lesson, inputs, lesson.answers[places]
+
+
+def _like_lengths(lesson: Ready, order: Sequence[int], batch: int) -> list[Sequence[int]]:
+    """Return an order in batches; within windows of a few batches, examples of like length stand together."""
+    window, out = WINDOW * batch, []
+    for start in range(0, len(order), window):
+        near = sorted(order[start : start + window], key=lambda i: _length(lesson.inputs[i]))  # a stable sort
+        out += [near[i : i + batch] for i in range(0, len(near), batch)]
+    return out
+
+
+def _length(inputs: Mapping[str, "torch.Tensor"]) -> int:
+    mask = inputs.get("attention_mask")
+    return 0 if mask is None else len(mask)
 
 
 def _together(rows: Sequence[Mapping[str, "torch.Tensor"]], padding: int) -> dict[str, "torch.Tensor"]:

@@ -21,6 +21,7 @@ class Training:
     clip: the longest gradient; longer ones are shortened to it.
     frozen: globs of parameters that stay as they are.
     precision: what most of the arithmetic is done in; weights and optimiser are float32.
+    dropout: whether the model drops entries as its config says; without, it trains as it is evaluated.
     seed: of the order of the examples and of dropout.
     """
 
@@ -33,6 +34,7 @@ class Training:
     clip: float = 1.0
     frozen: tuple[str, ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
+    dropout: bool = True
     seed: int = 0
 
 

@@ -166,6 +166,7 @@ class TrainingEntry(Strict):
     clip: float = Field(1.0, gt=0)
     frozen: list[str] = Field(default_factory=list, description="Globs of parameters that stay as they are.")
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    dropout: bool = Field(True, description="Whether the model drops entries as its config says.")
     seed: int = 0
 
 
