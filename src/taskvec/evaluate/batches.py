@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-BATCH = 128
+BATCH = 64
 """Examples a batch, at most."""
 
 TOKENS = 8192

@@ -84,7 +84,8 @@ def batches(
 
 def _like_lengths(lesson: Ready, order: Sequence[int], batch: int) -> list[Sequence[int]]:
     """Return an order in batches; within windows of a few batches, examples of like length stand together."""
-    window, out = WINDOW * batch, []
+    window = WINDOW * batch
+    out: list[Sequence[int]] = []
     for start in range(0, len(order), window):
         near = sorted(order[start : start + window], key=lambda i: _length(lesson.inputs[i]))  # a stable sort
         out += [near[i : i + batch] for i in range(0, len(near), batch)]

@@ -47,7 +47,7 @@ class EncoderEntry(Strict):
         None, description="Of the last hidden states; what the model says of itself when not given."
     )
     tokens: int = Field(128, ge=2, description="Longer texts are cut.")
-    batch: int = Field(128, ge=1, description="Examples a batch, at most.")
+    batch: int = Field(64, ge=1, description="Examples a batch, at most.")
 
 
 class SplitEntry(Strict):
