@@ -73,7 +73,7 @@ class Bench:
         plan = make_plan(recipe, folder)
         run(plan, folder, force=True, restart=True)
         seconds = time.perf_counter() - began
-        merged = Model(folder, device=self.device, precision=self.base.precision)
+        merged = Model(folder, device=self.device, precision=self.base.precision, inputs=self.base.path)
         scores = score_all(merged, self.tests, self.kept, self.progress)
         shutil.rmtree(folder)
         row = Row(name, scores, {"recipe": as_yaml(recipe), "merge_seconds": seconds, **facts})
@@ -100,7 +100,7 @@ def open_bench(
     for name in chosen(loaded, only):
         specialist_of(loaded, name, places)
     base = base_of(loaded, device=device)
-    how = {"device": device, "precision": base.precision}
+    how = {"device": device, "precision": base.precision, "inputs": base.path}
     tests = tasks_of(loaded, base, "test", only, places.heads)
     validation = tasks_of(loaded, base, "validation", only, places.heads)
     tested = specialists_on(loaded, places, tests, kept, progress, how)
