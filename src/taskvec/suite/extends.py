@@ -34,7 +34,9 @@ def extended(document: Document, path: Path, read: Callable[[Path], Document]) -
     other = read(path.parent / data[KEY])
     validate(other)  # what is wrong there is told with its own lines
     if KEY in other.data:
-        raise RecipeError(f"{document.at((KEY,))}: {other.name} extends another file itself. Name that one, or neither.")
+        raise RecipeError(
+            f"{document.at((KEY,))}: {other.name} extends another file itself. Name that one, or neither."
+        )
     return replace(document, data={**other.data, **data, "tasks": _tasks(data.get("tasks"), other.data["tasks"])})
 
 

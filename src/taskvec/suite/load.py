@@ -47,7 +47,9 @@ def load_suite(path: str | Path, root: str | Path | None = None) -> Loaded:
     suite = validate(extended(_read(path), path, _read))
     if suite.control is not None and suite.control not in suite.tasks:
         known = list(suite.tasks)
-        raise RecipeError(f"{path}: 'control' names '{suite.control}', which is no task.{suggest(suite.control, known)}")
+        raise RecipeError(
+            f"{path}: 'control' names '{suite.control}', which is no task.{suggest(suite.control, known)}"
+        )
     return Loaded(suite, path, Path(root) if root else path.parent / suite.root)
 
 
