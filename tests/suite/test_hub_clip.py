@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from PIL import Image
+from safetensors.torch import save_file
 
 from taskvec.errors import MismatchError
 from taskvec.evaluate import features
@@ -45,7 +47,7 @@ def shares(clip: Path, weights: dict[str, torch.Tensor]) -> list[float]:
 
 def summed(clip: Path, scale: float) -> dict[str, torch.Tensor]:
     """Return θ_0 + scale · (τ_a + τ_b), with the base's text tower."""
-    base, a, b = (load_file(clip / name / "model.safetensors") for name in ("base", "a", "b"))
+    base, a, b = (tiny_clip.held(clip / name) for name in ("base", "a", "b"))
     return base | {n: base[n] + scale * ((a[n] - base[n]) + (b[n] - base[n])) for n in a}
 
 
@@ -56,7 +58,7 @@ def values(row: Any) -> list[float]:
 def test_base_and_specialists_score_what_transformers_makes_of_them(clip: Path, bench: Bench) -> None:
     assert [task.name for task in bench.tests] == ["a", "b"], "the control is not merged"
     base, specialists = bench.rows[:2]
-    assert values(base) == pytest.approx(shares(clip, load_file(clip / "base" / "model.safetensors")))
+    assert values(base) == pytest.approx(shares(clip, tiny_clip.held(clip / "base")))
     assert values(specialists) == [1.0, 1.0]
     assert max(values(base)) < 1.0
 
@@ -91,10 +93,27 @@ def test_the_protocol(bench: Bench) -> None:
     assert summary.normalised.value == pytest.approx(np.mean(values(plain))), "the specialists score 1"
 
 
+def test_data_of_the_hub_under_the_suite_s_own_labels(clip: Path, bench: Bench, tmp_path: Path) -> None:
+    arrays = np.load(clip / "a.npz")
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["n01", "n02", "n03"])})
+    splits = {
+        name: datasets.Dataset.from_dict(
+            {"image": [Image.fromarray(x) for x in arrays[f"x_{split}"]], "label": arrays[f"y_{split}"]}, features=kinds
+        )
+        for name, split in (("train", "train"), ("valid", "test"))
+    }
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    task = {"data": f"datasets:{tmp_path / 'saved'}", "splits": {"test": "valid"}, "labels": tiny_clip.LABELS}
+    task["head"] = {"template": tiny_clip.TEMPLATES}
+    (tmp_path / "suite.yaml").write_text(json.dumps(tiny_clip.suite(control=None, tasks={"a": task})))
+    found = tasks_of(load_suite(tmp_path / "suite.yaml", clip), bench.base)[0].score(bench.base)
+    assert found.value == bench.rows[0].scores[0].value
+
+
 def test_names_without_the_prefix_are_read_too(clip: Path, bench: Bench, tmp_path: Path) -> None:
     short = tmp_path / "a"
     shutil.copytree(clip / "a", short)
-    weights = {n.removeprefix("vision_model."): x for n, x in load_file(clip / "a" / "model.safetensors").items()}
+    weights = {n.removeprefix("vision_model."): x for n, x in tiny_clip.held(clip / "a").items()}
     save_file(weights, short / "model.safetensors", {"format": "pt"})
     recipe = ADDED.recipe(str(clip / "base"), [str(short), str(clip / "b")], 0.5, tiny_clip.IGNORE)
     assert values(bench.add("short", recipe, {})) == pytest.approx(shares(clip, summed(clip, 0.5)))

@@ -1,5 +1,6 @@
 """Forgetting by negation, against the rule worked out by hand with transformers alone."""
 
+import inspect
 import json
 from functools import cache, partial
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
 
 from taskvec.cli import benching
 from taskvec.cli.app import app
@@ -20,10 +20,12 @@ from taskvec.suite.specialists import Places
 
 from . import tiny_clip
 
+GRID = tuple(i / 10 for i in range(11))
+
 
 @pytest.fixture(scope="module")
 def negation(clip: Path) -> Negation:
-    return negate(load_suite(clip / "suite.yaml"), Places(clip / "made"), device="cpu")
+    return negate(load_suite(clip / "suite.yaml"), Places(clip / "made"), grid=GRID, device="cpu")
 
 
 def accuracy(model: Any, images: Any, labels: Any) -> float:
@@ -44,7 +46,7 @@ def base_of(clip: Path) -> Any:
 def negated(clip: Path, task: str, scale: float) -> Any:
     """Return the base less so much of a task's vector."""
     model = base_of(clip)
-    base, own = (load_file(clip / name / "model.safetensors") for name in ("base", task))
+    base, own = (tiny_clip.held(clip / name) for name in ("base", task))
     model.load_state_dict(base | {n: base[n] - scale * (own[n] - base[n]) for n in own})
     return model
 
@@ -55,7 +57,7 @@ def test_alpha_is_the_one_that_forgets_most_and_keeps_95_percent(clip: Path, neg
     floor = 0.95 * accuracy(tiny_clip.read(clip / "base"), *kept)
     assert negation.floor == pytest.approx(floor)
     for row in negation.rows:
-        assert [p.scale for p in row.curve] == pytest.approx(np.linspace(0, 1, 21))
+        assert [p.scale for p in row.curve] == list(GRID)
         target = held_out(clip, row.task)
         allowed = []
         for point in row.curve:
@@ -80,6 +82,11 @@ def test_test_scores_at_alpha(clip: Path, negation: Negation) -> None:
     assert target.value == pytest.approx(np.mean([row.target.value for row in negation.rows]))
     assert before.value == pytest.approx(np.mean([row.before.value for row in negation.rows]))
     assert control.low <= control.value <= control.high and control.low < control.high
+
+
+def test_the_literature_s_grid() -> None:
+    grid = inspect.signature(negate).parameters["grid"].default
+    assert grid == pytest.approx(np.linspace(0, 1, 21))
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,15 @@ from ..evaluate.score import Score
 from ..evaluate.task import Task
 from ..merge import find
 from ..progress import Progress, Silent
-from ..recipe.depth import matches
 from ..recipe.merge import run
 from ..recipe.plan import make_plan
 from ..recipe.reweighted import Reweighted
 from ..recipe.schema import Recipe
 from ..recipe.write import as_yaml
-from ..store import Checkpoint
-from ..store.hub import locate
 from ..tune.grid import grid
 from ..tune.space import make_space
 from .competitors import Competitor
+from .ignore import ignore_of
 from .load import Loaded
 from .objective import Objective, specialists_on
 from .specialists import Places, base_of, joint_of, specialist_of
@@ -65,18 +63,9 @@ class Bench:
 
     def recipe(self, competitor: Competitor, scale: Any) -> Recipe:
         """Return the recipe of a competitor with one λ."""
-        ignore = self.loaded.suite.ignore
-        if not find(competitor.method).needs.takes_base:
-            ignore = self._of_specialists(ignore)
+        base = self.base.path if find(competitor.method).needs.takes_base else None
+        ignore = ignore_of(self.loaded.suite.ignore, self.paths, base)
         return competitor.recipe(str(self.base.path), self.paths, scale, ignore)
-
-    def _of_specialists(self, patterns: Sequence[str]) -> list[str]:
-        """Return the patterns that match a specialist's tensor; the others are for what the base alone has."""
-        names: set[str] = set()
-        for path in self.paths:
-            with Checkpoint(locate(path)) as checkpoint:
-                names.update(checkpoint.tensors)
-        return [pattern for pattern in patterns if any(matches(name, pattern) for name in names)]
 
     def add(self, name: str, recipe: Recipe, facts: Mapping[str, Any]) -> Row:
         """Merge by a recipe, score the result on the test examples, and take down the row.

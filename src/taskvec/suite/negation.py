@@ -18,6 +18,7 @@ from ..progress import Progress, Silent
 from ..recipe.reweighted import Reweighted
 from ..recipe.schema import Recipe
 from .competitors import points
+from .ignore import ignore_of
 from .load import Loaded
 from .objective import WARM
 from .specialists import Places, base_of, specialist_of
@@ -169,7 +170,8 @@ def best(curve: Sequence[Point], floor: float) -> Point:
 
 def _recipe(loaded: Loaded, base: Model, path: str) -> Recipe:
     models = [{"model": path, "weight": -1.0}]
-    data = {"method": "task_arithmetic", "base": str(base.path), "models": models, "ignore": loaded.suite.ignore}
+    ignore = ignore_of(loaded.suite.ignore, [path], base.path)
+    data = {"method": "task_arithmetic", "base": str(base.path), "models": models, "ignore": ignore}
     return Recipe.model_validate(data)
 
 
