@@ -13,7 +13,9 @@ from ..suite.bench import Bench, clean, compare, open_bench
 from ..suite.choices import choices, choose
 from ..suite.competitors import competitors
 from ..suite.load import Loaded, load_suite
-from ..suite.page import choices_table, markdown, methods_table, tasks_table
+from ..suite.negation import CONTROL, negate
+from ..suite.negation import as_data as as_data_of_negation
+from ..suite.page import choices_table, markdown, methods_table, negation_table, tasks_table
 from ..suite.schema import MethodEntry
 from ..suite.specialists import Places, places_of, train
 from .show import as_json, duration, progress, say, table
@@ -75,6 +77,31 @@ def score_suite(
         return 0
     _print(bench, found)
     print(f"\n{places.folder}/results.md, .json and .svg hold these tables; all of it took {duration(seconds)}.")
+    return 0
+
+
+def negate_suite(
+    suite: Path, root: Path | None, cache: Path | None, control: str | None, only: Sequence[str], device: str,
+    json: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Forget every task of a suite by negation; print the table, and leave it beside the suite's models."""
+    loaded = load_suite(suite, root)
+    places = places_of(loaded, cache)
+    began = time.perf_counter()
+    shown = progress(quiet or json)
+    negation = negate(loaded, places, control=control, only=only, device=device, progress=shown)
+    header, *rows = lines = negation_table(negation)
+    seconds = time.perf_counter() - began
+    data = {"suite": loaded.name, "seconds": seconds, **as_data_of_negation(negation)}
+    title = f"# {loaded.name}: forgetting by negation"
+    rule = f"α: the target's lowest validation score where {negation.before.task} keeps {100 * CONTROL:g} % of its own."
+    write_whole(places.folder / "results-negation.md", f"{title}\n\n{markdown(lines)}\n\n{rule}\n")
+    write_whole(places.folder / "results-negation.json", json_.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    if json:
+        as_json(data)
+        return 0
+    table("", header, rows)
+    print(f"{rule}\n{places.folder}/results-negation.md and .json hold this table; it took {duration(seconds)}.")
     return 0
 
 

@@ -29,9 +29,10 @@ class How:
     cache: Path | None
     keep: bool
 
-    def model(self, path: str, precision: Any) -> Model:
-        """Return a model to be scored; `precision` is what the file says."""
-        return Model(path, device=self.device, precision=self.precision or precision)
+    def model(self, path: str, precision: Any, base: Model | None = None) -> Model:
+        """Return a model to be scored; `precision` is what the file says, and the base reads what it cannot read."""
+        inputs = base.path if base else None
+        return Model(path, device=self.device, precision=self.precision or precision, inputs=inputs)
 
     @property
     def kept(self) -> Kept:
@@ -70,8 +71,9 @@ def evaluate(
 ) -> int:
     """Score models and print a table."""
     suite = loaded.suite
-    hands = [how.model(path, suite.precision) for path in models]
-    base = how.model(loaded.place(suite.base), suite.precision) if suite.base else hands[0]
+    named = how.model(loaded.place(suite.base), suite.precision) if suite.base else None
+    hands = [how.model(path, suite.precision, named) for path in models]
+    base = named or hands[0]
     if not suite.base and not (quiet or json):
         _note_on_base(loaded, base)
     if how.split == "validation":
@@ -79,7 +81,7 @@ def evaluate(
     tasks = tasks_of(loaded, base, how.split, only)
     shown = progress(quiet)
     rows = [Row(m.name, score_all(m, tasks, how.kept, shown), {"fingerprint": m.content}) for m in hands]
-    results = Results(rows, _specialists(loaded, chosen(loaded, only), tasks, how, shown))
+    results = Results(rows, _specialists(loaded, chosen(loaded, only), tasks, how, base, shown))
     if save_heads:
         _save_heads(hands, tasks)
     if picture is not None:
@@ -101,14 +103,16 @@ def _note_on_base(loaded: Loaded, first: Model) -> None:
         say(f"note: heads are made with {first.name}; to compare merges, name the base they start from: --base.")
 
 
-def _specialists(loaded: Loaded, names: Sequence[str], tasks: Sequence[Any], how: How, shown: Any) -> dict[str, Score]:
+def _specialists(
+    loaded: Loaded, names: Sequence[str], tasks: Sequence[Any], how: How, base: Model, shown: Any
+) -> dict[str, Score]:
     """Return the specialists' scores on their own tasks, where the file names one for every task."""
     paths = {name: loaded.suite.tasks[name].model for name in names}
     if not all(paths.values()):
         return {}
     scores = {}
     for task in tasks:
-        specialist = how.model(loaded.place(str(paths[task.name])), loaded.suite.precision)
+        specialist = how.model(loaded.place(str(paths[task.name])), loaded.suite.precision, base)
         scores[task.name] = score_all(specialist, [task], how.kept, shown)[0]
     return scores
 

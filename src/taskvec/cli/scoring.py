@@ -110,7 +110,10 @@ def tune(
 
 
 def bench(
-    what: Annotated[Literal["train", "score"], Parameter(help="Train the specialists, or score every merge of them.")],
+    what: Annotated[
+        Literal["train", "score", "negate"],
+        Parameter(help="Train the specialists; score every merge of them; or forget each task by negation."),
+    ],
     suite: Annotated[Path, Parameter(help="A suite (YAML); see docs/evaluation.md.")],
     /,
     *,
@@ -118,6 +121,9 @@ def bench(
         list[str] | None, Parameter(negative="", consume_multiple=True, help="Only these methods.")
     ] = None,
     choices: Annotated[bool, Parameter(negative="", help="Compare ways to choose coefficients, too.")] = False,
+    control: Annotated[
+        str | None, Parameter(help="The task that negation must leave alone; the suite's own by default.")
+    ] = None,
     only: Only = None,
     root: Root = None,
     cache: Annotated[Path | None, Parameter(help="Where specialists and results are kept; ROOT/suites.")] = None,
@@ -125,14 +131,21 @@ def bench(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Train the specialists of a benchmark, or score every merge of them at its default and at its best λ.
+    """Train the specialists of a benchmark, score every merge of them, or forget each task.
+
+    A merge is scored at its default and at its best λ. A task is forgotten by subtracting its vector from the base, as
+    far as a control task keeps 95 % of its score.
 
     Example: `taskvec bench train benchmarks/suite/text8.yaml`
 
     Example: `taskvec bench score benchmarks/suite/text8.yaml --choices`
+
+    Example: `taskvec bench negate benchmarks/suite/text8.yaml --control subj`
     """
     from . import benching
 
     if what == "train":
         return benching.train_suite(suite, root, cache, only or [], device, json, quiet)
+    if what == "negate":
+        return benching.negate_suite(suite, root, cache, control, only or [], device, json, quiet)
     return benching.score_suite(suite, root, cache, only or [], methods or [], choices, device, json, quiet)

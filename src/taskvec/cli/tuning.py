@@ -79,7 +79,8 @@ def _specialists(loaded: Loaded, base: Model, only: Sequence[str], device: str) 
         return {}
     kept, scores = Kept(default_folder()), {}
     for task in tasks_of(loaded, base, "validation", only):
-        model = Model(loaded.place(str(paths[task.name])), device=device, precision=base.precision)
+        place = loaded.place(str(paths[task.name]))
+        model = Model(place, device=device, precision=base.precision, inputs=base.path)
         scores[task.name] = kept.score(model, task).value
     return scores
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "cls", "last", "pooler"]
 
+HELD = 1_000_000_000
+"""Bytes of a task's images that are kept ready for the next model; of more, each batch is decoded every time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
@@ -93,12 +96,28 @@ def ready_texts(model: Model, texts: Sequence[Any], reading: Reading) -> Batches
 
 
 def _ready_images(model: Model, examples: Examples, reading: Reading) -> Batches:
-    batches = []
-    for start in range(0, len(examples), reading.batch):
-        places = list(range(start, min(start + reading.batch, len(examples))))
+    images = _Images(model, examples, reading.batch)
+    pixels = images[0][1]["pixel_values"]
+    held = pixels.nbytes // len(pixels) * len(examples) <= HELD
+    return Batches(len(examples), list(images) if held else images)
+
+
+class _Images(Sequence[tuple[list[int], Mapping[str, "torch.Tensor"]]]):
+    """Images in batches, each decoded when it is asked for."""
+
+    def __init__(self, model: Model, examples: Examples, size: int) -> None:
+        self._processor, self._examples, self._size = model.images, examples, size
+
+    def __len__(self) -> int:
+        return -(-len(self._examples) // self._size)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        examples = self._examples
+        places = list(range(number * self._size, min((number + 1) * self._size, len(examples))))
         pictures = [decode(examples.inputs[i], f"{examples.origin}: example {i}") for i in places]
-        batches.append((places, {"pixel_values": model.images(pictures, return_tensors="pt")["pixel_values"]}))
-    return Batches(len(examples), batches)
+        return places, {"pixel_values": self._processor(pictures, return_tensors="pt")["pixel_values"]}
 
 
 def features(model: Model, batches: Batches, reading: Reading) -> "torch.Tensor":

@@ -1,7 +1,7 @@
 """A model in hand: its modules, its tokenizer or image processor, and its weights, which may be changed in place."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,9 @@ SPOKEN = {"encoder": "an encoder", "causal": "a causal language model", "seq2seq
 PRECISIONS = ("float32", "bfloat16", "float16")
 HASHED = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja")
 OURS = ("receipt.json", "results.json", "finetune.json")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+IMAGES = ("preprocessor_config.json", "processor_config.json")
+"""The files of which a folder holds at least one where it has a tokenizer, or an image processor."""
 
 
 class Model:
@@ -34,6 +37,7 @@ class Model:
         *,
         device: str = "auto",
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
+        inputs: str | Path | None = None,
     ) -> None:
         """Take a model folder; nothing is loaded yet.
 
@@ -41,6 +45,8 @@ class Model:
             path: a folder, or a name on the hub.
             device: "cpu", "cuda", "cuda:1"; "auto" is the first GPU if there is one.
             precision: what the weights are held in, and most of the arithmetic done in.
+            inputs: another model's folder, the base's as a rule, whose tokenizer and image processor are used where
+                this one has none: many fine-tuned models are published as config and weights alone.
 
         Raises:
             StoreError: there is no such folder.
@@ -54,6 +60,7 @@ class Model:
             what = "is not a model folder: it has no config.json" if self.path.is_dir() else "does not exist"
             raise StoreError(f"{path} {what}. Give a folder that transformers can load; merge an adapter first.")
         self.precision = precision
+        self._inputs = self.path if inputs is None else Path(inputs)
         self._device = device
         self._modules: dict[str, Any] = {}
         self._put: str | None = None
@@ -114,7 +121,7 @@ class Model:
         """
         with quietly() as library:
             try:
-                tokenizer = library.AutoTokenizer.from_pretrained(self.path)
+                tokenizer = library.AutoTokenizer.from_pretrained(self._holding(TOKENIZER))
             except (ValueError, OSError, KeyError, TypeError) as exc:
                 raise MismatchError(
                     f"{self.name} has no tokenizer, so it cannot read text: {_first_line(exc)} "
@@ -133,7 +140,7 @@ class Model:
         """
         with quietly() as library:
             try:
-                return library.AutoImageProcessor.from_pretrained(self.path)
+                return library.AutoImageProcessor.from_pretrained(self._holding(IMAGES))
             except (ValueError, OSError, KeyError, TypeError) as exc:
                 raise MismatchError(
                     f"{self.name} has no image processor, so it cannot see images. "
@@ -153,7 +160,13 @@ class Model:
     @cached_property
     def inputs_digest(self) -> str:
         """SHA-256 of what turns texts and images into inputs: tokenizer and preprocessing files."""
-        return _digest(self.path, weights=False)
+        folders = dict.fromkeys((self._holding(TOKENIZER), self._holding(IMAGES)))
+        return " ".join(_digest(folder, weights=False) for folder in folders)
+
+    def _holding(self, names: Sequence[str]) -> Path:
+        """Return the folder that one of these files is taken from: this model's own, if either holds one."""
+        own, other = (any((folder / name).is_file() for name in names) for folder in (self.path, self._inputs))
+        return self._inputs if other and not own else self.path
 
     def put(self, weights: Mapping[str, Any], fingerprint: str) -> None:
         """Replace the weights in place, in every module loaded so far.

@@ -51,7 +51,7 @@ def as_data(results: Results) -> dict[str, Any]:
 
 
 def _row_data(results: Results, row: Row) -> dict[str, Any]:
-    data: dict[str, Any] = {"name": row.name, **row.facts, "tasks": {s.task: _score_data(s) for s in row.scores}}
+    data: dict[str, Any] = {"name": row.name, **row.facts, "tasks": {s.task: score_data(s) for s in row.scores}}
     summary = results.summary(row)
     if summary:
         data["mean"] = _number_data(summary.mean)
@@ -60,7 +60,8 @@ def _row_data(results: Results, row: Row) -> dict[str, Any]:
     return data
 
 
-def _score_data(score: Score) -> dict[str, Any]:
+def score_data(score: Score) -> dict[str, Any]:
+    """Return a score as JSON has it, without the single examples."""
     return {
         "metric": score.metric, "value": score.value, "low": score.low, "high": score.high, "examples": score.count,
         **score.details,

@@ -13,6 +13,7 @@ from ..evaluate.model import Model
 from ..evaluate.results import Results, Row
 from ..evaluate.score import Score
 from ..evaluate.task import Task
+from ..merge import find
 from ..progress import Progress, Silent
 from ..recipe.merge import run
 from ..recipe.plan import make_plan
@@ -22,6 +23,7 @@ from ..recipe.write import as_yaml
 from ..tune.grid import grid
 from ..tune.space import make_space
 from .competitors import Competitor
+from .ignore import ignore_of
 from .load import Loaded
 from .objective import Objective, specialists_on
 from .specialists import Places, base_of, joint_of, specialist_of
@@ -61,7 +63,9 @@ class Bench:
 
     def recipe(self, competitor: Competitor, scale: Any) -> Recipe:
         """Return the recipe of a competitor with one λ."""
-        return competitor.recipe(str(self.base.path), self.paths, scale, self.loaded.suite.ignore)
+        base = self.base.path if find(competitor.method).needs.takes_base else None
+        ignore = ignore_of(self.loaded.suite.ignore, self.paths, base)
+        return competitor.recipe(str(self.base.path), self.paths, scale, ignore)
 
     def add(self, name: str, recipe: Recipe, facts: Mapping[str, Any]) -> Row:
         """Merge by a recipe, score the result on the test examples, and take down the row.
@@ -73,7 +77,7 @@ class Bench:
         plan = make_plan(recipe, folder)
         run(plan, folder, force=True, restart=True)
         seconds = time.perf_counter() - began
-        merged = Model(folder, device=self.device, precision=self.base.precision)
+        merged = Model(folder, device=self.device, precision=self.base.precision, inputs=self.base.path)
         scores = score_all(merged, self.tests, self.kept, self.progress)
         shutil.rmtree(folder)
         row = Row(name, scores, {"recipe": as_yaml(recipe), "merge_seconds": seconds, **facts})
@@ -100,7 +104,7 @@ def open_bench(
     for name in chosen(loaded, only):
         specialist_of(loaded, name, places)
     base = base_of(loaded, device=device)
-    how = {"device": device, "precision": base.precision}
+    how = {"device": device, "precision": base.precision, "inputs": base.path}
     tests = tasks_of(loaded, base, "test", only, places.heads)
     validation = tasks_of(loaded, base, "validation", only, places.heads)
     tested = specialists_on(loaded, places, tests, kept, progress, how)

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RecipeError
+from ..merge.registry import suggest
 from ..recipe.paths import is_hub_id
-from ..recipe.yaml_lines import parse
+from ..recipe.yaml_lines import Document, parse
+from .extends import extended
 from .schema import Suite, validate
 
 
@@ -39,13 +41,22 @@ def load_suite(path: str | Path, root: str | Path | None = None) -> Loaded:
     """Return the suite in a YAML file; relative paths start from its 'root', or from `root` where one is given.
 
     Raises:
-        RecipeError: the file is not there, or is no suite.
+        RecipeError: the file is not there, or is no suite, or its control is none of its tasks.
     """
     path = Path(path)
+    suite = validate(extended(_read(path), path, _read))
+    if suite.control is not None and suite.control not in suite.tasks:
+        known = list(suite.tasks)
+        raise RecipeError(
+            f"{path}: 'control' names '{suite.control}', which is no task.{suggest(suite.control, known)}"
+        )
+    return Loaded(suite, path, Path(root) if root else path.parent / suite.root)
+
+
+def _read(path: Path) -> Document:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         reason = getattr(exc, "strerror", None) or "it is no text"
         raise RecipeError(f"{path} cannot be read as a file of tasks: {reason}.") from exc
-    suite = validate(parse(text, str(path)))
-    return Loaded(suite, path, Path(root) if root else path.parent / suite.root)
+    return parse(text, str(path))

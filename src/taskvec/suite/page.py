@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..evaluate.results import Results, Row
+from ..evaluate.score import Score
 from ..evaluate.summary import Number
 from .choices import said as gain
+from .negation import Negation
 
 
 def share(number: Number | None) -> str:
@@ -66,6 +68,23 @@ def tasks_table(results: Results) -> list[list[str]]:
     rows = [r for r in results.rows if "method" not in r.facts and not r.facts.get("choice")]
     rows += [r for r in results.rows if r.facts.get("tuned")]
     return [["model", *results.tasks]] + [[r.name, *(f"{100 * s.value:.1f}" for s in r.scores)] for r in rows]
+
+
+def negation_table(negation: Negation) -> list[list[str]]:
+    """Return the table of tasks that were forgotten, header first, their mean last."""
+    control = negation.before.task
+    header = ["task", "α", "before", "after", f"{control}, before", f"{control}, after"]
+    before = share(_number(negation.before))
+    rows = [
+        [r.task, f"{r.scale:g}", share(_number(r.before)), share(_number(r.target)), before, share(_number(r.control))]
+        for r in negation.rows
+    ]
+    start, target, kept = map(share, negation.means)
+    return [header, *rows, ["mean", "", start, target, before, kept]]
+
+
+def _number(score: Score) -> Number:
+    return Number(score.value, score.low, score.high)
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:

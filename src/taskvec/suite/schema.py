@@ -193,6 +193,7 @@ class Suite(Strict):
     """A file of tasks; with 'base' and specialists a benchmark."""
 
     name: str | None = None
+    extends: str | None = Field(None, description="Another file of tasks, for what is left out here.")
     root: str = Field(".", description="What relative paths start from.")
     base: str | None = Field(None, description="The pretrained model: heads are made with it, merges start from it.")
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -201,7 +202,7 @@ class Suite(Strict):
     examples: ExamplesEntry = Field(default_factory=_default(ExamplesEntry))
     ignore: list[str] = Field(default_factory=list, description="Globs of tensors that merges leave as the base's.")
     tasks: dict[str, AnyTask] = Field(min_length=1)
-    control: str | None = Field(None, description="The task that negation must leave alone.")
+    control: str | None = Field(None, description="The task that negation must leave alone; it is not merged.")
     methods: list[MethodEntry] | None = Field(None, description="What is compared; every method by default.")
 
 

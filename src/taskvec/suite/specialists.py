@@ -103,7 +103,7 @@ def train(
     for name, lesson in lessons.items():
         note = finetune(base.path, [lesson], places.specialist(name), training, device=device, progress=progress)
         notes.append({"name": name, **note})
-    if joint and len(own) > 1 and len(own) == len(loaded.suite.tasks):
+    if joint and len(own) > 1 and own == chosen(loaded):
         every = list(lessons.values())
         note = finetune(base.path, every, places.joint, training, device=device, progress=progress)
         notes.append({"name": JOINT, **note})

@@ -16,7 +16,7 @@ from .schema import ClassifyEntry
 
 
 def chosen(loaded: Loaded, only: Sequence[str] = ()) -> list[str]:
-    """Return the names of the tasks, or of those asked for.
+    """Return the names of the tasks that are merged, all but the control, or of those asked for.
 
     Raises:
         RecipeError: one that is not there.
@@ -25,7 +25,7 @@ def chosen(loaded: Loaded, only: Sequence[str] = ()) -> list[str]:
     for name in only:
         if name not in known:
             raise RecipeError(f"{loaded.file} has no task '{name}'.{suggest(name, known)} It has {', '.join(known)}.")
-    return [name for name in known if not only or name in only]
+    return [name for name in known if (name in only if only else name != loaded.suite.control)]
 
 
 def tasks_of(

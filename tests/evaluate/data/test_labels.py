@@ -90,6 +90,10 @@ def test_truth_is_a_label(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"text": "a", "label": true}\n{"text": "b", "label": false}\n')
     found = read(Source(path="t.jsonl"), root=tmp_path)
     assert found.names == ("false", "true") and found.labels is not None and found.labels.tolist() == [1, 0]
+    found = read(Source(path="t.jsonl", labels=("healthy", "ill")), root=tmp_path)
+    assert found.names == ("healthy", "ill") and found.labels is not None and found.labels.tolist() == [1, 0]
+    with pytest.raises(RecipeError, match=r"label True is not among a, b, c\."):
+        read(Source(path="t.jsonl", labels=("a", "b", "c")), root=tmp_path)
 
 
 @pytest.mark.parametrize(

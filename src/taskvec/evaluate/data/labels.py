@@ -16,6 +16,7 @@ from .table import Parts, Table, shortened
 
 Labels = tuple[npt.NDArray[Any] | None, tuple[str, ...]]
 Place = Callable[[int], str]
+TRUTH = ("false", "true")
 
 
 def read_labels(parts: Parts, table: Table, rows: Sequence[int], source: Source) -> Labels:
@@ -24,7 +25,8 @@ def read_labels(parts: Parts, table: Table, rows: Sequence[int], source: Source)
     Names:   those of the data (`classes` of an npz, a `ClassLabel`); else the source's; else every label found in any
         split. Where both name them, the source's rename the data's one by one, or say another order of the same.
     Classes: a word is one of the names. A whole number counts through them, from 0, or from 1 where the data's numbers
-        are 1 to as many as there are names. Where the source's names are numbers themselves, it is one of them.
+        are 1 to as many as there are names. Where the source's names are numbers themselves, it is one of them. False
+        and true are the first and the second of two names that are others.
     Scores:  real numbers, without names.
 
     Raises:
@@ -83,6 +85,8 @@ def _index(names: Sequence[str], first: int | None) -> Callable[[Label], int]:
     def index(label: Label) -> int:
         if str(label) in places and (first is None or isinstance(label, str)):
             return places[str(label)]
+        if label in TRUTH and len(names) == 2:
+            return TRUTH.index(label)
         if first is None or not (isinstance(label, int) or WHOLE.fullmatch(label)):
             raise NoLabelError(f"is not among {known}.{suggest(label, names)}")
         if not 0 <= int(label) - first < len(names):
