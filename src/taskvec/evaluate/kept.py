@@ -88,7 +88,7 @@ def as_data(score: Score) -> dict[str, Any]:
 def _read(path: Path) -> Score | None:
     """Return a score that was kept; None where there is none, or where another hand changed the file."""
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = dict(json.loads(path.read_text("utf-8")))
         values = data.pop("values", None)
         return Score(**data, values=None if values is None else _floats(values))
     except (FileNotFoundError, ValueError, TypeError):
