@@ -56,11 +56,12 @@ def finetune(
     key = _key(model, lessons, training)
     if (found := read_note(out)) and found.get("key") == key:
         return {**found, "found": True}
+    out.parent.mkdir(parents=True, exist_ok=True)
     note = {"format": FORMAT, "key": key, "base": str(base), "settings": asdict(training), **_data_of(lessons)}
     note |= _train(model, lessons, training, progress or Silent(), f"training {out.name}")
     beside = out.parent / f".{out.name}.partial"
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    beside.mkdir()
     _save(model, beside)
     write_whole(beside / NOTE, json.dumps(note, indent=2, ensure_ascii=False))
     shutil.rmtree(out, ignore_errors=True)

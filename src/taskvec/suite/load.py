@@ -48,4 +48,4 @@ def load_suite(path: str | Path, root: str | Path | None = None) -> Loaded:
         reason = getattr(exc, "strerror", None) or "it is no text"
         raise RecipeError(f"{path} cannot be read as a file of tasks: {reason}.") from exc
     suite = validate(parse(text, str(path)))
-    return Loaded(suite, path, Path(root) if root else path.parent / suite.root)
+    return Loaded(suite, path, Path(root) if root else path.parent / Path(suite.root).expanduser())
