@@ -74,7 +74,8 @@ def score_suite(
         as_json(data)
         return 0
     _print(bench, found)
-    print(f"\n{places.folder}/results.md, .json and .svg hold these tables; all of it took {duration(data['seconds'])}.")
+    took = duration(data["seconds"])
+    print(f"\n{places.folder}/results.md, .json and .svg hold these tables; all of it took {took}.")
     return 0
 
 

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError
+from ..evaluate.data import Source, split_names
 from ..evaluate.figure import figure
 from ..evaluate.kept import Kept, default_folder, score_all
 from ..evaluate.model import Model
 from ..evaluate.results import Results, Row, as_data
 from ..evaluate.score import Score
 from ..evaluate.summary import Number
-from ..store.writer import write_whole
+from ..merge.registry import suggest
+from ..store.writer import room_for, write_whole
 from ..suite.load import Loaded, load_suite
 from ..suite.schema import ClassifyEntry, Suite
 from ..suite.tasks import chosen, tasks_of
@@ -51,10 +53,23 @@ def loaded_from(tasks: Path | None, one: dict[str, Any], base: str | None, root:
         raise RecipeError("there is nothing to score on. Type --tasks tasks.yaml, or --data test.tsv.")
     path = Path(one["data"])
     name = path.name.split(".")[0] if not one["data"].startswith("datasets:") else one["data"].split("/")[-1]
-    head = {"kind": one["head"]} if not Path(one["head"]).suffix else {"kind": "file", "file": one["head"]}
-    data = {"data": one["data"], "columns": one["columns"], "labels": one["labels"], "head": head}
+    data = {"data": one["data"], "columns": one["columns"], "labels": one["labels"], "head": _head(one["head"])}
+    if not one["data"].startswith("datasets:") and not split_names(
+        Source(path=str(path), columns=tuple(one["columns"]))
+    ):
+        data["splits"] = {"train": None, "test": None}
     suite = Suite.model_validate({"base": base, "tasks": {name: data}})
     return Loaded(suite, path, Path())
+
+
+def _head(said: str) -> dict[str, str]:
+    """Return the entry of a head: one of the kinds that are made, or a file."""
+    made = ("labels", "class_means", "ridge", "trained")
+    if said in made:
+        return {"kind": said}
+    if not Path(said).is_file():
+        raise RecipeError(f"--head is one of {', '.join(made)}, or a head's file, got '{said}'.{suggest(said, made)}")
+    return {"kind": "file", "file": said}
 
 
 def evaluate(
@@ -70,6 +85,8 @@ def evaluate(
 ) -> int:
     """Score models and print a table."""
     suite = loaded.suite
+    if picture is not None:
+        room_for(picture)
     hands = [how.model(path, suite.precision) for path in models]
     base = how.model(loaded.place(suite.base), suite.precision) if suite.base else hands[0]
     if not suite.base and not (quiet or json):
@@ -77,7 +94,7 @@ def evaluate(
     if how.split == "validation":
         say("note: scores on validation examples choose settings; report those on the test split.")
     tasks = tasks_of(loaded, base, how.split, only)
-    shown = progress(quiet)
+    shown = progress(quiet or json)
     rows = [Row(m.name, score_all(m, tasks, how.kept, shown), {"fingerprint": m.content}) for m in hands]
     results = Results(rows, _specialists(loaded, chosen(loaded, only), tasks, how, shown))
     if save_heads:

@@ -12,7 +12,7 @@ from ..recipe.load import load_recipe
 from ..recipe.reweighted import Reweighted
 from ..recipe.schema import Recipe
 from ..recipe.write import as_yaml
-from ..store.writer import write_whole
+from ..store.writer import room_for, write_whole
 from ..suite.load import Loaded, load_suite
 from ..suite.objective import Objective
 from ..suite.tasks import tasks_of
@@ -47,6 +47,7 @@ def tune(
     """Search, print the trials, and write the best recipe."""
     if out.exists() and not force:
         raise OutputError(f"{out} exists. Type --force to replace it, or another name.")
+    room_for(out)
     recipe, notes = load_recipe(path)
     for note in notes:
         say(f"note: {note}")

@@ -60,7 +60,7 @@ class SplitEntry(Strict):
     @model_validator(mode="after")
     def _differ(self) -> Self:
         if self.test is not None and self.test in (self.train, self.validation):
-            raise ValueError(f"says 'test: {self.test}', but models are not scored on what they are trained or tuned on")
+            raise ValueError(f"says 'test: {self.test}', but models are not scored on what they learn from")
         return self
 
 

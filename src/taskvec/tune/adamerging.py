@@ -90,7 +90,7 @@ def adamerge(
     Source: Yang et al. 2024, arXiv:2310.02575, §3.2 and Algorithm 1.
 
     Raises:
-        RecipeError: another method, overrides, a task that has no classes, or a model that is not in float32.
+        RecipeError: another method, overrides or `normalize`, a task that has no classes, or a model that is not in float32.
         StoreError: models that cannot be read, or do not belong together.
         NumbersError: the entropy is no number.
     """
@@ -124,8 +124,9 @@ def _check(recipe: Recipe, model: Model, tasks: Sequence[Any]) -> None:
         raise RecipeError(
             "AdaMerging finds the weights of task_arithmetic over a base. Type 'method: task_arithmetic'."
         )
-    if recipe.overrides:
-        raise RecipeError("AdaMerging finds numbers for every tensor. Remove 'overrides'.")
+    if recipe.overrides or recipe.settings.get("normalize"):
+        given = "overrides" if recipe.overrides else "normalize"
+        raise RecipeError(f"AdaMerging finds the very number of every tensor. Remove '{given}'.")
     if model.precision != "float32":
         raise RecipeError(f"AdaMerging moves weights by small steps; load {model.name} in float32.")
     for task in tasks:
