@@ -54,9 +54,8 @@ def loaded_from(tasks: Path | None, one: dict[str, Any], base: str | None, root:
     path = Path(one["data"])
     name = path.name.split(".")[0] if not one["data"].startswith("datasets:") else one["data"].split("/")[-1]
     data = {"data": one["data"], "columns": one["columns"], "labels": one["labels"], "head": _head(one["head"])}
-    if not one["data"].startswith("datasets:") and not split_names(
-        Source(path=str(path), columns=tuple(one["columns"]))
-    ):
+    source = Source(path=one["data"], columns=tuple(one["columns"]))
+    if not one["data"].startswith("datasets:") and not split_names(source):
         data["splits"] = {"train": None, "test": None}
     suite = Suite.model_validate({"base": base, "tasks": {name: data}})
     return Loaded(suite, path, Path())

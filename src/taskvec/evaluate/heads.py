@@ -94,8 +94,10 @@ class Head:
             )
 
     def _check_shapes(self) -> None:
-        inner = self.width if self.projection is None else len(self.projection)
-        if self.kind not in ("cosine", "linear") or self.weight.shape != (len(self.labels), inner):
+        rows = self.weight if self.projection is None else self.projection
+        inner = rows.shape[-1] if self.projection is None else len(rows)
+        flat = self.weight.shape == (len(self.labels), inner) and rows.ndim == 2
+        if self.kind not in ("cosine", "linear") or not flat:
             raise ValueError(f"a {self.kind} head of {len(self.labels)} labels with weights of {self.weight.shape}")
         if self.bias is not None and self.bias.shape != (len(self.labels),):
             raise ValueError(f"{len(self.labels)} labels and a bias of {self.bias.shape}")
@@ -127,7 +129,7 @@ class Head:
             head = cls(**{**note, "labels": tuple(note["labels"]), **arrays})
             head._check_shapes()
             return head
-        except (KeyError, TypeError, ValueError, IndexError) as exc:
+        except (KeyError, TypeError, ValueError) as exc:
             raise FormatError(f"{path} is a damaged head: {exc}.") from exc
 
 

@@ -90,7 +90,8 @@ def adamerge(
     Source: Yang et al. 2024, arXiv:2310.02575, §3.2 and Algorithm 1.
 
     Raises:
-        RecipeError: another method, overrides or `normalize`, a task that has no classes, or a model that is not in float32.
+        RecipeError: another method, overrides or `normalize`, a task that has no classes, or a model that is not in
+            float32.
         StoreError: models that cannot be read, or do not belong together.
         NumbersError: the entropy is no number.
     """
