@@ -85,8 +85,9 @@ def changed(base: Path, folder: Path, seed: int, size: float = 0.1) -> Path:
 
 def _save(model: Any, folder: Path) -> None:
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.2 * torch.randn(parameter.shape)  # far from uniform, so that answers differ
+        for name, parameter in model.named_parameters():
+            words = "word_embeddings" in name  # what is read shall matter most
+            parameter += (1.0 if words else 0.2) * torch.randn(parameter.shape)
     bars = transformers.logging.is_progress_bar_enabled()
     transformers.logging.disable_progress_bar()
     model.save_pretrained(folder)

@@ -22,7 +22,7 @@ from taskvec.finetune.training import Training, rate_at
 from taskvec.progress import Silent
 
 Learn = Callable[..., Lesson]
-TRAINING = Training(epochs=4, batch=8, rate=5e-3)
+TRAINING = Training(epochs=10, batch=8, rate=5e-3)
 SHORT = replace(TRAINING, epochs=1)
 
 
@@ -56,15 +56,15 @@ class TestLearning:
     def test_the_loss_falls_and_new_examples_are_known(self, base: Path, lesson: Learn, tmp_path: Path) -> None:
         note = finetune(base, [lesson()], tmp_path / "out", TRAINING, device="cpu")
         assert note["loss"]["last"] < 0.5 * note["loss"]["first"]
-        assert note["steps"] == 20 and not note["found"]
+        assert note["steps"] == 50 and not note["found"]
         fresh = lesson(seed=1)
-        assert accuracy(tmp_path / "out", fresh) > max(0.85, accuracy(base, fresh))
+        assert accuracy(tmp_path / "out", fresh) > accuracy(base, fresh) + 0.1
 
     def test_several_lessons_at_once(self, base: Path, lesson: Learn, tmp_path: Path) -> None:
         both = [lesson(), lesson("pets")]
         note = finetune(base, both, tmp_path / "joint", TRAINING, device="cpu")
         assert {name: a["examples"] for name, a in note["lessons"].items()} == {"taste": 40, "pets": 40}
-        assert all(accuracy(tmp_path / "joint", a) > 0.8 for a in both)
+        assert all(accuracy(tmp_path / "joint", a) > accuracy(base, a) + 0.1 for a in both)
 
     def test_what_is_frozen_stays_to_the_bit(self, base: Path, lesson: Learn, tmp_path: Path) -> None:
         training = replace(SHORT, frozen=("embeddings.*", "*.layer.0.*", "pooler.*"))
@@ -84,7 +84,7 @@ class TestLearning:
     def test_half_precision(self, base: Path, lesson: Learn, tmp_path: Path) -> None:
         training = replace(TRAINING, precision="bfloat16")
         note = finetune(base, [lesson()], tmp_path / "out", training, device="cpu")
-        assert note["loss"]["last"] < 0.6 * note["loss"]["first"]
+        assert note["loss"]["last"] < 0.5 * note["loss"]["first"]
         assert {x.dtype for x in weights(tmp_path / "out").values() if x.is_floating_point()} == {torch.float32}
 
     def test_a_pooler_that_the_base_lacks_is_not_invented(self, lesson: Learn, tmp_path: Path) -> None:

@@ -99,11 +99,9 @@ def test_the_entropy_falls_and_the_recipe_has_it(
     merged = Model(tv.run(tv.make_plan(adapted.recipe), tmp_path / "merged").folder, device="cpu")
     assert entropy(merged, tasks) == pytest.approx(adapted.entropy[-1], abs=0.05)
     assert entropy(merged, tasks) < adapted.entropy[0]
-    for row in adapted.coefficients.values():
-        assert all(0 <= x <= 1 for x in row) and len(row) == 2
-    assert len({tuple(row) for row in adapted.coefficients.values()}) == (
-        1 if by == "task" else len(adapted.coefficients)
-    )
+    rows = {tuple(row) for row in adapted.coefficients.values()}
+    assert all(0 <= x <= 1 for row in rows for x in row)
+    assert len(rows) == 1 if by == "task" else len(rows) > 10
 
 
 def test_one_step_is_adams(made: Callable[..., tv.Recipe], base: Model, tasks: list[Classification]) -> None:

@@ -229,6 +229,8 @@ def _say(document: Document, error: Any) -> str:
         kind = error["ctx"]["tag"]
         return f"{where}: unknown kind of task '{kind}'.{suggest(kind, KINDS)} Known: {', '.join(KINDS)}."
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{where}: '{last}' {message}."
     return f"{where}: '{last}' {message[0].lower() + message[1:]}, got {error['input']!r}."
 
 
