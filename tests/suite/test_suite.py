@@ -128,10 +128,7 @@ class TestHeads:
         head.save(here / "vit.safetensors")
         suite = other_suite(here, ("kind: class_means", "kind: file, file: vit.safetensors"))
         (task,) = tasks_of(suite, base_of(suite, device="cpu"), "test", ["place"])
-        with pytest.raises(
-            tv.MismatchError,
-            match="made for vit of width 384 with 12 layers, and .*base is bert of width 16 with 2 layers",
-        ):
+        with pytest.raises(tv.MismatchError, match=r"made for vit of width 384 .*, and .*base is bert of width 16 "):
             task.check(base_of(suite, device="cpu"))
 
 

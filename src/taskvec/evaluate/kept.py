@@ -4,8 +4,9 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,10 @@ def _floats(text: str) -> Values:
     return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float64)
 
 
-def _versions(names: Iterable[str] = ("torch", "transformers", "tokenizers")) -> dict[str, str]:
+@cache
+def _versions() -> dict[str, str]:
     found = {}
-    for name in names:
+    for name in ("torch", "transformers", "tokenizers"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
