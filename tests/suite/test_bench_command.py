@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 import encoders
+from taskvec import MissingExtraError
 from taskvec.evaluate.classification import Classification
 from taskvec.evaluate.model import Model
 from taskvec.suite import specialists
@@ -162,6 +163,14 @@ def test_choices_side_by_side(here: Path, command: Command, monkeypatch: Patch) 
     monkeypatch.setattr(choices.choices, "__defaults__", (3, 3))
     text = SUITE.split("methods:")[0] + "methods:\n- {method: linear}\n"
     (here / "tiny.yaml").write_text(text)
+    real = choices._sampled
+
+    def sampled(bench: Any, asked: Any, groups: int, by: Any, evaluations: float) -> Any:
+        if groups:
+            raise MissingExtraError("searching by 'cma' needs optuna and cmaes.")
+        return real(bench, asked, groups, by, evaluations)
+
+    monkeypatch.setattr(choices, "_sampled", sampled)
     done = command("bench", "score", *WORDS, "--choices", "--json", "--only", "taste", "--only", "pets")
     assert done.status == 0, done.err
     found = {c["name"]: c for c in json.loads(done.out)["choices"]}
@@ -169,6 +178,7 @@ def test_choices_side_by_side(here: Path, command: Command, monkeypatch: Patch) 
         "none", "none", "unlabelled", "labels",
     ]  # fmt: skip
     assert found["λ = 0.3"]["over_default"] == {"value": 0, "low": 0, "high": 0}
+    assert len(found) == 9, "one was left out"
     assert found["TPE, a weight a task"]["evaluations"] >= 3
     for choice in found.values():
         gain = choice["mean"]["value"] - found["λ = 0.3"]["mean"]["value"]
