@@ -18,6 +18,7 @@ from ..suite.negation import as_data as as_data_of_negation
 from ..suite.page import choices_table, markdown, methods_table, negation_table, tasks_table
 from ..suite.schema import MethodEntry
 from ..suite.specialists import Places, places_of, train
+from ..suite.tasks import chosen
 from .show import as_json, duration, progress, say, table
 
 
@@ -62,21 +63,21 @@ def score_suite(
         if not (quiet or json):
             say(text)
 
+    entries = [MethodEntry.model_validate({"method": m}) for m in methods] if methods else loaded.suite.methods
+    merges = competitors(len(chosen(loaded, only)), entries)
     clean(places)
     bench = open_bench(loaded, places, device=device, only=only, progress=progress(quiet or json))
     tell(f"base, specialists and joint training scored in {duration(time.perf_counter() - began)}")
-    entries = [MethodEntry.model_validate({"method": m}) for m in methods] if methods else loaded.suite.methods
-    compare(bench, competitors(len(bench.tests), entries), tell)
+    compare(bench, merges, tell)
+    _write_down(places, loaded, bench, [], began)
     found = choose(bench, choices(bench), tell) if with_choices else []
-    seconds = time.perf_counter() - began
-    facts = _facts(loaded, bench, seconds)
-    data = {**facts, **as_data(bench.results), "choices": [_plain(entry) for entry in found]}
-    _write_down(places, loaded, bench, found, data)
+    data = _write_down(places, loaded, bench, found, began)
     if json:
         as_json(data)
         return 0
     _print(bench, found)
-    print(f"\n{places.folder}/results.md, .json and .svg hold these tables; all of it took {duration(seconds)}.")
+    took = duration(data["seconds"])
+    print(f"\n{places.folder}/results.md, .json and .svg hold these tables; all of it took {took}.")
     return 0
 
 
@@ -119,13 +120,19 @@ def _plain(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: vars(value) if hasattr(value, "low") else value for key, value in entry.items()}
 
 
-def _write_down(places: Places, loaded: Loaded, bench: Bench, found: Sequence[dict[str, Any]], data: Any) -> None:
+def _write_down(
+    places: Places, loaded: Loaded, bench: Bench, found: Sequence[dict[str, Any]], began: float
+) -> dict[str, Any]:
+    """Write what was found so far, so that nothing of it is lost; return it as data."""
+    facts = _facts(loaded, bench, time.perf_counter() - began)
+    data = {**facts, **as_data(bench.results), "choices": [_plain(entry) for entry in found]}
     parts = [f"# {loaded.name}", markdown(methods_table(bench.results))]
     parts += [markdown(choices_table(found))] if found else []
     parts.append(markdown(tasks_table(bench.results)))
     write_whole(places.folder / "results.md", "\n\n".join(parts) + "\n")
     write_whole(places.folder / "results.json", json_.dumps(data, indent=2, ensure_ascii=False) + "\n")
     write_whole(places.folder / "results.svg", figure(_pictured(bench.results), loaded.name))
+    return data
 
 
 def _pictured(results: Results) -> Results:

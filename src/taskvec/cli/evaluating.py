@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError
+from ..evaluate.data import Source, split_names
 from ..evaluate.figure import figure
 from ..evaluate.kept import Kept, default_folder, score_all
 from ..evaluate.model import Model
 from ..evaluate.results import Results, Row, as_data
 from ..evaluate.score import Score
 from ..evaluate.summary import Number
-from ..store.writer import write_whole
+from ..merge.registry import suggest
+from ..store.writer import room_for, write_whole
 from ..suite.load import Loaded, load_suite
 from ..suite.schema import ClassifyEntry, Suite
 from ..suite.tasks import chosen, tasks_of
@@ -52,10 +54,22 @@ def loaded_from(tasks: Path | None, one: dict[str, Any], base: str | None, root:
         raise RecipeError("there is nothing to score on. Type --tasks tasks.yaml, or --data test.tsv.")
     path = Path(one["data"])
     name = path.name.split(".")[0] if not one["data"].startswith("datasets:") else one["data"].split("/")[-1]
-    head = {"kind": one["head"]} if not Path(one["head"]).suffix else {"kind": "file", "file": one["head"]}
-    data = {"data": one["data"], "columns": one["columns"], "labels": one["labels"], "head": head}
+    data = {"data": one["data"], "columns": one["columns"], "labels": one["labels"], "head": _head(one["head"])}
+    source = Source(path=one["data"], columns=tuple(one["columns"]))
+    if not one["data"].startswith("datasets:") and not split_names(source):
+        data["splits"] = {"train": None, "test": None}
     suite = Suite.model_validate({"base": base, "tasks": {name: data}})
     return Loaded(suite, path, Path())
+
+
+def _head(said: str) -> dict[str, str]:
+    """Return the entry of a head: one of the kinds that are made, or a file."""
+    made = ("labels", "class_means", "ridge", "trained")
+    if said in made:
+        return {"kind": said}
+    if not Path(said).is_file():
+        raise RecipeError(f"--head is one of {', '.join(made)}, or a head's file, got '{said}'.{suggest(said, made)}")
+    return {"kind": "file", "file": said}
 
 
 def evaluate(
@@ -71,6 +85,8 @@ def evaluate(
 ) -> int:
     """Score models and print a table."""
     suite = loaded.suite
+    if picture is not None:
+        room_for(picture)
     named = how.model(loaded.place(suite.base), suite.precision) if suite.base else None
     hands = [how.model(path, suite.precision, named) for path in models]
     base = named or hands[0]
@@ -79,7 +95,7 @@ def evaluate(
     if how.split == "validation":
         say("note: scores on validation examples choose settings; report those on the test split.")
     tasks = tasks_of(loaded, base, how.split, only)
-    shown = progress(quiet)
+    shown = progress(quiet or json)
     rows = [Row(m.name, score_all(m, tasks, how.kept, shown), {"fingerprint": m.content}) for m in hands]
     results = Results(rows, _specialists(loaded, chosen(loaded, only), tasks, how, base, shown))
     if save_heads:

@@ -9,10 +9,11 @@ from ..errors import OutputError
 from ..evaluate.kept import Kept, default_folder
 from ..evaluate.model import Model
 from ..recipe.load import load_recipe
+from ..recipe.paths import seen_from
 from ..recipe.reweighted import Reweighted
 from ..recipe.schema import Recipe
 from ..recipe.write import as_yaml
-from ..store.writer import write_whole
+from ..store.writer import room_for, write_whole
 from ..suite.load import Loaded, load_suite
 from ..suite.objective import Objective
 from ..suite.tasks import tasks_of
@@ -21,7 +22,7 @@ from ..tune.grid import grid
 from ..tune.sampled import sampled
 from ..tune.space import make_space
 from ..tune.trials import Budget, Evaluation, Result
-from ..tune.writing import recipe_text
+from ..tune.writing import write_recipe
 from .show import as_json, duration, progress, say, table
 
 
@@ -47,6 +48,7 @@ def tune(
     """Search, print the trials, and write the best recipe."""
     if out.exists() and not force:
         raise OutputError(f"{out} exists. Type --force to replace it, or another name.")
+    room_for(out)
     recipe, notes = load_recipe(path)
     for note in notes:
         say(f"note: {note}")
@@ -56,7 +58,7 @@ def tune(
     base = _base(recipe, loaded, device, precision or loaded.suite.precision)
     objective = Objective(base, tasks_of(loaded, base, "validation", only), _specialists(loaded, base, only, device))
     result = _search(recipe, objective, search, out, quiet or json)
-    write_whole(out, recipe_text(result, f"validation examples of {tasks}"))
+    write_recipe(result, out, f"validation examples of {tasks}")
     if json:
         as_json({**result.facts, "recipe": str(out)})
         return 0
@@ -119,7 +121,7 @@ def _adapt(
     found = adamerge(recipe, model, tasks_of(loaded, model, "validation", only), settings, shown)
     how = f"AdaMerging, a coefficient a {'tensor' if search.groups else 'task'}, {search.steps} steps"
     said = f"# Found by taskvec: {how}; mean entropy {found.entropy[0]:.4f} to {found.entropy[-1]:.4f}.\n"
-    write_whole(out, said + as_yaml(found.recipe))
+    write_whole(out, said + as_yaml(seen_from(found.recipe, out.parent)))
     if json:
         as_json({"by": "adamerging", "entropy": list(found.entropy), "coefficients": found.coefficients,
                  "seconds": found.seconds, "recipe": str(out)})  # fmt: skip

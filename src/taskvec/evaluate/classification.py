@@ -34,7 +34,7 @@ class Classification:
     reading: Reading = field(default_factory=Reading)
     metric: str = "accuracy"
     larger_is_better: bool = True
-    _ready: dict[str, Batches] = field(default_factory=dict, compare=False, repr=False)
+    _ready: dict[str, Batches] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be scored.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import MismatchError
 from .batches import BATCH, Batches, gathered, in_batches
 from .data import Examples, decode
-from .model import Model
+from .model import POOLING, Model
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def pooling_of(model: Model, reading: Reading) -> Pooling:
     """
     if reading.pooling:
         return reading.pooling
-    said = model.path / "1_Pooling" / "config.json"
+    said = model.path / POOLING
     if said.is_file():
         config = json.loads(said.read_text("utf-8"))
         for key, pooling in (("pooling_mode_cls_token", "cls"), ("pooling_mode_lasttoken", "last")):

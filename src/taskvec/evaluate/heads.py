@@ -93,6 +93,15 @@ class Head:
                 f"{origin} has the label '{strange[0]}', which the head does not know. It knows {_some(self.labels)}."
             )
 
+    def _check_shapes(self) -> None:
+        rows = self.weight if self.projection is None else self.projection
+        inner = rows.shape[-1] if self.projection is None else len(rows)
+        flat = self.weight.shape == (len(self.labels), inner) and rows.ndim == 2
+        if self.kind not in ("cosine", "linear") or not flat:
+            raise ValueError(f"a {self.kind} head of {len(self.labels)} labels with weights of {self.weight.shape}")
+        if self.bias is not None and self.bias.shape != (len(self.labels),):
+            raise ValueError(f"{len(self.labels)} labels and a bias of {self.bias.shape}")
+
     def save(self, path: Path) -> None:
         """Write the head as one safetensors file (docs/formats.md)."""
         arrays = {"weight": self.weight, "bias": self.bias, "projection": self.projection}
@@ -117,7 +126,9 @@ class Head:
             )
         try:
             note: dict[str, Any] = json.loads(metadata["taskvec.note"])
-            return cls(**{**note, "labels": tuple(note["labels"]), **arrays})
+            head = cls(**{**note, "labels": tuple(note["labels"]), **arrays})
+            head._check_shapes()
+            return head
         except (KeyError, TypeError, ValueError) as exc:
             raise FormatError(f"{path} is a damaged head: {exc}.") from exc
 

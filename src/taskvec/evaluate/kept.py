@@ -4,8 +4,9 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def as_data(score: Score) -> dict[str, Any]:
 def _read(path: Path) -> Score | None:
     """Return a score that was kept; None where there is none, or where another hand changed the file."""
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = dict(json.loads(path.read_text("utf-8")))
         values = data.pop("values", None)
         return Score(**data, values=None if values is None else _floats(values))
     except (FileNotFoundError, ValueError, TypeError):
@@ -99,9 +100,10 @@ def _floats(text: str) -> Values:
     return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float64)
 
 
-def _versions(names: Iterable[str] = ("torch", "transformers", "tokenizers")) -> dict[str, str]:
+@cache
+def _versions() -> dict[str, str]:
     found = {}
-    for name in names:
+    for name in ("torch", "transformers", "tokenizers"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

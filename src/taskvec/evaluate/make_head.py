@@ -47,17 +47,19 @@ def from_label_names(
 
     Raises:
         MismatchError: the model has no text tower.
-        RecipeError: a template without `{}`, or texts for a label that does not exist.
+        RecipeError: a template without `{}`, or texts for a label that does not exist, or none for one that does.
     """
     _check_templates(templates)
     for name in texts or {}:
         if name not in labels:
             raise RecipeError(f"'texts' names the label '{name}', which the task does not have. It has {list(labels)}.")
+        if not (texts or {})[name]:
+            raise RecipeError(f"'texts' says nothing for the label '{name}'. Give a text, or leave it out.")
     rows = []
     for label in labels:
         said = (texts or {}).get(label, label.replace("_", " ").lower())
         words = [said] if isinstance(said, str) else list(said)
-        vectors = _unit(_text_vectors(base, [t.format(w) for t in templates for w in words], reading))
+        vectors = _unit(_text_vectors(base, [t.replace("{}", w) for t in templates for w in words], reading))
         rows.append(_unit(vectors.mean(0)))
     pooling = pooling_of(base, reading)
     made = {"how": "label names", "templates": list(templates), "base": base.content}

@@ -18,6 +18,9 @@ CLASSES = {"encoder": "AutoModel", "causal": "AutoModelForCausalLM", "seq2seq": 
 SPOKEN = {"encoder": "an encoder", "causal": "a causal language model", "seq2seq": "a sequence-to-sequence model"}
 PRECISIONS = ("float32", "bfloat16", "float16")
 HASHED = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja")
+POOLING = "1_Pooling/config.json"
+"""Where a sentence-transformers folder says how states are pooled."""
+
 OURS = ("receipt.json", "results.json", "finetune.json")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
 IMAGES = ("preprocessor_config.json", "processor_config.json")
@@ -110,6 +113,8 @@ class Model:
         if lacking:
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             raise MismatchError(f"{self.name} is not {SPOKEN[role]}: it lacks the weights '{lacking[0]}'{more}.")
+        if found["missing_keys"]:
+            module.pooler = None  # transformers would fill it with random numbers
         return module.eval().to(self.device).requires_grad_(False)
 
     @cached_property
@@ -159,7 +164,7 @@ class Model:
 
     @cached_property
     def inputs_digest(self) -> str:
-        """SHA-256 of what turns texts and images into inputs: tokenizer and preprocessing files."""
+        """SHA-256 of what turns texts and images into vectors beside weights: tokenizer, preprocessing, pooling."""
         folders = dict.fromkeys((self._holding(TOKENIZER), self._holding(IMAGES)))
         return " ".join(_digest(folder, weights=False) for folder in folders)
 
@@ -169,7 +174,7 @@ class Model:
         return self._inputs if other and not own else self.path
 
     def put(self, weights: Mapping[str, Any], fingerprint: str) -> None:
-        """Replace the weights in place, in every module loaded so far.
+        """Replace the weights in place, in every module loaded so far: all of them, or where they do not fit, none.
 
         Args:
             weights: name → torch tensor or float array, by the names of the folder's files or of the module.
@@ -178,32 +183,39 @@ class Model:
         Raises:
             MismatchError: a weight of the module is not among them, or has another shape.
         """
-        for role, module in self._modules.items():
-            _put(module, weights, f"{self.name} as {SPOKEN[role]}")
+        pairs = [
+            pair
+            for role, module in self._modules.items()
+            for pair in _pairs(module, weights, f"{self.name} as {SPOKEN[role]}")
+        ]
+        for held, new in pairs:
+            held.copy_(_tensor(new))
         self._put = fingerprint
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.precision})"
 
 
-def _put(module: Any, weights: Mapping[str, Any], where: str) -> None:
-    import torch
-
-    prefix, filled, lacking = getattr(module, "base_model_prefix", ""), set(), []
-    with torch.no_grad():
-        for name, held in module.state_dict(keep_vars=True).items():
-            new = _named(weights, name, prefix)
-            if new is None:
-                lacking.append((name, held))
-            elif tuple(new.shape) != tuple(held.shape):
-                raise MismatchError(f"the weights do not fit {where}: '{name}' has shape {tuple(new.shape)}.")
-            else:
-                held.copy_(_tensor(new))
-                filled.add(held.data_ptr())
+def _pairs(module: Any, weights: Mapping[str, Any], where: str) -> list[tuple["torch.Tensor", Any]]:
+    """Return each weight of a module, and what is to be written into it."""
+    prefix = getattr(module, "base_model_prefix", "")
+    pairs, lacking = [], []
+    for name, held in module.state_dict().items():
+        new = _named(weights, name, prefix)
+        if new is None:
+            lacking.append((name, held))
+        elif tuple(new.shape) != tuple(held.shape):
+            raise MismatchError(
+                f"the weights do not fit {where}: '{name}' is {tuple(held.shape)}, and they have {tuple(new.shape)}."
+            )
+        else:
+            pairs.append((held, new))
+    filled = {held.data_ptr() for held, _ in pairs}
     for name, held in lacking:
         tied, optional = held.data_ptr() in filled, name.startswith("pooler.") or not held.is_floating_point()
         if not tied and not optional:
             raise MismatchError(f"the weights do not fit {where}: '{name}' is not among them.")
+    return pairs
 
 
 def _tensor(values: Any) -> "torch.Tensor":
@@ -225,6 +237,8 @@ def _named(weights: Mapping[str, Any], name: str, prefix: str) -> Any:
 
 def _digest(folder: Path, weights: bool = True) -> str:
     whole = hashlib.sha256()
+    if not weights and (pooling := folder / POOLING).is_file():
+        whole.update(pooling.read_bytes())
     for path in sorted(folder.iterdir()):
         heavy = path.suffix in (".safetensors", ".bin") or path.name.endswith("index.json")
         if not path.is_file() or path.suffix not in HASHED or path.name in OURS or path.name.startswith("."):

@@ -44,7 +44,7 @@ class Perplexity:
     joined: bool = False
     metric: str = "perplexity"
     larger_is_better: bool = False
-    _ready: dict[str, list[list[Span]]] = field(default_factory=dict, compare=False, repr=False)
+    _ready: dict[str, list[list[Span]]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be scored.

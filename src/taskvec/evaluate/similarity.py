@@ -28,7 +28,7 @@ class Similarity:
     reading: Reading = field(default_factory=Reading)
     metric: str = "spearman"
     larger_is_better: bool = True
-    _ready: dict[tuple[str, float], Batches] = field(default_factory=dict, compare=False, repr=False)
+    _ready: dict[tuple[str, float], Batches] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be scored.

@@ -24,7 +24,7 @@ class Summary:
 
     mean: of the tasks' scores (absolute accuracy).
     normalised: the mean of the tasks' ratios to the specialists; None where there are none.
-    worst: the lowest ratio to a specialist (or the lowest score without specialists), and whose it is.
+    worst: the worst of the tasks' scores, and whose it is.
     """
 
     mean: Number
@@ -37,6 +37,8 @@ def summarise(scores: Sequence[Score], specialists: Mapping[str, Score] | None =
     """Sum up a model's scores on several tasks.
 
         mean = (1/T) Σ_t s_t,    normalised = (1/T) Σ_t s_t / s_t(specialist of t),    worst = min_t s_t
+
+    Where smaller is better (perplexity) the ratio is the other way round, and the worst score is the largest.
 
     The bootstrap draws each task's examples anew; where a specialist was scored on the same examples, both are drawn
     together, so that what is hard for both does not widen the interval of their ratio.
@@ -51,10 +53,11 @@ def summarise(scores: Sequence[Score], specialists: Mapping[str, Score] | None =
         raise RecipeError("there is no score to sum up. Give a task.")
     drawn = [_drawn(score, seed + i) for i, score in enumerate(scores)]
     mean = Number(_mean([s.value for s in scores]), *bounds(np.mean(drawn, axis=0)))
-    worst = min(range(len(scores)), key=lambda i: scores[i].value)
-    lowest = Number(scores[worst].value, *bounds(np.min(drawn, axis=0)))
+    up = scores[0].larger_is_better
+    worst = (min if up else max)(scores, key=lambda s: s.value)
+    lowest = Number(worst.value, *bounds((np.min if up else np.max)(drawn, axis=0)))
     normalised = _normalised(scores, specialists, seed) if specialists else None
-    return Summary(mean, normalised, lowest, scores[worst].task)
+    return Summary(mean, normalised, lowest, worst.task)
 
 
 def difference(scores: Sequence[Score], others: Sequence[Score], seed: int = 0) -> Number:
@@ -86,9 +89,11 @@ def _normalised(scores: Sequence[Score], specialists: Mapping[str, Score], seed:
                 f"task '{score.task}' has no specialist to compare with. Name one, or leave the task out."
             )
         if specialists[score.task].value <= 0:
-            raise RecipeError(f"the specialist of '{score.task}' scored 0, so no ratio to it exists.")
-    ratios = [s.value / specialists[s.task].value for s in scores]
-    drawn = [_drawn_ratio(s, specialists[s.task], seed + i) for i, s in enumerate(scores)]
+            value = specialists[score.task].value
+            raise RecipeError(f"the specialist of '{score.task}' scored {value:.4g}, so no ratio to it means anything.")
+    pairs = [(s, specialists[s.task]) if s.larger_is_better else (specialists[s.task], s) for s in scores]
+    ratios = [above.value / below.value for above, below in pairs]
+    drawn = [_drawn_ratio(above, below, seed + i) for i, (above, below) in enumerate(pairs)]
     return Number(_mean(ratios), *bounds(np.mean(drawn, axis=0)))
 
 
@@ -102,10 +107,10 @@ def _drawn(score: Score, seed: int) -> Values:
     return resampled(score.values, lambda drawn: drawn.mean(axis=1), seed)
 
 
-def _drawn_ratio(score: Score, specialist: Score, seed: int) -> Values:
-    a, b = score.values, specialist.values
+def _drawn_ratio(above: Score, below: Score, seed: int) -> Values:
+    a, b = above.values, below.values
     if a is None or b is None or len(a) != len(b):
-        return _drawn(score, seed) / specialist.value
+        return _drawn(above, seed) / below.value
 
     def ratio(drawn: Values) -> Values:
         means = drawn.mean(axis=1)

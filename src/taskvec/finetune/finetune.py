@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import NumbersError, RecipeError
 from ..evaluate.features import encode, pooling_of
+from ..evaluate.heads import Head
 from ..evaluate.model import Model
 from ..evaluate.quiet import quietly
 from ..progress import Progress, Silent
@@ -47,6 +48,7 @@ def finetune(
 
     Raises:
         RecipeError: no lesson, no labels, or globs in `frozen` that match nothing.
+        MismatchError: a lesson whose head or examples the model does not fit.
         NumbersError: the loss is no number.
     """
     if not lessons:
@@ -55,11 +57,12 @@ def finetune(
     key = _key(model, lessons, training)
     if (found := read_note(out)) and found.get("key") == key:
         return {**found, "found": True}
-    beside = out.parent / f".{out.name}.partial"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     note = {"format": FORMAT, "key": key, "base": str(base), "settings": asdict(training), **_data_of(lessons)}
     note |= _train(model, lessons, training, progress or Silent(), f"training {out.name}")
+    beside = out.parent / f".{out.name}.partial"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
     _save(model, beside)
     write_whole(beside / NOTE, json.dumps(note, indent=2, ensure_ascii=False))
     shutil.rmtree(out, ignore_errors=True)
@@ -81,10 +84,14 @@ def _data_of(lessons: Sequence[Lesson]) -> dict[str, Any]:
 
 
 def _key(model: Model, lessons: Sequence[Lesson], training: Training) -> str:
-    heads = [hashlib.sha256(a.head.weight.tobytes()).hexdigest() for a in lessons]
+    heads = [hashlib.sha256(b"".join(_arrays(a.head))).hexdigest() for a in lessons]
     scales = [(a.head.scale, a.reading.pooling, a.reading.tokens) for a in lessons]
     facts = [FORMAT, model.content, _data_of(lessons), heads, scales, asdict(training)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _arrays(head: Head) -> list[bytes]:
+    return [x.tobytes() for x in (head.weight, head.bias, head.projection) if x is not None]
 
 
 def _train(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import RecipeError
 from ..evaluate.data import Examples
-from ..evaluate.features import Reading, ready
+from ..evaluate.features import Reading, pooling_of, ready
 from ..evaluate.heads import Head
 from ..evaluate.model import Model
 
@@ -50,6 +50,7 @@ def make_ready(model: Model, lesson: Lesson) -> Ready:
 
     if lesson.examples.labels is None or not len(lesson.examples):
         raise RecipeError(f"lesson '{lesson.name}': {lesson.examples.origin} has no labelled examples to learn from.")
+    lesson.head.check(model, pooling_of(model, lesson.reading), lesson.examples.names, lesson.examples.origin)
     rows: list[Any] = [None] * len(lesson.examples)
     for places, inputs in ready(model, lesson.examples, lesson.reading):
         for row, place in enumerate(places):

@@ -1,5 +1,6 @@
 """Where the paths of a recipe point to."""
 
+import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,20 @@ def resolve_paths(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Re
     def fix_sum(path: str) -> str:
         local = folder / Path(path).expanduser()
         whole = "+" not in path or path in keep or local.exists()
+        return fix(path) if whole else "+".join(map(fix, path.split("+")))
+
+    return _with_paths(recipe, fix_sum)
+
+
+def seen_from(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with relative paths as they are typed in a file in `folder`; what is no path stays."""
+
+    def fix(path: str) -> str:
+        local = Path(path)
+        return f"./{os.path.relpath(local, folder)}" if local.exists() and not local.is_absolute() else path
+
+    def fix_sum(path: str) -> str:
+        whole = "+" not in path or Path(path).exists()
         return fix(path) if whole else "+".join(map(fix, path.split("+")))
 
     return _with_paths(recipe, fix_sum)

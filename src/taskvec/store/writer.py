@@ -123,6 +123,18 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def room_for(path: Path) -> None:
+    """Make the folder of a file that is to be written, before the work whose result it holds.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"{path} cannot be written: {exc.strerror}. Choose another output.") from exc
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all."""
     beside = path.with_name(f".{path.name}{PARTIAL}")

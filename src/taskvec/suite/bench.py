@@ -1,5 +1,7 @@
 """A benchmark: base, specialists, joint training and every merge, at their defaults and tuned, on the same examples."""
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -126,9 +128,11 @@ def compare(bench: Bench, competitors: Sequence[Competitor], tell: Tell) -> None
     One that cannot be merged here is told and left out; the others go on.
     """
     for number, competitor in enumerate(competitors, start=1):
+        before = len(bench.rows)
         try:
             _compare(bench, competitor)
         except TaskVecError as exc:
+            del bench.rows[before:]
             tell(f"note: '{competitor.name}' is left out: {exc}")
             continue
         best = bench.rows[-1]
@@ -146,24 +150,30 @@ def _compare(bench: Bench, competitor: Competitor) -> None:
 
 
 def tune_scale(bench: Bench, competitor: Competitor, rounds: Sequence[float] = ROUNDS) -> dict[str, Any]:
-    """Return the recipe of a competitor with its best λ, and what finding it took."""
+    """Return the recipe of a competitor with its best λ, and what finding it took.
+
+    A search that was interrupted goes on, and one that was finished is read again.
+    """
     recipe = bench.recipe(competitor, competitor.scale)
-    log = bench.places.folder / "searches" / f"{_slug(competitor.name)}.jsonl"
-    began = time.perf_counter()
     with Reweighted(recipe) as models:
         values = ",".join(f"{x:g}" for x in competitor.grid)
         space = make_space(recipe, models.names, [f"scale={values}"])
-        result = grid(
-            space, bench.objective, rounds=rounds, models=models, log=log, data=bench.objective.digest, restart=True
-        )
+        log = _log(bench, competitor.name, [recipe.data, values, list(rounds), models.fingerprints])
+        result = grid(space, bench.objective, rounds=rounds, models=models, log=log, data=bench.objective.digest)
     return {
         "recipe": result.recipe,
         "scale": result.best.point["scale"],
         "validation": result.best.mean,
         "evaluations": result.spent,
-        "search_seconds": time.perf_counter() - began,
+        "search_seconds": result.seconds,
         "curve": [(e.point["scale"], e.mean) for e in result.trials],
     }
+
+
+def _log(bench: Bench, name: str, search: Any) -> Path:
+    """Return where a search is written down: a file of its own for other data or models, so that each goes on."""
+    key = hashlib.sha256(json.dumps([bench.objective.digest, search]).encode()).hexdigest()[:16]
+    return bench.places.folder / "searches" / f"{_slug(name)}-{key}.jsonl"
 
 
 def _slug(name: str) -> str:

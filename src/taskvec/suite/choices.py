@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from ..errors import TaskVecError
 from ..evaluate.score import Score
 from ..evaluate.summary import Number, difference
 from ..recipe.plan import make_plan
@@ -47,13 +48,21 @@ def choices(bench: Bench, evaluations: float = EVALUATIONS, steps: int = STEPS) 
 def choose(bench: Bench, ways: dict[str, Callable[[], Found]], tell: Tell) -> list[dict[str, Any]]:
     """Find a recipe in each way, score it on the test examples, and compare it with λ = 0.3 and with 1/T.
 
+    One that cannot be taken here (an extra that is not installed) is told and left out; the others go on.
+
     Returns:
         A dict a way: name, data, evaluations, seconds, the scores' mean, and the gains with paired intervals.
     """
     out: list[dict[str, Any]] = []
     rows: dict[str, Sequence[Score]] = {}
-    for name, way in ways.items():
-        found = way()
+    for number, (name, way) in enumerate(ways.items()):
+        try:
+            found = way()
+        except TaskVecError as exc:
+            if number < 2:
+                raise  # what the others are compared with
+            tell(f"note: '{name}' is left out: {exc}")
+            continue
         row = bench.add(name, found.pop("recipe"), {"choice": True, **found})
         rows[name] = row.scores
         summary = bench.results.summary(row)

@@ -34,22 +34,24 @@ def head_of(loaded: Loaded, name: str, base: Model, names: tuple[str, ...], fold
         folder: where heads are kept; nowhere when not given.
 
     Raises:
-        RecipeError: 'kind: file' without a file.
+        RecipeError: 'kind: file' without a file, or 'kind: checkpoint' without a specialist.
         TaskVecError: the head cannot be made or read.
     """
     entry = loaded.suite.tasks[name]
     assert isinstance(entry, ClassifyEntry), "only classification has heads"
     reading = reading_of(loaded, name)
+    if entry.head.kind == "checkpoint" and not entry.model:
+        raise RecipeError(f"the head of '{name}' is its specialist's, and the task names none. Type 'model: …'.")
     if entry.head.kind == "file":
         if not entry.head.file:
             raise RecipeError(f"the head of '{name}' is a file and names none. Type 'file: heads/{name}.safetensors'.")
         return Head.load(Path(loaded.place(entry.head.file)))
     train = examples_of(loaded, name, "train") if entry.head.kind in ("class_means", "ridge", "trained") else None
-    key = _key(entry.head, base, names, reading, train)
+    key = _key(entry.head, _maker(loaded, entry, base), names, reading, train)
     path = folder / f"{name}.safetensors" if folder else None
     if path and path.is_file() and (found := Head.load(path)).made.get("key") == key:
         return found
-    made = _make(loaded, name, entry, base, names, reading, train)
+    made = _make(loaded, entry, base, names, reading, train)
     made = replace(made, made={**made.made, "key": key, "task": name})
     if path:
         made.save(path)
@@ -57,18 +59,15 @@ def head_of(loaded: Loaded, name: str, base: Model, names: tuple[str, ...], fold
 
 
 def _make(
-    loaded: Loaded, name: str, entry: ClassifyEntry, base: Model, names: tuple[str, ...], reading: Reading,
-    train: Examples | None,
-) -> Head:  # fmt: skip
+    loaded: Loaded, entry: ClassifyEntry, base: Model, names: tuple[str, ...], reading: Reading, train: Examples | None
+) -> Head:
     head = entry.head
+    if head.kind == "checkpoint":
+        return make_head.of_checkpoint(_maker(loaded, entry, base), names, reading)
     if head.kind == "labels":
         return make_head.from_label_names(
             base, names, reading, templates=head.template, texts=head.texts, scale=head.scale
         )
-    if head.kind == "checkpoint":
-        if not entry.model:
-            raise RecipeError(f"the head of '{name}' is its specialist's, and the task names none. Type 'model: …'.")
-        return make_head.of_checkpoint(Model(loaded.place(entry.model)), names, reading)
     assert train is not None, "these heads are made of training examples"
     if head.kind == "class_means":
         return make_head.from_class_means(base, train, reading, scale=head.scale or make_head.TEMPERATURE)
@@ -77,6 +76,11 @@ def _make(
     return make_head.by_training(base, train, reading, decay=head.decay)
 
 
-def _key(entry: HeadEntry, base: Model, names: tuple[str, ...], reading: Reading, train: Examples | None) -> str:
-    facts = [entry.model_dump(), base.content, names, reading.pooling, reading.tokens, train.digest if train else ""]
+def _maker(loaded: Loaded, entry: ClassifyEntry, base: Model) -> Model:
+    """Return the model that a head is made with, or taken from."""
+    return Model(loaded.place(str(entry.model))) if entry.head.kind == "checkpoint" else base
+
+
+def _key(entry: HeadEntry, maker: Model, names: tuple[str, ...], reading: Reading, train: Examples | None) -> str:
+    facts = [entry.model_dump(), maker.content, names, reading.pooling, reading.tokens, train.digest if train else ""]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

@@ -50,7 +50,7 @@ def load_suite(path: str | Path, root: str | Path | None = None) -> Loaded:
         raise RecipeError(
             f"{path}: 'control' names '{suite.control}', which is no task.{suggest(suite.control, known)}"
         )
-    return Loaded(suite, path, Path(root) if root else path.parent / suite.root)
+    return Loaded(suite, path, Path(root) if root else path.parent / Path(suite.root).expanduser())
 
 
 def _read(path: Path) -> Document:

@@ -31,10 +31,13 @@ class Objective:
         """Take a model of the merge's form, whose weights are replaced, and tasks on validation examples.
 
         Raises:
-            RecipeError: no task.
+            RecipeError: no task, or a specialist that scored 0.
         """
         if not tasks:
             raise RecipeError("there is no task to score on. Give one.")
+        for name, value in (specialists or {}).items():
+            if value <= 0:
+                raise RecipeError(f"the specialist of '{name}' scored {value:.4g}, so no ratio to it means anything.")
         self.model, self.tasks, self.specialists = model, tasks, specialists or {}
         for task in tasks:
             task.check(model)

@@ -1,9 +1,9 @@
 """What a file of tasks, or a whole benchmark, is: the models of pydantic that read it."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from ..errors import RecipeError
 from ..merge.registry import suggest
@@ -56,6 +56,12 @@ class SplitEntry(Strict):
     train: str | None = "train"
     validation: str | None = None
     test: str | None = "test"
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if self.test is not None and self.test in (self.train, self.validation):
+            raise ValueError(f"says 'test: {self.test}', but models are not scored on what they learn from")
+        return self
 
 
 class DataEntry(Strict):
@@ -234,6 +240,8 @@ def _say(document: Document, error: Any) -> str:
         kind = error["ctx"]["tag"]
         return f"{where}: unknown kind of task '{kind}'.{suggest(kind, KINDS)} Known: {', '.join(KINDS)}."
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{where}: '{last}' {message}."
     return f"{where}: '{last}' {message[0].lower() + message[1:]}, got {error['input']!r}."
 
 
@@ -251,5 +259,6 @@ def _keys(document: Document, path: Sequence[str | int]) -> list[str]:
         "examples": ExamplesEntry,
         "methods": MethodEntry,
     }
-    names = [p for p in path[:-1] if isinstance(p, str)]
+    inside = path[2:-1] if path[0] == "tasks" else path[:-1]  # a task may be called 'head'
+    names = [p for p in inside if isinstance(p, str)]
     return list(inner.get(names[-1] if names else "", kind).model_fields)

@@ -4,15 +4,18 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from ..errors import NumbersError, RecipeError
 from ..evaluate.classification import Classification
 from ..evaluate.features import encode, pooling_of
 from ..evaluate.model import Model
 from ..progress import Progress, Silent
+from ..recipe.reweighted import Reweighted
 from ..recipe.schema import Recipe
-from ..store.adapter import open_model
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +41,18 @@ class AdaMerging:
     high: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings with which nothing moves.
+
+        Raises:
+            RecipeError: one is out of range.
+        """
+        for name in ("steps", "batch", "rate"):
+            if not getattr(self, name) > 0:
+                raise RecipeError(f"'{name}' of AdaMerging must be above 0, got {getattr(self, name):g}.")
+        if not self.low <= self.start <= self.high:
+            raise RecipeError(f"'start' must lie between {self.low:g} and {self.high:g}, got {self.start:g}.")
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,7 @@ def adamerge(
     task and T inner products, and memory holds base, task vectors and one gradient. Labels are never looked at.
 
     Args:
-        recipe: task_arithmetic over a base; its weights and scale are replaced.
+        recipe: task_arithmetic over a base; its weights and scale are replaced. What it ignores stays the base's.
         model: the base in hand, in float32; its weights are written over.
         tasks: classifications: their examples and heads.
         settings: see `AdaMerging`.
@@ -75,7 +90,9 @@ def adamerge(
     Source: Yang et al. 2024, arXiv:2310.02575, §3.2 and Algorithm 1.
 
     Raises:
-        RecipeError: another method, a task that has no classes, or a model that is not in float32.
+        RecipeError: another method, overrides or `normalize`, a task that has no classes, or a model that is not in
+            float32.
+        StoreError: models that cannot be read, or do not belong together.
         NumbersError: the entropy is no number.
     """
     import torch
@@ -108,6 +125,9 @@ def _check(recipe: Recipe, model: Model, tasks: Sequence[Any]) -> None:
         raise RecipeError(
             "AdaMerging finds the weights of task_arithmetic over a base. Type 'method: task_arithmetic'."
         )
+    if recipe.overrides or recipe.settings.get("normalize"):
+        given = "overrides" if recipe.overrides else "normalize"
+        raise RecipeError(f"AdaMerging finds the very number of every tensor. Remove '{given}'.")
     if model.precision != "float32":
         raise RecipeError(f"AdaMerging moves weights by small steps; load {model.name} in float32.")
     for task in tasks:
@@ -121,23 +141,22 @@ class _Held:
 
     def __init__(self, recipe: Recipe, model: Model) -> None:
         module = model.module().requires_grad_(True)
-        base, models = open_model(str(recipe.base)), [open_model(m.model) for m in recipe.models]
+        base, *models = _one_by_one(recipe)
         prefix = f"{getattr(module, 'base_model_prefix', '')}."
         self.names: list[str] = []
         self.files: list[str] = []
         self.parameters: dict[str, Any] = {}
         self.base: dict[str, Any] = {}
         self.deltas: dict[str, list[Any]] = {}
-        for name, parameter in module.named_parameters():
+        for name, parameter in chain(module.named_parameters(), module.named_buffers()):
             known = next((n for n in (name, prefix + name, name.removeprefix(prefix)) if n in base), None)
-            if known is None:
-                continue  # a pooler that the files do not have, and that nothing reads
+            if known is None or not parameter.is_floating_point():
+                continue  # positions and counters; a pooler that the files do not have, and that nothing reads
             self.names.append(name)
             self.files.append(known)
             self.parameters[name] = parameter
-            start = base[known].float()
-            self.base[name] = start.to(model.device)
-            self.deltas[name] = [(m[known].float() - start).to(model.device) for m in models]
+            self.base[name] = base[known].to(model.device)
+            self.deltas[name] = [(m[known] - base[known]).to(model.device) for m in models]
 
     def put(self, coefficients: "torch.Tensor") -> None:
         """Write θ₀ + Σ λ τ into the module, and forget its gradient."""
@@ -162,6 +181,20 @@ class _Held:
             rows.append([0.0 if slope is None else float((slope * d).sum()) for d in self.deltas[name]])
         each = torch.tensor(rows).T.contiguous()
         return each if columns > 1 else each.sum(1, keepdim=True)
+
+
+def _one_by_one(recipe: Recipe) -> list[dict[str, "torch.Tensor"]]:
+    """Return θ₀ and every θ₀ + τ_k, in float32: adapters, stored task vectors and 'ignore' are as in a merge."""
+    import torch
+
+    plain = Recipe.model_validate(recipe.data | {"scale": 1.0, "dtype": "float32"})
+    out = []
+    with Reweighted(plain) as inputs:
+        for which in range(-1, len(plain.models)):
+            models = [{**m, "weight": float(k == which)} for k, m in enumerate(plain.data["models"])]
+            merged = inputs.weigh(Recipe.model_validate(plain.data | {"models": models}))
+            out.append({name: torch.from_numpy(np.array(merged[name])) for name in merged})
+    return out
 
 
 class _Stream:

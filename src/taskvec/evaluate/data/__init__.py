@@ -2,6 +2,6 @@
 
 from .examples import Examples, Source
 from .images import decode
-from .read import read
+from .read import read, split_names
 
-__all__ = ["Examples", "Source", "decode", "read"]
+__all__ = ["Examples", "Source", "decode", "read", "split_names"]

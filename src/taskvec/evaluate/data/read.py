@@ -18,7 +18,7 @@ from .inputs import read_inputs
 from .labels import read_labels
 from .lines import read_csv, read_jsonl, read_tsv
 from .parquet import read_parquet
-from .splits import rows_of_split
+from .splits import SPLIT, rows_of_split
 from .table import Parts
 
 KNOWN = f"known are .csv, .tsv, .jsonl, .parquet, .npz, {ENDING}, .gz of these, and 'datasets:org/name'"
@@ -55,6 +55,19 @@ def read(source: Source, *, root: Path | None = None) -> Examples:
         origin=_origin(source),
         digest=digest(inputs, labels, names),
     )
+
+
+def split_names(source: Source, *, root: Path | None = None) -> list[str]:
+    """Return the names of the splits that a source has; none where its rows belong to no split.
+
+    Raises:
+        TaskVecError: see `read`.
+    """
+    parts = _parts(source, root or Path())
+    if None not in parts:
+        return [name for name in parts if name is not None]
+    table = parts[None]()
+    return sorted({str(value) for value in table.column(SPLIT)}) if SPLIT in table.loaders else []
 
 
 def _chosen(inputs: list[Any], labels: npt.NDArray[Any] | None, source: Source) -> npt.NDArray[np.int64]:
