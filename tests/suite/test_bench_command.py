@@ -73,7 +73,8 @@ class TestScore:
         assert json.loads((folder / "results.json").read_text()) == data
         text = (folder / "results.md").read_text()
         assert text.startswith("# Tiny three\n\n| model | λ | mean |")
-        best = f"{100 * rows['ties']['mean']['value']:.1f} ({100 * rows['ties']['mean']['low']:.1f} to "
+        mean = rows["ties"]["mean"]
+        best = f"| {100 * mean['value']:.1f} ±{50 * (mean['high'] - mean['low']):.1f} |"
         (line,) = [part for part in text.splitlines() if part.startswith("| ties |")]
         assert best in line
         drawn = {e.text for e in ElementTree.parse(folder / "results.svg").getroot().iter()}

@@ -21,11 +21,11 @@ from .specialists import base_of
 Found = dict[str, Any]
 """A recipe, and what finding it took: `data` (none, unlabelled, labels), seconds, evaluations."""
 
-EVALUATIONS = 40
+EVALUATIONS = 25
 """What a search of many numbers may spend."""
 
-STEPS, RATE = 100, 1e-2
-"""Of AdaMerging here: a fifth of the authors' steps, each ten times as long."""
+STEPS, RATE = 60, 1e-2
+"""Of AdaMerging here: an eighth of the authors' steps, each ten times as long."""
 
 
 def choices(bench: Bench, evaluations: float = EVALUATIONS, steps: int = STEPS) -> dict[str, Callable[[], Found]]:

@@ -1,5 +1,6 @@
 """Load a file of tasks; say where its paths point."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def load_suite(path: str | Path, root: str | Path | None = None) -> Loaded:
         raise RecipeError(
             f"{path}: 'control' names '{suite.control}', which is no task.{suggest(suite.control, known)}"
         )
-    return Loaded(suite, path, Path(root) if root else path.parent / Path(suite.root).expanduser())
+    return Loaded(suite, path, Path(os.path.normpath(root or path.parent / Path(suite.root).expanduser())))
 
 
 def _read(path: Path) -> Document:
