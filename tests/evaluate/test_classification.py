@@ -233,3 +233,15 @@ class TestModel:
         model.put(dict(model.module().state_dict()), "same")
         with pytest.raises(RecipeError, match="ask for a causal language model before 'put'"):
             model.module("causal")
+
+    @pytest.mark.parametrize("kind", ["bert", "vit", "clip", "gpt2"])
+    def test_files_names_are_known_whatever_the_module_calls_them(
+        self, folders: Path, tmp_path: Path, kind: str
+    ) -> None:
+        """transformers renames the weights of some models, such as ViT's, when it loads them."""
+        model, other = Model(folders / kind, device="cpu"), encoders.changed(folders / kind, tmp_path / "other", 1)
+        model.module()
+        with tv.Checkpoint(other) as checkpoint:
+            model.put({name: checkpoint[name] for name in checkpoint}, "other")
+        loaded = Model(other, device="cpu").module().state_dict()
+        assert all(torch.equal(x, loaded[name]) for name, x in model.module().state_dict().items())

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import encoders
+import taskvec as tv
 from taskvec import MismatchError, NumbersError, RecipeError
 from taskvec.evaluate import make_head
 from taskvec.evaluate.classification import Classification
@@ -196,3 +197,29 @@ class TestParts:
         cosine = rate_at(Training(schedule="cosine", warmup=0), 4)
         assert [round(cosine(i), 3) for i in range(4)] == [1.0, 0.854, 0.5, 0.146]
         assert rate_at(Training(schedule="constant", warmup=0), 4)(3) == 1
+
+
+def test_a_language_models_encoder_keeps_its_names_and_its_head(lesson: Learn, tmp_path: Path) -> None:
+    base = encoders.gpt2(tmp_path / "gpt2")
+    head = make_head.from_label_names(Model(base, device="cpu"), tuple(encoders.TASKS["taste"]), Reading())
+    finetune(base, [replace(lesson(), head=head)], tmp_path / "out", SHORT, device="cpu")
+    assert set(weights(tmp_path / "out")) == set(weights(base))
+    out = Model(tmp_path / "out", device="cpu")
+    assert out.config.architectures == ["GPT2LMHeadModel"]
+    assert torch.equal(out.module("causal").transformer.h[0].ln_1.weight, out.module().h[0].ln_1.weight)
+    recipe = {"method": "linear", "models": [str(base), str(tmp_path / "out")]}
+    tv.make_plan(tv.Recipe.model_validate(recipe))
+
+
+@pytest.mark.parametrize("kind", ["vit", "clip"])
+def test_image_models_come_back_as_trained(tmp_path: Path, kind: str) -> None:
+    base = getattr(encoders, kind)(tmp_path / "base")
+    examples = read(Source(path=str(encoders.pictures(tmp_path / "p.npz", 16))))
+    head = make_head.from_class_means(Model(base, device="cpu"), examples, Reading())
+    finetune(base, [Lesson("p", examples, head, Reading())], tmp_path / "out", SHORT, device="cpu")
+    before, after = weights(base), weights(tmp_path / "out")
+    assert set(after) == set(before)
+    layer = "vision_model.encoder.layers.0.mlp.fc1.weight" if kind == "clip" else "encoder.layer.0.output.dense.weight"
+    assert not torch.equal(before[layer], after[layer])
+    text = [name for name in before if name.startswith("text_model.")]
+    assert all(torch.equal(before[name], after[name]) for name in text)

@@ -65,7 +65,8 @@ class Model:
         self.precision = precision
         self._inputs = self.path if inputs is None else Path(inputs)
         self._device = device
-        self._modules: dict[str, Any] = {}
+        self._modules: dict[Role, Any] = {}
+        self._names: dict[str, Mapping[str, str]] = {}
         self._put: str | None = None
 
     @cached_property
@@ -97,6 +98,12 @@ class Model:
                 raise RecipeError(f"{self.name} has other weights in it; ask for {SPOKEN[role]} before 'put'.")
             self._modules[role] = self._load(role)
         return self._modules[role]
+
+    def names_in_files(self, role: Role = "encoder") -> Mapping[str, str]:
+        """Return the names that a module's weights have in files; transformers renames some as it loads them."""
+        if role not in self._names:
+            self._names[role] = _renamed(self.module(role))
+        return self._names[role]
 
     def _load(self, role: Role) -> Any:
         import torch
@@ -186,7 +193,7 @@ class Model:
         pairs = [
             pair
             for role, module in self._modules.items()
-            for pair in _pairs(module, weights, f"{self.name} as {SPOKEN[role]}")
+            for pair in _pairs(module, self.names_in_files(role), weights, f"{self.name} as {SPOKEN[role]}")
         ]
         for held, new in pairs:
             held.copy_(_tensor(new))
@@ -196,12 +203,26 @@ class Model:
         return f"Model({self.name!r}, {self.precision})"
 
 
-def _pairs(module: Any, weights: Mapping[str, Any], where: str) -> list[tuple["torch.Tensor", Any]]:
+def _renamed(module: Any) -> dict[str, str]:
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+    except ImportError:  # before version 5 nothing is renamed
+        return {}
+    own = module.state_dict()
+    names = {id(held): name for name, held in own.items()}
+    back = revert_weight_conversion(module, dict(own)).items()
+    return {names[id(held)]: file for file, held in back if id(held) in names}
+
+
+def _pairs(
+    module: Any, names: Mapping[str, str], weights: Mapping[str, Any], where: str
+) -> list[tuple["torch.Tensor", Any]]:
     """Return each weight of a module, and what is to be written into it."""
     prefix = getattr(module, "base_model_prefix", "")
     pairs, lacking = [], []
     for name, held in module.state_dict().items():
-        new = _named(weights, name, prefix)
+        known = next((n for n in spellings(names.get(name, name), name, prefix) if n in weights), None)
+        new = None if known is None else weights[known]
         if new is None:
             lacking.append((name, held))
         elif tuple(new.shape) != tuple(held.shape):
@@ -227,12 +248,14 @@ def _tensor(values: Any) -> "torch.Tensor":
     return torch.from_numpy(np.require(values, requirements="W"))  # torch warns of arrays that may not be written
 
 
-def _named(weights: Mapping[str, Any], name: str, prefix: str) -> Any:
-    """Return a weight by its module's name: files may or may not carry the prefix of the bare model."""
-    for known in (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}.")):
-        if known in weights:
-            return weights[known]
-    return None
+def spellings(file: str, name: str, prefix: str) -> list[str]:
+    """Return what a weight may be called: as in files or in the module, with the prefix of the bare model or without.
+
+    >>> spellings("encoder.w", "layers.w", "bert")
+    ['encoder.w', 'bert.encoder.w', 'layers.w', 'bert.layers.w']
+    """
+    each = [known for n in (file, name) for known in (n, f"{prefix}.{n}", n.removeprefix(f"{prefix}."))]
+    return list(dict.fromkeys(each))
 
 
 def _digest(folder: Path, weights: bool = True) -> str:

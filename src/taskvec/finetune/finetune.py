@@ -15,9 +15,10 @@ from typing import Any
 from ..errors import NumbersError, RecipeError
 from ..evaluate.features import encode, pooling_of
 from ..evaluate.heads import Head
-from ..evaluate.model import Model
+from ..evaluate.model import Model, spellings
 from ..evaluate.quiet import quietly
 from ..progress import Progress, Silent
+from ..store import Checkpoint
 from ..store.writer import write_whole
 from .lessons import Lesson, batches, make_ready, steps_of
 from .training import Training, rate_at
@@ -183,10 +184,28 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def _as_in(model: Model) -> dict[str, Any]:
+    """Return the weights in hand by the names of the model's files, and whatever else these hold."""
+    module, names = model.module(), model.names_in_files()
+    out: dict[str, Any] = {}
+    with Checkpoint(model.path) as checkpoint:
+        for name, held in module.state_dict().items():
+            known = spellings(names.get(name, name), name, module.base_model_prefix)
+            out[next((n for n in known if n in checkpoint), known[0])] = held
+        return out | {name: checkpoint[name].clone() for name in checkpoint if name not in out}
+
+
 def _save(model: Model, folder: Path) -> None:
-    """Write what `from_pretrained` reads: config, weights, and the base's tokenizer and preprocessing files."""
+    """Write what `from_pretrained` reads: config, weights, and the base's tokenizer and preprocessing files.
+
+    The weights have the names of the base's files, and what the encoder does not have (a language model's head) is
+    the base's, so that the two can be merged whatever class the base was saved as.
+    """
     with quietly():
-        model.module().save_pretrained(folder)
+        model.module().save_pretrained(folder, state_dict=_as_in(model))
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    if named := model.config.architectures:
+        write_whole(folder / "config.json", json.dumps({**config, "architectures": named}, indent=2) + "\n")
     for path in model.path.iterdir():
         beside = path.is_file() and path.suffix in (".json", ".txt", ".model", ".jinja")
         ours = path.name in ("config.json", "receipt.json", NOTE) or path.name.endswith(".index.json")

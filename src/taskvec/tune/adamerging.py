@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import NumbersError, RecipeError
 from ..evaluate.classification import Classification
 from ..evaluate.features import encode, pooling_of
-from ..evaluate.model import Model
+from ..evaluate.model import Model, spellings
 from ..progress import Progress, Silent
 from ..recipe.reweighted import Reweighted
 from ..recipe.schema import Recipe
@@ -142,14 +142,14 @@ class _Held:
     def __init__(self, recipe: Recipe, model: Model) -> None:
         module = model.module().requires_grad_(True)
         base, *models = _one_by_one(recipe)
-        prefix = f"{getattr(module, 'base_model_prefix', '')}."
+        prefix, names = getattr(module, "base_model_prefix", ""), model.names_in_files()
         self.names: list[str] = []
         self.files: list[str] = []
         self.parameters: dict[str, Any] = {}
         self.base: dict[str, Any] = {}
         self.deltas: dict[str, list[Any]] = {}
         for name, parameter in chain(module.named_parameters(), module.named_buffers()):
-            known = next((n for n in (name, prefix + name, name.removeprefix(prefix)) if n in base), None)
+            known = next((n for n in spellings(names.get(name, name), name, prefix) if n in base), None)
             if known is None or not parameter.is_floating_point():
                 continue  # positions and counters; a pooler that the files do not have, and that nothing reads
             self.names.append(name)
