@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench bench-smoke bench-suite clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/python -m demo $(ARGS)
@@ -24,6 +24,18 @@ docs: $(VENV)/dev.done
 bench: $(VENV)/dev.done
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
+bench-smoke: $(VENV)/demo.done $(VENV)/dev.done
+	$(BIN)/python -m benchmarks.suite.prepare --smoke
+	$(BIN)/taskvec bench train benchmarks/suite/smoke.yaml
+	$(BIN)/taskvec bench score benchmarks/suite/smoke.yaml $(ARGS)
+
+bench-suite: $(VENV)/suite.done
+	$(BIN)/python -m benchmarks.suite.prepare $(ARGS)
+	for suite in text8 vision8; do \
+		$(BIN)/taskvec bench train benchmarks/suite/$$suite.yaml && \
+		$(BIN)/taskvec bench score benchmarks/suite/$$suite.yaml --choices || exit 1; \
+	done
+
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -39,4 +51,8 @@ $(VENV)/demo.done: $(VENV)/base.done demo/requirements.txt
 
 $(VENV)/dev.done: $(VENV)/base.done
 	$(PIP) --editable '.[fast,hf,dev]'
+	touch $@
+
+$(VENV)/suite.done: $(VENV)/dev.done benchmarks/suite/requirements.txt
+	$(PIP) -r benchmarks/suite/requirements.txt
 	touch $@

@@ -6,7 +6,7 @@ What is there already is left alone; delete a folder or file to have it made aga
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -24,8 +24,9 @@ def main(typed: list[str] | None = None) -> int:
     """Prepare everything; 0 if all is there, 2 with one sentence if something is missing."""
     asked = parser().parse_args(typed)
     try:
-        require_all()
-        for line in prepare(asked.root, asked.data, asked.fashion_mnist):
+        if not asked.smoke:
+            require_all()
+        for line in prepare_smoke(asked.root) if asked.smoke else prepare(asked.root, asked.data, asked.fashion_mnist):
             print(line)
     except PrepareError as error:
         print(f"prepare: {error}", file=sys.stderr)
@@ -42,7 +43,16 @@ def parser() -> argparse.ArgumentParser:
     asked.add_argument("--root", type=Path, default=REPOSITORY / ".cache" / "suite", help="where everything goes")
     asked.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="text/ and vision/")
     asked.add_argument("--fashion-mnist", type=Path, help="a folder with the four .gz files of Fashion-MNIST")
+    asked.add_argument("--smoke", action="store_true", help="only what the smoke suite needs: no data folder")
     return asked
+
+
+def prepare_smoke(root: Path) -> Iterator[str]:
+    """Lay out what the smoke suite needs; all of it comes with the packages of the demo."""
+    from .smoke import make_smoke
+
+    yield from make_models(root / "models", ("minilm",))
+    yield from make_smoke(root / "data" / "smoke")
 
 
 def prepare(root: Path, data: Path, fashion_mnist: Path | None = None) -> Iterator[str]:
@@ -91,8 +101,8 @@ def link_data(folder: Path, data: Path) -> Iterator[str]:
             yield f"linked {place}"
 
 
-def make_models(folder: Path) -> Iterator[str]:
-    """Write the pretrained models that are not in `folder` yet."""
+def make_models(folder: Path, only: Collection[str] = ()) -> Iterator[str]:
+    """Write the pretrained models (or some of them) that are not in `folder` yet."""
     from transformers.utils import logging
 
     from . import models
@@ -104,7 +114,7 @@ def make_models(folder: Path) -> Iterator[str]:
         "efficientnet-lite0": lambda place: models.make_efficientnet(place, RESOLUTION["efficientnet-lite0"]),
     }
     for name, make in makers.items():
-        if not (folder / name).is_dir():
+        if not (folder / name).is_dir() and (not only or name in only):
             make(folder / name)
             yield f"made {folder / name}"
 

@@ -1,6 +1,7 @@
 """What is printed runs: commands parse, recipes plan, Python gives what the comment says."""
 
 import ast
+import json
 import math
 import re
 import shlex
@@ -12,6 +13,7 @@ import pytest
 
 import taskvec
 from taskvec.cli.app import app
+from taskvec.evaluate.heads import Head
 from taskvec.merge import METHODS
 from taskvec.recipe.load import inputs_of
 from taskvec.recipe.mergekit import is_mergekit, translate
@@ -19,10 +21,13 @@ from taskvec.recipe.plan import make_plan
 from taskvec.recipe.schema import Recipe, validate
 from taskvec.recipe.write import as_yaml
 from taskvec.recipe.yaml_lines import parse_all
+from taskvec.suite import schema as suites
 from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
 
 from .pages import DOCS, ROOT, Block, blocks
 
+SUITES = [block for block in blocks("yaml") if re.search(r"^tasks:", block.text, re.MULTILINE)]
+RECIPES = [block for block in blocks("yaml") if block not in SUITES]
 OTHERS = ("make", "pip", "python", "git", "cd", "hf")
 """First words of commands that are not ours."""
 
@@ -141,7 +146,7 @@ class Family:
         return out
 
 
-@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+@pytest.mark.parametrize("block", RECIPES, ids=str)
 def test_recipes_can_be_planned(block, tmp_path):
     """On tiny models that stand where the recipe looks for them; recipes before the last are run."""
     folder = tmp_path / "a" / "b"  # a recipe may look in the folders above it
@@ -156,7 +161,13 @@ def test_recipes_can_be_planned(block, tmp_path):
         assert make_plan(loaded[0].recipe, tmp_path / "out").units
 
 
-@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+@pytest.mark.parametrize("block", SUITES, ids=str)
+def test_files_of_tasks_are_understood(block):
+    (document,) = parse_all(block.text, str(block))
+    assert suites.validate(document).tasks
+
+
+@pytest.mark.parametrize("block", RECIPES, ids=str)
 def test_settings_shown_for_a_method_are_its_own(block):
     for recipe in read(block):
         assert set(recipe.settings) <= set(METHODS[recipe.method].settings)
@@ -210,6 +221,15 @@ def test_the_metadata_is_what_the_specification_says(tmp_path):
     found = taskvec.Checkpoint(taskvec.diff(base, tuned).save(tmp_path / "math.tv")).metadata
     table = (DOCS / "formats.md").read_text("utf-8").partition("**Metadata.**")[2].partition("**Tensors.**")[0]
     assert sorted(re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE)) == sorted(found)
+
+
+def test_the_head_is_what_the_specification_says(tmp_path):
+    head = Head(kind="cosine", labels=("no", "yes"), weight=np.eye(2, 4, dtype=np.float32))
+    head.save(tmp_path / "head.safetensors")
+    found = taskvec.Checkpoint(tmp_path / "head.safetensors")
+    text = (DOCS / "formats.md").read_text("utf-8").partition("## The head")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE))
+    assert named == {*found.metadata, *json.loads(found.metadata["taskvec.note"]), "weight", "bias", "projection"}
 
 
 def test_the_journal_is_what_the_specification_says(tmp_path):
