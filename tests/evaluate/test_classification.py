@@ -68,9 +68,11 @@ class TestScore:
         report = task.score(bert).details["per_class"]
         assert {name: c["examples"] for name, c in report.items()} == {"bad": 20, "good": 21}
 
-    def test_nothing_to_compare_with(self, task: Classification) -> None:
+    def test_nothing_to_compare_with(self, bert: Model, task: Classification) -> None:
+        unlabelled = Classification("t", replace(task.examples, labels=None, names=()), task.head, task.reading)
+        assert len(unlabelled.logits(bert)) == len(task.examples)
         with pytest.raises(RecipeError, match=r"task 't': .* has no labels to compare with"):
-            Classification("t", replace(task.examples, labels=None), task.head)
+            unlabelled.score(bert)
         with pytest.raises(RecipeError, match=r"task 't': .* is empty"):
             Classification("t", replace(task.examples, inputs=[]), task.head)
 

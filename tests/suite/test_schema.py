@@ -20,7 +20,7 @@ def load(tmp_path: Path, text: str) -> object:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (TASK + "bse: x\n", r"s\.yaml:3: unknown key 'bse'\. Did you mean 'base'\? Known: name, root, base"),
+        (TASK + "bse: x\n", r"s\.yaml:3: unknown key 'bse'\. Did you mean 'base'\? Known: name, extends, root, base"),
         ("tasks:\n  a:\n    data: x\n    lables: [b]\n", r"s\.yaml:4: unknown key 'lables'\. Did you mean 'labels'\?"),
         (
             "tasks:\n  a:\n    data: x\n    head: {knd: ridge}\n",

@@ -134,3 +134,17 @@ def test_a_table_of_other_labels(here: Path, command: Command) -> None:
     done = command("tune", "recipe.yaml", *HOW, "-o", "best.yaml")
     assert done.status == 2 and "is not among good, bad." in done.err
     assert f"the validation split of task 'taste' in {Path('tiny.yaml')}" in done.err
+
+
+def test_adamerging_takes_examples_without_labels(here: Path, command: Command) -> None:
+    words = ("-o", "best.yaml", "--by", "adamerging", "--steps", "4", "--rate", "0.05", "--json", "--only", "taste")
+    labelled = json.loads(command("tune", "recipe.yaml", *HOW, *words).out)
+    text = (here / "tiny.yaml").read_text().replace("taste: {data: taste.tsv", "taste: {data: taste.tsv, label: null")
+    (here / "bare.yaml").write_text(text)
+    bare = ("--tasks", "bare.yaml", "--device", "cpu")
+    done = command("tune", "recipe.yaml", *bare, *words, "--force")
+    assert done.status == 0, done.err
+    found = json.loads(done.out)
+    assert len(found["entropy"]) == len(labelled["entropy"]) == 4
+    done = command("eval", "base", *bare, "--only", "taste")
+    assert done.status == 2 and "has no labels to compare with." in done.err

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Classification:
-    """One task: labelled examples and the head that answers.
+    """One task: examples and the head that answers.
 
     answer(x) = argmax_c head(f(x))_c,    accuracy = share of the examples whose answer is their label
     """
@@ -37,15 +37,13 @@ class Classification:
     _ready: dict[str, Batches] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be scored.
+        """Refuse a task without examples.
 
         Raises:
-            RecipeError: there is no example, or no label.
+            RecipeError: there is none.
         """
         if not len(self.examples):
             raise RecipeError(f"task '{self.name}': {self.examples.origin} is empty.")
-        if self.examples.labels is None:
-            raise RecipeError(f"task '{self.name}': {self.examples.origin} has no labels to compare with.")
 
     @property
     def digest(self) -> str:
@@ -73,7 +71,13 @@ class Classification:
         return self.head.logits(features(model, batches if share >= 1 else batches.first(share), self.reading))
 
     def score(self, model: Model, share: float = 1.0) -> Score:
-        """Return the accuracy, and in its details how well each class is recognised."""
+        """Return the accuracy, and in its details how well each class is recognised.
+
+        Raises:
+            RecipeError: the examples have no labels; their answers (`logits`) can be had all the same.
+        """
+        if self.examples.labels is None:
+            raise RecipeError(f"task '{self.name}': {self.examples.origin} has no labels to compare with.")
         answers = self.logits(model, share).argmax(1).numpy()
         labels = self._labels(model, share)
         details = {"per_class": per_class(answers, labels, self.head.labels)} if share >= 1 else {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from math import floor
 
 from .results import Results, Row
 from .score import Score
@@ -16,7 +17,7 @@ def figure(results: Results, title: str = "") -> str:
     """Return an SVG: tasks from top to bottom, in each the models' scores with their 95 % intervals.
 
     Edge: beyond eight models the first eight are drawn, and the picture says so; a metric that is no share (perplexity)
-        gets an axis of its own range.
+        gets an axis of its own range, and shares one that begins at the multiple of 20 % below the lowest.
     """
     rows, left_out = list(results.rows)[: len(COLOURS)], max(0, len(results.rows) - len(COLOURS))
     tasks = results.tasks
@@ -48,7 +49,7 @@ def figure(results: Results, title: str = "") -> str:
 def _range(rows: Sequence[Row]) -> tuple[float, float, str]:
     scores = [s for row in rows for s in row.scores]
     if all(0 <= s.value <= 1 for s in scores):
-        return 0.0, 1.0, "%"
+        return floor(5 * max(0.0, min(min(s.low, s.value) for s in scores))) / 5, 1.0, "%"
     low, high = min(s.low for s in scores), max(s.high for s in scores)
     margin = 0.05 * (high - low) or 1.0
     return low - margin, high + margin, ""
@@ -85,8 +86,9 @@ def _legend(rows: Sequence[Row], left_out: int) -> list[str]:
 
 def _axis(low: float, high: float, unit: str, top: float, bottom: float) -> list[str]:
     out = []
-    for i in range(6):
-        value = low + (high - low) * i / 5
+    steps = max(1, round(5 * (high - low))) if unit == "%" else 5
+    for i in range(steps + 1):
+        value = low + (high - low) * i / steps
         x = _place(value, low, high)
         said = f"{100 * value:.0f} %" if unit == "%" else f"{value:.3g}"
         out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" stroke="#cbd5e0"/>')

@@ -26,14 +26,15 @@ def source_of(loaded: Loaded, name: str, split: Split) -> Source:
     carved = asked.validation is None and split != "test"
     if carved and asked.train is None:
         raise RecipeError(f"task '{name}' has no {split} split. Name one under 'splits'.")
+    label = None if entry.kind == "perplexity" else entry.label
     limits = {"train": suite.training.examples, "validation": examples.validation, "test": examples.test}
     return Source(
         path=loaded.place(entry.data),
         columns=tuple(entry.columns),
         text=entry.text[0] if len(entry.text) == 1 else tuple(entry.text),
         image=entry.image,
-        label=None if entry.kind == "perplexity" else entry.label,
-        labels=tuple(entry.labels),
+        label=label,
+        labels=tuple(entry.labels) if label else (),
         scores=entry.kind == "similarity" or getattr(entry, "metric", "") == "spearman",
         split=asked.train if carved else own,
         held_out=examples.held_out if carved else 0.0,

@@ -71,7 +71,7 @@ class DataEntry(Strict):
     columns: list[str] = Field(default_factory=list, description="Names of the columns, for a table without them.")
     text: Words = Field(["text"], min_length=1, max_length=2, description="The column of the texts, or two of pairs.")
     image: str = Field("image", description="The column of the images.")
-    label: str = Field("label", description="The column of the labels.")
+    label: str | None = Field("label", description="The column of the labels; null where there are none.")
     labels: list[str] = Field(default_factory=list, description="The labels' names in the order of their numbers.")
     splits: SplitEntry = Field(default_factory=_default(SplitEntry), description="What the splits are called.")
     encoder: EncoderEntry | None = Field(None, description="How its inputs become vectors, if otherwise than the rest.")

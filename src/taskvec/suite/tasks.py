@@ -53,6 +53,6 @@ def _task(loaded: Loaded, name: str, base: Model, split: Split, heads: Path | No
     entry = loaded.suite.tasks[name]
     if isinstance(entry, ClassifyEntry):
         examples = examples_of(loaded, name, split)
-        head = head_of(loaded, name, base, examples.names, heads)
+        head = head_of(loaded, name, base, examples.names or tuple(entry.labels), heads)
         return Classification(name, examples, head, reading_of(loaded, name))
     return other_task(loaded, name, split)
