@@ -49,7 +49,7 @@ def figure(results: Results, title: str = "") -> str:
 def _range(rows: Sequence[Row]) -> tuple[float, float, str]:
     scores = [s for row in rows for s in row.scores]
     if all(0 <= s.value <= 1 for s in scores):
-        return floor(5 * max(0.0, min(min(s.low, s.value) for s in scores))) / 5, 1.0, "%"
+        return min(0.8, floor(5 * max(0.0, min(min(s.low, s.value) for s in scores))) / 5), 1.0, "%"
     low, high = min(s.low for s in scores), max(s.high for s in scores)
     margin = 0.05 * (high - low) or 1.0
     return low - margin, high + margin, ""
