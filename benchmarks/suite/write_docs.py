@@ -20,11 +20,8 @@ def main(suites: list[str], root: Path = REPOSITORY / ".cache" / "suite" / "suit
         tables = (folder / "results.md").read_text("utf-8").split("\n", 2)[2].strip()
         PICTURES.mkdir(exist_ok=True)
         shutil.copyfile(folder / "results.svg", PICTURES / f"{suite}.svg")
-        said = (
-            f"Scored on {date.today()} by `taskvec bench score benchmarks/suite/{suite}.yaml --choices` on "
-            f"{machine()}, models in {data['precision']}; scoring everything took {data['seconds'] / 60:.0f} min, "
-            f"less what earlier runs had kept."
-        )
+        command = f"taskvec bench score benchmarks/suite/{suite}.yaml" + (" --choices" if data["choices"] else "")
+        said = f"Scored on {date.today()} by `{command}` on {machine()}, models in {data['precision']}."
         picture = (
             f"![{data['suite']}: scores of base, specialists, joint training and four merges](pictures/{suite}.svg)"
         )

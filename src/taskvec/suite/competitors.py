@@ -9,12 +9,13 @@ from ..merge import METHODS, find
 from ..recipe.schema import Recipe
 from .schema import MethodEntry
 
-SUM, VOTE, MEAN = 1.0, 3.0, 6.0
-"""How far the 21 points of a grid reach: for sums of task vectors, for means over those that agree, for means."""
+SUM, VOTE, MEAN, STOCK = 1.0, 3.0, 6.0, 30.0
+"""How far the 21 points of a grid reach: for sums of task vectors, for means over those that agree, for means, and for
+model_stock, which keeps a small part of a mean where task vectors are nearly orthogonal."""
 
 REACH = {"ties": VOTE, "dare_ties": VOTE, "della": VOTE, "breadcrumbs_ties": VOTE, "sce": VOTE, "pcb": VOTE,
-    "ram": VOTE, "ramplus_tl": VOTE, "model_stock": MEAN, "geometric_median": MEAN, "metagpt": MEAN,
-    "multislerp": VOTE}  # fmt: skip
+    "multislerp": VOTE, "ram": MEAN, "ramplus_tl": MEAN, "geometric_median": MEAN, "metagpt": MEAN,
+    "model_stock": STOCK}  # fmt: skip
 """Methods whose result is shorter than a sum; all others add up."""
 
 LITERATURE = 0.3
