@@ -8,6 +8,7 @@ from cyclopts import Parameter
 Out = Annotated[Path, Parameter(name=["--out", "-o"], help="The folder to write.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for a script.")]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print nothing but errors.")]
+Calm = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="No progress and no notes.")]
 Force = Annotated[bool, Parameter(negative="", help="Replace an existing output, once the new one is whole.")]
 Restart = Annotated[bool, Parameter(negative="", help="Throw away the unfinished work of an earlier run.")]
 Memory = Annotated[str, Parameter(help="Anonymous memory the run may take.")]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from .options import Cache, Device, Force, Json, Only, Precision, Quiet, Restart, Root
+from .options import Cache, Calm, Device, Force, Json, Only, Precision, Restart, Root
 
 Tasks = Annotated[Path | None, Parameter(help="A file of tasks (YAML); see docs/evaluation.md.")]
 
@@ -38,7 +38,7 @@ def eval_(
     figure: Annotated[Path | None, Parameter(help="Draw the scores into this SVG.")] = None,
     save_heads: Annotated[bool, Parameter(negative="", help="Write the heads into MODEL/heads.")] = False,
     json: Json = False,
-    quiet: Quiet = False,
+    quiet: Calm = False,
 ) -> int:
     """Score models: classification, similarity, retrieval, perplexity, lm-evaluation-harness.
 
@@ -91,7 +91,7 @@ def tune(
     restart: Restart = False,
     force: Force = False,
     json: Json = False,
-    quiet: Quiet = False,
+    quiet: Calm = False,
 ) -> int:
     """Choose a merge's numbers by data: score it at many points of a space, and write the best as a recipe.
 
@@ -129,7 +129,7 @@ def bench(
     cache: Annotated[Path | None, Parameter(help="Where specialists and results are kept; ROOT/suites.")] = None,
     device: Device = "auto",
     json: Json = False,
-    quiet: Quiet = False,
+    quiet: Calm = False,
 ) -> int:
     """Train the specialists of a benchmark, score every merge of them, or forget each task.
 
