@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -92,8 +92,3 @@ class Classification:
             return labels
         chosen = sorted(i for places, _ in self.batches(model).first(share) for i in places)
         return np.asarray(labels[chosen])
-
-
-def facts(task: Classification) -> dict[str, Any]:
-    """Return in plain data what a result should say of its data."""
-    return {"examples": len(task.examples), "data": task.examples.digest, "origin": task.examples.origin}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..store.json_lines import whole_lines
 
 NAME = "journal.jsonl"
 
@@ -38,7 +39,7 @@ class Journal:
             raise
 
     def _read(self, digest: str) -> None:
-        lines, size = _whole_lines(self.path)
+        lines, size = whole_lines(self.path)
         if size < self.path.stat().st_size:
             os.truncate(self.path, size)
         self.resumed = bool(lines)
@@ -74,7 +75,7 @@ def finished_in(folder: Path, digest: str) -> int:
         _lock(fd, folder, fcntl.LOCK_SH)
     finally:
         os.close(fd)
-    return len(_of_plan(_whole_lines(path)[0], digest, folder))
+    return len(_of_plan(whole_lines(path)[0], digest, folder))
 
 
 def _lock(fd: int, folder: Path, how: int) -> None:
@@ -87,22 +88,6 @@ def _lock(fd: int, folder: Path, how: int) -> None:
         ) from exc
     except OSError:
         return  # a file system without locks
-
-
-def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the lines before the first torn one, and how many bytes they take."""
-    lines: list[dict[str, Any]] = []
-    size = 0
-    for text in path.read_bytes().splitlines(keepends=True):
-        try:
-            line = json.loads(text) if text.endswith(b"\n") else None
-        except ValueError:
-            line = None
-        if not isinstance(line, dict):
-            break
-        lines.append(line)
-        size += len(text)
-    return lines, size
 
 
 def _of_plan(lines: list[dict[str, Any]], digest: str, folder: Path) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import OutputError, RecipeError
+from ..store.json_lines import whole_lines
 from .trials import Evaluation
 
 BEGINNING = b'{"by": '
@@ -41,7 +42,7 @@ class Log:
         self._fd = _open(path)
         try:
             _check_is_log(path)
-            lines, size = ([], 0) if restart else _whole_lines(path)
+            lines, size = ([], 0) if restart else whole_lines(path)
             os.ftruncate(self._fd, size)
             if lines:
                 _check(path, lines[0], facts)
@@ -110,22 +111,6 @@ def _open(path: Path) -> int:
     except OSError:
         pass  # a file system without locks
     return fd
-
-
-def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the lines before the first torn one, and how many bytes they take."""
-    lines: list[dict[str, Any]] = []
-    size = 0
-    for text in path.read_bytes().splitlines(keepends=True):
-        try:
-            line = json.loads(text) if text.endswith(b"\n") else None
-        except ValueError:
-            line = None
-        if not isinstance(line, dict):
-            break
-        lines.append(line)
-        size += len(text)
-    return lines, size
 
 
 def _check_is_log(path: Path) -> None:
