@@ -9,6 +9,7 @@ import pytest
 
 import taskvec as tv
 from taskvec.merge.statistics import MagnitudeSearch
+from taskvec.recipe.arithmetic import Arithmetic
 from taskvec.recipe.in_memory import Merged, merge_in_memory
 from taskvec.recipe.reweighted import Reweighted
 from taskvec.store.computed.low_rank import LowRank
@@ -29,6 +30,20 @@ RECIPES: dict[str, dict[str, Any]] = {
     "karcher": {"method": "karcher"},
     "linear, by chance": {"method": "linear", "rounding": "stochastic", "kind": "f32", "dtype": "bfloat16"},
 }
+
+
+SCALED: dict[str, dict[str, Any]] = {
+    "task_arithmetic": {"method": "task_arithmetic"},
+    "task_arithmetic, wide": {"method": "task_arithmetic", "kind": "wide"},
+    "ties, mixed": {"method": "ties", "kind": "mixed", "overrides": [{"match": "*embed*", "scale": 0.25}]},
+    "della": {"method": "della", "seed": 3},
+    "dare_ties": {"method": "dare_ties", "seed": 3},
+    "consensus_ta": {"method": "consensus_ta"},
+    "pcb": {"method": "pcb"},
+    "lines": {"method": "lines"},
+    "by chance": {"method": "dare_linear", "rounding": "stochastic", "kind": "f32", "dtype": "bfloat16"},
+}
+"""Recipes of task vectors, of which a search changes nothing but the scale."""
 
 
 def same(merged: Merged, folder: Path) -> None:
@@ -111,6 +126,48 @@ class TestReweighted:
             before, array = one[UP].copy(), one[UP]
             assert models.weigh(recipe("task_arithmetic", kind="f32", scale=0.0)) is one
             assert not np.array_equal(array, before)
+
+    @pytest.mark.parametrize("name", SCALED)
+    def test_scales_alone_need_no_second_merge(
+        self, recipe: Make, merged: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        start = recipe(**{"models": [0, 1, 2], **SCALED[name]})
+        gathered = []
+        part = Arithmetic.part
+        monkeypatch.setattr(Arithmetic, "part", lambda *args: (gathered.append(1), part(*args))[1])
+        changes: list[tuple[bool, dict[str, Any]]] = [
+            (True, {"scale": 0.3}),
+            (True, {"scale": 1.7}),
+            (False, {"scale": 0.0}),
+            (False, {"scale": -0.6}),
+            (False, {"overrides": [{"match": "*.mlp.*", "scale": 0.9}]}),
+            (True, {"scale": 0.5, "seed": 9}),
+            (True, {"scale": 0.5, "models": [{**m, "weight": 0.4} for m in start.data["models"]]}),
+        ]
+        with Reweighted(start) as models:
+            for read, change in changes:
+                trial = tv.Recipe.model_validate(start.data | change)
+                gathered.clear()
+                result = models.weigh(trial)
+                assert bool(gathered) == read
+                same(result, merged(trial))
+
+    def test_a_merge_that_broke_off_leaves_nothing_behind(self, recipe: Make, merged: Callable[..., Path]) -> None:
+        start = recipe("ties", kind="f32", models=[0, 1, 2], dtype="float16")
+        with Reweighted(start) as models:
+            models.weigh(start)
+            with pytest.raises(tv.NumbersError, match="exceed what float16 can hold"):
+                models.weigh(tv.Recipe.model_validate(start.data | {"scale": 1e6}))
+            for scale in (0.5, 0.7, 0.9):
+                trial = tv.Recipe.model_validate(start.data | {"scale": scale})
+                same(models.weigh(trial), merged(trial))
+
+    def test_without_room_nothing_is_kept(self, recipe: Make, merged: Callable[..., Path]) -> None:
+        start = recipe("della", models=[0, 1, 2])
+        with Reweighted(start, held=1000) as models:
+            for scale in (0.5, 0.7, 0.9):
+                trial = tv.Recipe.model_validate(start.data | {"scale": scale})
+                same(models.weigh(trial), merged(trial))
 
     def test_what_it_says_of_itself(self, recipe: Make) -> None:
         made = recipe("task_arithmetic")

@@ -56,13 +56,16 @@ class Arithmetic:
     keeps: bool = False
     """Whether pages that were read stay mapped, because they will be read again soon."""
 
+    asks: bool = True
+    """Whether the method's statistics are needed."""
+
     def __init__(self, plan: Plan, keeps: bool = False) -> None:
         """Take the plan, and look up once where every tensor lies."""
         self.plan, self.keeps = plan, keeps
         self.on_base = plan.space == "delta"
         self.careful = plan.recipe.nonfinite == "refuse"
 
-    def _stored(self, source: tuple[Input, Tensor], start: int, stop: int) -> Stored:
+    def stored_slice(self, source: tuple[Input, Tensor], start: int, stop: int) -> Stored:
         """Return a slice of an input, read into memory; a view of the file where it is stored as it is."""
         model, tensor = source
         model.checkpoint.files.load(tensor, start, stop)
@@ -77,8 +80,8 @@ class Arithmetic:
 
     def part(self, unit: Unit, start: int, stop: int, scratch: Scratch) -> Slice:
         """Return a slice of every input, read into memory."""
-        inputs = [self._stored(source, start, stop) for source in self.plan.sources(unit)]
-        base = self._stored(self.plan.origin(unit), start, stop) if self.on_base else None
+        inputs = [self.stored_slice(source, start, stop) for source in self.plan.sources(unit)]
+        base = self.stored_slice(self.plan.origin(unit), start, stop) if self.on_base else None
         rows, reference = scratch.rows(unit, stop - start)
         columns = unit.columns if self.plan.method.needs.scope == "row" else 0
         chance = self.chance(unit, start)
@@ -121,7 +124,7 @@ class Arithmetic:
         """
         needs = self.plan.method.needs
         scale = unit.scale if self.on_base else None
-        drawn = self._rounding_words(unit, start, stop)
+        drawn = self.rounding_words(unit, start, stop)
         weights = np.array(unit.weights)
         part = self.part(unit, start, stop, scratch)
         given = self._given(unit, statistics)
@@ -166,7 +169,8 @@ class Arithmetic:
             return (count // unit.columns if unit.columns else 0, unit.columns)
         return unit.shape if scope == "tensor" else (count,)
 
-    def _rounding_words(self, unit: Unit, start: int, stop: int) -> npt.NDArray[np.uint16] | None:
+    def rounding_words(self, unit: Unit, start: int, stop: int) -> npt.NDArray[np.uint16] | None:
+        """Return the random words that a slice is rounded by; none where it is rounded to nearest."""
         if self.plan.recipe.rounding == "nearest":
             return None
         return words(f"{self.plan.recipe.seed}\0rounding\0{unit.name}", start, stop - start)

@@ -6,11 +6,11 @@ from typing import Any
 from ..errors import RecipeError
 from ..merge import find
 from ..progress import Silent
-from .arithmetic import Arithmetic
 from .found import Found
 from .ground import hold, lay_ground
 from .in_memory import Memory, Merged
 from .plan import Plan, check_request, plan_on
+from .rescaled import Deltas
 from .run import stream
 from .schema import Part, Recipe
 from .units import space_of
@@ -25,8 +25,8 @@ class Reweighted:
     """The models of a recipe, opened once, and merged in memory as often as somebody has new numbers.
 
     Files stay mapped and their pages in memory; what is computed from them is computed once; statistics that weights
-    and scale do not change (thresholds, inner products) are kept from one merge to the next; and the arrays of the
-    result are used again.
+    and scale do not change (thresholds, inner products) are kept from one merge to the next; where nothing but scales
+    changes, so are the merged task vectors, and a merge is one addition; and the arrays of the result are used again.
 
     ```python
     with Reweighted(recipe) as models:
@@ -43,7 +43,8 @@ class Reweighted:
         Args:
             recipe: which models are merged; its numbers may change.
             memory: bytes of anonymous memory that a merge may take, beside the result.
-            held: bytes that computed tensors (of adapters, of models in eight bits) may take to be computed only once.
+            held: bytes that computed tensors (of adapters, of models in eight bits) may take to be computed only once,
+                and bytes that merged task vectors may take.
             threads: threads to use; all cores when not given.
 
         Raises:
@@ -57,6 +58,7 @@ class Reweighted:
         self._ground = hold(lay_ground(recipe, space_of(method, recipe)), held)
         self._fixed = _without_numbers(recipe)
         self._found = Found(remembers=True)
+        self._deltas = Deltas(held)
         self._merged: Merged | None = None
 
     @property
@@ -91,7 +93,9 @@ class Reweighted:
         plan = self.plan(recipe)
         if self._merged is None or not self._merged.fits(plan.units):
             self._merged = Merged(plan.units)
-        stream(plan, Memory(self._merged), Silent(), arithmetic=Arithmetic(plan, keeps=True), found=self._found)
+        arithmetic = self._deltas.arithmetic(plan)
+        stream(plan, Memory(self._merged), Silent(), arithmetic=arithmetic, found=self._found)
+        self._deltas.done(arithmetic)
         return self._merged
 
     def close(self) -> None:

@@ -93,7 +93,8 @@ class Stream:
     def begin(self, group: Group) -> None:
         """Start the statistics of a group, with a sample to guide them."""
         first = group.units[0]
-        for name, statistic in self.plan.method.needs.statistics.items() if first.merged else ():
+        asked_for = self.plan.method.needs.statistics if first.merged and self.arithmetic.asks else {}
+        for name, statistic in asked_for.items():
             if known := self.found.get(self.plan, group, name):
                 group.searches[name] = known
             else:
