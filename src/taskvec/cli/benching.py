@@ -15,7 +15,7 @@ from ..suite.competitors import competitors
 from ..suite.load import Loaded, load_suite
 from ..suite.negation import CONTROL, negate
 from ..suite.negation import as_data as as_data_of_negation
-from ..suite.page import choices_table, markdown, methods_table, negation_table, tasks_table
+from ..suite.page import YARDSTICK, choices_table, markdown, methods_table, negation_table, tasks_table
 from ..suite.schema import MethodEntry
 from ..suite.specialists import Places, places_of, train
 from ..suite.tasks import chosen
@@ -146,6 +146,8 @@ def _pictured(results: Results) -> Results:
 def _print(bench: Bench, found: Sequence[dict[str, Any]]) -> None:
     header, *rows = methods_table(bench.results)
     table("", header, rows)
+    if any(row.name == YARDSTICK for row in bench.results.rows):
+        print(f"gain: in points over '{YARDSTICK}', on the same examples")
     if found:
         header, *rows = choices_table(found)
         table("\ncoefficients of task_arithmetic, by data or by none", header, rows)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..evaluate.results import Results, Row
 from ..evaluate.score import Score
-from ..evaluate.summary import Number
+from ..evaluate.summary import Number, difference
 from .choices import said as gain
 from .negation import Negation
 
@@ -22,9 +22,25 @@ def share(number: Number | None) -> str:
     return f"{100 * number.value:.1f}" + (f" ±{half:.1f}" if half else "")
 
 
+def change(number: Number) -> str:
+    """Say a gain in points, with half the width of its interval.
+
+    >>> change(Number(0.012, -0.003, 0.027))
+    '+1.2 ±1.5'
+    """
+    return f"{100 * number.value:+.1f} ±{50 * (number.high - number.low):.1f}"
+
+
+YARDSTICK = "task_arithmetic, tuned"
+"""The row that tuned methods' gains are measured from."""
+
+
 def methods_table(results: Results) -> list[list[str]]:
-    """Return the table of methods, header first: each at its default and tuned, the best tuned one first."""
-    header = ["model", "λ", "mean", "normalised", "worst", "tuned λ", "mean", "normalised", "worst", "merge"]
+    """Return the table of methods, header first: each at its default and tuned, the best tuned one first.
+
+    `gain` is the tuned mean over that of the yardstick, both on the same examples.
+    """
+    header = ["model", "λ", "mean", "normalised", "worst", "tuned λ", "mean", "normalised", "worst", "gain", "merge"]
     rows = [row for row in results.rows if not row.facts.get("choice")]
     fixed = [row for row in rows if "method" not in row.facts]
     plain = [row for row in rows if row.facts.get("tuned") is False]
@@ -34,16 +50,23 @@ def methods_table(results: Results) -> list[list[str]]:
         summary = results.summary(tuned.get(row.name, row))
         return summary.mean.value if summary else 0.0
 
-    out = [header, *([row.name, "", *_numbers(results, row), "", "", "", "", ""] for row in fixed)]
+    yardstick = next((row for row in rows if row.name == YARDSTICK), None)
+    out = [header, *([row.name, "", *_numbers(results, row), "", "", "", "", "", ""] for row in fixed)]
     for row in sorted(plain, key=best, reverse=True):
         other = tuned.get(row.name)
-        more = [_scale(other), *_numbers(results, other)] if other else ["", "", "", ""]
+        more = [_scale(other), *_numbers(results, other), _gain(other, yardstick)] if other else [""] * 5
         out.append([row.name, _scale(row), *_numbers(results, row), *more, f"{row.facts['merge_seconds']:.1f} s"])
     return out
 
 
 def _scale(row: Row) -> str:
     return "" if row.facts.get("scale") is None else f"{row.facts['scale']:g}"
+
+
+def _gain(row: Row, yardstick: Row | None) -> str:
+    if yardstick is None or row is yardstick:
+        return ""
+    return change(difference(row.scores, yardstick.scores))
 
 
 def _numbers(results: Results, row: Row) -> list[str]:
