@@ -15,6 +15,9 @@ from .examples import examples_of
 from .load import Loaded
 from .schema import ClassifyEntry, EncoderEntry, HeadEntry
 
+MAKING = "2"
+"""Raised when heads are made differently, so that older ones are not found again."""
+
 
 def reading_of(loaded: Loaded, name: str) -> Reading:
     """Return how a task's inputs become vectors."""
@@ -70,7 +73,7 @@ def _make(
         )
     assert train is not None, "these heads are made of training examples"
     if head.kind == "class_means":
-        return make_head.from_class_means(base, train, reading, scale=head.scale or make_head.TEMPERATURE)
+        return make_head.from_class_means(base, train, reading, scale=head.scale)
     if head.kind == "ridge":
         return make_head.by_ridge(base, train, reading, ridge=head.ridge)
     return make_head.by_training(base, train, reading, decay=head.decay)
@@ -82,5 +85,13 @@ def _maker(loaded: Loaded, entry: ClassifyEntry, base: Model) -> Model:
 
 
 def _key(entry: HeadEntry, maker: Model, names: tuple[str, ...], reading: Reading, train: Examples | None) -> str:
-    facts = [entry.model_dump(), maker.content, names, reading.pooling, reading.tokens, train.digest if train else ""]
+    facts = [
+        MAKING,
+        entry.model_dump(),
+        maker.content,
+        names,
+        reading.pooling,
+        reading.tokens,
+        train.digest if train else "",
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

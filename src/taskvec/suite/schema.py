@@ -34,7 +34,9 @@ class HeadEntry(Strict):
     )
     template: Words = Field(["{}"], min_length=1, description="What label names are put into, e.g. 'a photo of a {}.'.")
     texts: dict[str, Words] = Field(default_factory=dict, description="label: what is embedded instead of its name.")
-    scale: float | None = Field(None, gt=0, description="What cosines are multiplied by; 20, or CLIP's own.")
+    scale: float | None = Field(
+        None, gt=0, description="What cosines are multiplied by: 60 for class means; for labels 20, or CLIP's own."
+    )
     ridge: float = Field(1e-2, gt=0, description="Penalty of 'ridge', a share of the vectors' mean variance.")
     decay: float = Field(1e-3, ge=0, description="Penalty of 'trained'.")
     file: str | None = Field(None, description="A head's file, for 'file'.")
