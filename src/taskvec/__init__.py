@@ -62,9 +62,11 @@ if TYPE_CHECKING:
     )
     from .ops.chance import Chance
     from .recipe.apply import apply
+    from .recipe.in_memory import Merged, merge_in_memory
     from .recipe.load import load_recipe, load_recipes
     from .recipe.merge import Receipt, run
     from .recipe.plan import Plan, describe, make_plan
+    from .recipe.reweighted import Reweighted
     from .recipe.schema import Recipe
     from .recipe.series import run_series
     from .recipe.verify import verify
@@ -82,9 +84,11 @@ _PLACES = {
     ),
     ".ops.chance": "Chance",
     ".recipe.apply": "apply",
+    ".recipe.in_memory": "Merged merge_in_memory",
     ".recipe.load": "load_recipe load_recipes",
     ".recipe.merge": "Receipt run",
     ".recipe.plan": "Plan describe make_plan",
+    ".recipe.reweighted": "Reweighted",
     ".recipe.schema": "Recipe",
     ".recipe.series": "run_series",
     ".recipe.verify": "verify",
@@ -97,6 +101,7 @@ __all__ = [
     "Chance",
     "Checkpoint",
     "FormatError",
+    "Merged",
     "Method",
     "MismatchError",
     "MissingExtraError",
@@ -107,6 +112,7 @@ __all__ = [
     "Receipt",
     "Recipe",
     "RecipeError",
+    "Reweighted",
     "StoreError",
     "TaskVecError",
     "TaskVector",
@@ -133,6 +139,7 @@ __all__ = [
     "load_recipes",
     "magnitude_prune",
     "make_plan",
+    "merge_in_memory",
     "merge_method",
     "metagpt",
     "model_soup",

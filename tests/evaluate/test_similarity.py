@@ -95,3 +95,14 @@ def test_what_cannot_be_scored_is_refused(inputs: Any, labels: Any, names: Any, 
 def test_a_model_of_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match=r"test\.csv holds texts, and .* has no tower for texts"):
         task().score(language_model(tmp_path, "vit"))
+
+
+def test_clips_texts_are_compared_where_its_pictures_are(clip: Model) -> None:
+    asked = Similarity("alike", examples(list(zip(texts(6, 1), texts(6, 2), strict=True)), np.arange(6.0), kind="pair"))
+    flat = [text for pair in asked.examples.inputs for text in pair]
+    with torch.no_grad():
+        inputs = clip.tokenizer(flat, return_tensors="pt", padding=True)
+        module = clip.module()
+        states = module.text_model(**inputs).pooler_output
+        vectors = torch.nn.functional.normalize(module.text_projection(states), dim=1)
+    np.testing.assert_allclose(asked.answers(clip), (vectors[::2] * vectors[1::2]).sum(1), atol=1e-6)

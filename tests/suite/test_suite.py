@@ -101,6 +101,14 @@ class TestHeads:
         assert not np.array_equal(self.head(loaded, tmp_path).weight, first.weight)
         assert len(made) == 3
 
+    def test_one_that_is_damaged_is_made_again(self, loaded: Loaded, tmp_path: Path) -> None:
+        made = self.head(loaded, tmp_path / "heads")
+        (path,) = (tmp_path / "heads").iterdir()
+        path.write_bytes(path.read_bytes()[:40])
+        again = self.head(loaded, tmp_path / "heads")
+        np.testing.assert_array_equal(again.weight, made.weight)
+        assert Head.load(path).made == made.made
+
     def test_a_specialists_own_head_follows_the_specialist(self, here: Path, tmp_path: Path) -> None:
         from safetensors.torch import load_file, save_file
 

@@ -21,7 +21,8 @@ from ..tune.adamerging import AdaMerging, adamerge
 from ..tune.grid import grid
 from ..tune.sampled import sampled
 from ..tune.space import make_space
-from ..tune.trials import Budget, Evaluation, Result
+from ..tune.telling import Telling, point_of
+from ..tune.trials import Budget, Result
 from ..tune.writing import write_recipe
 from .show import as_json, duration, progress, say, table
 
@@ -93,7 +94,7 @@ def _search(recipe: Recipe, objective: Objective, search: Search, out: Path, qui
         space = make_space(recipe, models.names, search.asked or ["scale"], search.groups)
         how: dict[str, Any] = {
             "models": models, "log": log, "data": objective.digest, "restart": search.restart,
-            "progress": Shown(quiet),
+            "progress": Telling(progress(quiet)),
         }  # fmt: skip
         if search.by == "grid":
             budget = search.budget if search.budget.evaluations or search.budget.minutes else None
@@ -133,41 +134,10 @@ def _adapt(
     return 0
 
 
-class Shown:
-    """A search's progress in the terms of `taskvec.progress`."""
-
-    def __init__(self, quiet: bool) -> None:
-        """Show nothing where it is to be quiet."""
-        self._shown = progress(quiet)
-        self._total = 0.0
-
-    def begin(self, what: str, total: float | None) -> None:
-        """See `tune.trials.Progress`."""
-        self._total = total or 0.0
-        self._shown.begin(what, round(100 * self._total) or 100, "% of an evaluation")
-
-    def advance(self, done: float, total: float | None, best: Evaluation | None, left: float | None) -> None:
-        """See `tune.trials.Progress`."""
-        note = f"best {best.mean:.4f} at {_point(best)}" if best else ""
-        self._shown.advance(round(100 * done), note)
-
-    def end(self) -> None:
-        """See `tune.trials.Progress`."""
-        self._shown.end()
-
-
-def _point(evaluation: Evaluation, most: int = 4) -> str:
-    words = [
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in evaluation.point.items()
-    ]
-    return ", ".join(words[:most]) + (", …" if len(words) > most else "")
-
-
 def _print(result: Result, tasks: Sequence[str]) -> None:
     best = sorted((t for t in result.trials if t.scores), key=lambda t: (-t.share, -t.mean))
     rows = [
-        [str(t.trial + 1), _point(t), f"{t.share:.0%}", *(f"{s:.4f}" for s in t.scores), f"{t.mean:.4f}"]
+        [str(t.trial + 1), point_of(t), f"{t.share:.0%}", *(f"{s:.4f}" for s in t.scores), f"{t.mean:.4f}"]
         for t in best[:10]
     ]
     table("the best ten points", ["trial", "point", "examples", *tasks, "mean"], rows)

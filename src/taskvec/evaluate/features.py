@@ -130,6 +130,13 @@ def features(model: Model, batches: Batches, reading: Reading) -> "torch.Tensor"
     return gathered(batches, run, model.device)
 
 
+def text_features(model: Model, batches: Batches, reading: Reading) -> "torch.Tensor":
+    """Return the vectors of texts as `features` does; through the model's own projection where it has one (CLIP)."""
+    vectors = features(model, batches, reading)
+    weight = getattr(getattr(model.module(), "text_projection", None), "weight", None)
+    return vectors if weight is None else vectors @ weight.detach().float().cpu().T
+
+
 def encode(module: Any, inputs: Mapping[str, Any], pooling: Pooling) -> "torch.Tensor":
     """Return the vectors of one batch, (example, width); gradients flow where they are on."""
     if "pixel_values" in inputs:

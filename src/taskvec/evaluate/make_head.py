@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import MismatchError, RecipeError
 from .data import Examples
-from .features import Reading, features, pooling_of, ready, ready_texts
+from .features import Reading, features, pooling_of, ready, ready_texts, text_features
 from .heads import Head, encoder_of
 from .model import Model
 
@@ -70,7 +70,7 @@ def from_label_names(
     made = {"how": "label names", "templates": list(templates), "base": base.content}
     return Head(
         kind="cosine", labels=tuple(labels), weight=np.stack([r.numpy() for r in rows]), scale=_scale(base, scale),
-        pooling=pooling, encoder=encoder_of(base), projection=_projection(base, "visual_projection"), made=made,
+        pooling=pooling, encoder=encoder_of(base), projection=_visual_projection(base), made=made,
     )  # fmt: skip
 
 
@@ -179,19 +179,15 @@ def _check_templates(templates: Sequence[str]) -> None:
 
 
 def _text_vectors(base: Model, texts: Sequence[str], reading: Reading) -> "torch.Tensor":
-    import torch
-
     if not (hasattr(base.config, "text_config") or getattr(base.config, "vocab_size", None)):
         raise MismatchError(
             f"{base.name} has no tower for texts, so label names make no head. Type 'head: {{kind: class_means}}'."
         )
-    vectors = features(base, ready_texts(base, texts, reading), reading)
-    projection = _projection(base, "text_projection")
-    return vectors if projection is None else vectors @ torch.from_numpy(projection).T
+    return text_features(base, ready_texts(base, texts, reading), reading)
 
 
-def _projection(base: Model, name: str) -> Any:
-    layer = getattr(base.module(), name, None)
+def _visual_projection(base: Model) -> Any:
+    layer = getattr(base.module(), "visual_projection", None)
     return None if layer is None else layer.weight.detach().float().cpu().numpy()
 
 

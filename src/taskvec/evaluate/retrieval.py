@@ -12,7 +12,7 @@ from ..errors import RecipeError
 from .batches import Batches, evenly
 from .data import Examples
 from .digest import digest_of
-from .features import Reading, features, must_read, ready_texts
+from .features import Reading, must_read, ready_texts, text_features
 from .model import Model
 from .score import Score, Values, mean_score
 
@@ -113,7 +113,7 @@ class Retrieval:
         key = (f"{model.inputs_digest} {texts.digest}", share)
         if key not in self._ready:
             self._ready[key] = ready_texts(model, [texts.inputs[i] for i in chosen], self.reading)
-        return normalize(features(model, self._ready[key], self.reading), dim=1).to(model.device)
+        return normalize(text_features(model, self._ready[key], self.reading), dim=1).to(model.device)
 
 
 def nearest(queries: "torch.Tensor", documents: "torch.Tensor", depth: int) -> Found:

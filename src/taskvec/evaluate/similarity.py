@@ -8,7 +8,7 @@ from ..errors import RecipeError
 from .batches import Batches, evenly
 from .data import Examples
 from .digest import digest_of
-from .features import Reading, features, must_read, ready_texts
+from .features import Reading, must_read, ready_texts, text_features
 from .model import Model
 from .rank_correlation import spearman_score
 from .score import Score, Values
@@ -62,7 +62,7 @@ class Similarity:
         key = (model.inputs_digest, share)
         if key not in self._ready:
             self._ready[key] = ready_texts(model, texts, self.reading)
-        vectors = features(model, self._ready[key], self.reading)
+        vectors = text_features(model, self._ready[key], self.reading)
         vectors = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-12)
         one, other = ([place[pair[side]] for pair in pairs] for side in (0, 1))
         return np.asarray((vectors[one] * vectors[other]).sum(1).double().numpy())

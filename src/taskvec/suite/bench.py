@@ -24,6 +24,7 @@ from ..recipe.schema import Recipe
 from ..recipe.write import as_yaml
 from ..tune.grid import grid
 from ..tune.space import make_space
+from ..tune.telling import Telling
 from .competitors import Competitor
 from .ignore import ignore_of
 from .load import Loaded
@@ -159,7 +160,10 @@ def tune_scale(bench: Bench, competitor: Competitor, rounds: Sequence[float] = R
         values = ",".join(f"{x:g}" for x in competitor.grid)
         space = make_space(recipe, models.names, [f"scale={values}"])
         log = _log(bench, competitor.name, [recipe.data, values, list(rounds), models.fingerprints])
-        result = grid(space, bench.objective, rounds=rounds, models=models, log=log, data=bench.objective.digest)
+        result = grid(
+            space, bench.objective, rounds=rounds, models=models, log=log, data=bench.objective.digest,
+            progress=Telling(bench.progress, competitor.name),
+        )  # fmt: skip
     return {
         "recipe": result.recipe,
         "scale": result.best.point["scale"],

@@ -13,6 +13,7 @@ from ..recipe.schema import Recipe
 from ..tune.adamerging import AdaMerging, adamerge
 from ..tune.sampled import sampled
 from ..tune.space import make_space
+from ..tune.telling import Telling
 from ..tune.trials import Budget
 from .bench import Bench, Tell, tune_scale
 from .competitors import LITERATURE, Competitor, points
@@ -120,8 +121,9 @@ def _sampled(bench: Bench, asked: list[str], groups: int, by: Literal["tpe", "cm
         space = make_space(recipe, models.names, asked, groups)
         budget = Budget(evaluations=evaluations)
         result = sampled(
-            space, bench.objective, by=by, budget=budget, pruner="median", rounds=(0.25, 1.0), models=models
-        )
+            space, bench.objective, by=by, budget=budget, pruner="median", rounds=(0.25, 1.0), models=models,
+            progress=Telling(bench.progress, by),
+        )  # fmt: skip
     return {"recipe": result.recipe, "data": "labels", "seconds": time.perf_counter() - began,
         "evaluations": result.spent, "validation": result.best.mean}  # fmt: skip
 

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import RecipeError
+from ..errors import FormatError, RecipeError
 from ..evaluate import make_head
 from ..evaluate.data import Examples
 from ..evaluate.features import Reading
@@ -52,13 +52,21 @@ def head_of(loaded: Loaded, name: str, base: Model, names: tuple[str, ...], fold
     train = examples_of(loaded, name, "train") if entry.head.kind in ("class_means", "ridge", "trained") else None
     key = _key(entry.head, _maker(loaded, entry, base), names, reading, train)
     path = folder / f"{name}.safetensors" if folder else None
-    if path and path.is_file() and (found := Head.load(path)).made.get("key") == key:
+    if path and (found := _kept(path)) and found.made.get("key") == key:
         return found
     made = _make(loaded, entry, base, names, reading, train)
     made = replace(made, made={**made.made, "key": key, "task": name})
     if path:
         made.save(path)
     return made
+
+
+def _kept(path: Path) -> Head | None:
+    """Return a head that was kept; None where there is none, or a damaged one, which is made again."""
+    try:
+        return Head.load(path) if path.is_file() else None
+    except FormatError:
+        return None
 
 
 def _make(
