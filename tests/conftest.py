@@ -1,5 +1,6 @@
 """What every test gets: shapes enforced, a seeded generator, both kinds of kernels, and a calm hypothesis."""
 
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -26,6 +27,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("taskvec")
+
+
+def pytest_configure() -> None:
+    """Give each of several workers one thread of torch: they fill the cores, and threads that wait for others spin."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
