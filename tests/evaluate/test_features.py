@@ -144,3 +144,14 @@ class TestBatches:
         assert whole.first(0.1) == whole.first(0.1)
         assert whole.first(1e-9).count == 1
         assert whole.first(1.0).batches == whole.batches
+
+    @pytest.mark.parametrize(("share", "batches", "count"), [(0.25, 1, 32), (0.5, 1, 64), (0.75, 2, 96), (0.01, 1, 1)])
+    def test_a_share_is_that_of_the_examples_however_few_batches_there_are(
+        self, share: float, batches: int, count: int
+    ) -> None:
+        inputs = torch.arange(128.0).reshape(2, 64, 1)
+        whole = Batches(128, [(list(range(64 * i, 64 * i + 64)), {"x": inputs[i]}) for i in range(2)])
+        part = whole.first(share)
+        assert (len(part.batches), part.count) == (batches, count)
+        for places, rows in part:
+            assert places == rows["x"].flatten().tolist()

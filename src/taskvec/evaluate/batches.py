@@ -1,5 +1,6 @@
 """Inputs made ready once, in batches of like length, and the answers put back in order."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,29 @@ class Batches:
     batches: Sequence[tuple[list[int], Mapping[str, "torch.Tensor"]]]
 
     def first(self, share: float) -> "Batches":
-        """Return about this share of the examples, the same for every model: every k-th batch of short and long."""
-        chosen = [self.batches[i] for i in evenly(len(self.batches), share)]
-        return Batches(sum(len(places) for places, _ in chosen), chosen)
+        """Return about this share of the examples, at least one, the same for every model.
+
+        They lie in as few batches as hold so many, evenly spread over short and long ones; of each as large a share.
+        """
+        if share >= 1:
+            return self
+        number = math.ceil(share * len(self.batches))
+        chosen = [self.batches[i] for i in evenly(len(self.batches), number / len(self.batches))]
+        left = share * self.count / sum(len(places) for places, _ in chosen)
+        cut = [_cut(batch, left) for batch in chosen]
+        return Batches(sum(len(places) for places, _ in cut), cut)
 
     def __iter__(self) -> Iterator[tuple[list[int], Mapping[str, "torch.Tensor"]]]:
         return iter(self.batches)
+
+
+def _cut(
+    batch: tuple[list[int], Mapping[str, "torch.Tensor"]], share: float
+) -> tuple[list[int], Mapping[str, "torch.Tensor"]]:
+    """Return a share of a batch's examples, at least one, evenly spread."""
+    places, inputs = batch
+    kept = evenly(len(places), share)
+    return [places[i] for i in kept], {name: x[kept] for name, x in inputs.items()}
 
 
 def evenly(count: int, share: float) -> list[int]:

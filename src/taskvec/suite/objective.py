@@ -15,7 +15,7 @@ from .load import Loaded
 from .specialists import Places, specialist_of
 
 WARM = 1e-9
-"""A share of the examples so small that one batch is scored: it has every module loaded."""
+"""A share of the examples so small that one is scored: it has every module loaded."""
 
 
 class Objective:
