@@ -145,7 +145,7 @@ class TestBatches:
         assert whole.first(1e-9).count == 1
         assert whole.first(1.0).batches == whole.batches
 
-    @pytest.mark.parametrize(("share", "batches", "count"), [(0.25, 1, 32), (0.5, 1, 64), (0.75, 2, 96), (0.01, 1, 1)])
+    @pytest.mark.parametrize(("share", "batches", "count"), [(0.25, 2, 32), (0.5, 2, 64), (0.75, 2, 96), (0.01, 1, 1)])
     def test_a_share_is_that_of_the_examples_however_few_batches_there_are(
         self, share: float, batches: int, count: int
     ) -> None:

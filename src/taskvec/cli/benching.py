@@ -8,6 +8,8 @@ from typing import Any
 
 from ..evaluate.figure import figure
 from ..evaluate.results import Results, as_data
+from ..evaluate.task import hashes
+from ..finetune.finetune import read_note
 from ..store.writer import write_whole
 from ..suite.bench import Bench, clean, compare, open_bench
 from ..suite.choices import choices, choose
@@ -20,6 +22,8 @@ from ..suite.schema import MethodEntry
 from ..suite.specialists import Places, places_of, train
 from ..suite.tasks import chosen
 from .show import as_json, duration, progress, say, table
+
+RESULTS = "results.json"
 
 
 def train_suite(
@@ -69,9 +73,12 @@ def score_suite(
     bench = open_bench(loaded, places, device=device, only=only, progress=progress(quiet or json))
     tell(f"base, specialists and joint training scored in {duration(time.perf_counter() - began)}")
     compare(bench, merges, tell)
-    _write_down(places, loaded, bench, [], began)
+    if not (places.folder / RESULTS).exists():  # a complete one stays until there is another
+        _write_down(places, loaded, bench, [], began)
     found = choose(bench, choices(bench), tell) if with_choices else []
     data = _write_down(places, loaded, bench, found, began)
+    for name, why in bench.left_out.items() if quiet or json else ():
+        say(f"note: '{name}' is left out: {why}")
     if json:
         as_json(data)
         return 0
@@ -111,8 +118,10 @@ def _facts(loaded: Loaded, bench: Bench, seconds: float) -> dict[str, Any]:
         "suite": loaded.name,
         "seconds": seconds,
         "precision": bench.base.precision,
-        "test": {t.name: t.digest for t in bench.tests},
-        "validation": {t.name: t.digest for t in bench.validation},
+        "test": hashes(bench.tests),
+        "validation": hashes(bench.validation),
+        "train": {t.name: read_note(Path(p)).get("lessons") for t, p in zip(bench.tests, bench.paths, strict=True)},
+        "left_out": bench.left_out,
     }
 
 
@@ -129,8 +138,9 @@ def _write_down(
     parts = [f"# {loaded.name}", markdown(methods_table(bench.results))]
     parts += [markdown(choices_table(found))] if found else []
     parts.append(markdown(tasks_table(bench.results)))
+    parts += [f"Left out: `{name}`: {why}" for name, why in bench.left_out.items()]
     write_whole(places.folder / "results.md", "\n\n".join(parts) + "\n")
-    write_whole(places.folder / "results.json", json_.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    write_whole(places.folder / RESULTS, json_.dumps(data, indent=2, ensure_ascii=False) + "\n")
     write_whole(places.folder / "results.svg", figure(_pictured(bench.results), loaded.name))
     return data
 

@@ -13,6 +13,7 @@ from ..evaluate.model import Model
 from ..evaluate.results import Results, Row, as_data
 from ..evaluate.score import Score
 from ..evaluate.summary import Number
+from ..evaluate.task import hashes
 from ..merge.registry import suggest
 from ..store.writer import room_for, write_whole
 from ..suite.load import Loaded, load_suite
@@ -103,7 +104,7 @@ def evaluate(
     if picture is not None:
         write_whole(picture, figure(results, loaded.name if suite.name else "scores"))
     if json:
-        as_json({**as_data(results), "split": how.split, "data": {t.name: t.digest for t in tasks}})
+        as_json({**as_data(results), "split": how.split, "data": hashes(tasks)})
         return 0
     print_results(results)
     if per_class:

@@ -15,6 +15,13 @@ TOKENS = 8192
 """Tokens a batch, at most: long texts go in smaller batches."""
 
 
+SHARES = "2"
+"""Raised when a share of the examples becomes another one, so that searches do not go on from the older."""
+
+SPREAD = 4
+"""Batches that a share of the examples is taken from at least, lest it be long texts only."""
+
+
 @dataclass(frozen=True)
 class Batches:
     """Inputs in batches: which examples each holds, and its tensors by the names that the model takes."""
@@ -25,11 +32,14 @@ class Batches:
     def first(self, share: float) -> "Batches":
         """Return about this share of the examples, at least one, the same for every model.
 
-        They lie in as few batches as hold so many, evenly spread over short and long ones; of each as large a share.
+        They lie in as few batches as hold so many, but of those in memory in four, where that many are wanted, evenly
+        spread over short and long ones; of each as large a share.
         """
         if share >= 1:
             return self
-        number = math.ceil(share * len(self.batches))
+        number, wanted = math.ceil(share * len(self.batches)), round(share * self.count)
+        if isinstance(self.batches, list):
+            number = max(number, min(len(self.batches), SPREAD, wanted))
         chosen = [self.batches[i] for i in evenly(len(self.batches), number / len(self.batches))]
         left = share * self.count / sum(len(places) for places, _ in chosen)
         cut = [_cut(batch, left) for batch in chosen]

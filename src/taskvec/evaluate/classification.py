@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import RecipeError
+from ..errors import NumbersError, RecipeError
 from .batches import Batches
 from .data import Examples
 from .features import Reading, features, pooling_of, ready
@@ -75,10 +75,14 @@ class Classification:
 
         Raises:
             RecipeError: the examples have no labels; their answers (`logits`) can be had all the same.
+            NumbersError: the model's answers are no numbers.
         """
         if self.examples.labels is None:
             raise RecipeError(f"task '{self.name}': {self.examples.origin} has no labels to compare with.")
-        answers = self.logits(model, share).argmax(1).numpy()
+        logits = self.logits(model, share)
+        if not logits.isfinite().all():
+            raise NumbersError(f"{model.name} answers '{self.name}' with NaN or Inf: its weights overflow.")
+        answers = logits.argmax(1).numpy()
         labels = self._labels(model, share)
         details = {"per_class": per_class(answers, labels, self.head.labels)} if share >= 1 else {}
         return mean_score(self.name, self.metric, answers == labels, details)

@@ -103,7 +103,7 @@ def _ready_images(model: Model, examples: Examples, reading: Reading) -> Batches
 
 
 class _Images(Sequence[tuple[list[int], Mapping[str, "torch.Tensor"]]]):
-    """Images in batches, each decoded when it is asked for."""
+    """Images in batches, each spread over the file (whose order may be that of the classes), decoded when asked for."""
 
     def __init__(self, model: Model, examples: Examples, size: int) -> None:
         self._processor, self._examples, self._size = model.images, examples, size
@@ -115,7 +115,7 @@ class _Images(Sequence[tuple[list[int], Mapping[str, "torch.Tensor"]]]):
         if not 0 <= number < len(self):
             raise IndexError(number)
         examples = self._examples
-        places = list(range(number * self._size, min((number + 1) * self._size, len(examples))))
+        places = list(range(number, len(examples), len(self)))
         pictures = [decode(examples.inputs[i], f"{examples.origin}: example {i}") for i in places]
         return places, {"pixel_values": self._processor(pictures, return_tensors="pt")["pixel_values"]}
 

@@ -52,7 +52,7 @@ class Kept:
         if self.folder is None:
             return None
         facts = [SCORING, model.fingerprint, model.inputs_digest, model.precision, str(model.device), task.digest]
-        key = hashlib.sha256(json.dumps([*facts, share, _versions()]).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([*facts, share, versions()]).encode()).hexdigest()
         return self.folder / "scores" / key[:2] / f"{key[2:34]}.json"
 
 
@@ -101,7 +101,8 @@ def _floats(text: str) -> Values:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide a score."""
     found = {}
     for name in ("torch", "transformers", "tokenizers"):
         try:

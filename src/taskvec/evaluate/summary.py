@@ -24,7 +24,7 @@ class Summary:
 
     mean: of the tasks' scores (absolute accuracy).
     normalised: the mean of the tasks' ratios to the specialists; None where there are none.
-    worst: the worst of the tasks' scores, and whose it is.
+    worst: the worst of the tasks' scores, with that task's own interval, and whose it is.
     """
 
     mean: Number
@@ -55,7 +55,7 @@ def summarise(scores: Sequence[Score], specialists: Mapping[str, Score] | None =
     mean = Number(_mean([s.value for s in scores]), *bounds(np.mean(drawn, axis=0)))
     up = scores[0].larger_is_better
     worst = (min if up else max)(scores, key=lambda s: s.value)
-    lowest = Number(worst.value, *bounds((np.min if up else np.max)(drawn, axis=0)))
+    lowest = Number(worst.value, worst.low, worst.high)
     normalised = _normalised(scores, specialists, seed) if specialists else None
     return Summary(mean, normalised, lowest, worst.task)
 
@@ -65,6 +65,8 @@ def difference(scores: Sequence[Score], others: Sequence[Score], seed: int = 0) 
 
         (1/T) Σ_t (s_t − s'_t),   both drawn together: they were scored on the same examples
 
+    Where smaller is better (perplexity) the difference is the other way round, so that a gain is always above 0.
+
     Edge: without the examples' own values the interval has no width.
 
     Raises:
@@ -72,9 +74,10 @@ def difference(scores: Sequence[Score], others: Sequence[Score], seed: int = 0) 
     """
     if [s.task for s in scores] != [s.task for s in others]:
         raise RecipeError("the two models were scored on other tasks, so they cannot be compared.")
-    value = _mean([a.value - b.value for a, b in zip(scores, others, strict=True)])
+    pairs = [(a, b) if a.larger_is_better else (b, a) for a, b in zip(scores, others, strict=True)]
+    value = _mean([a.value - b.value for a, b in pairs])
     drawn = []
-    for i, (a, b) in enumerate(zip(scores, others, strict=True)):
+    for i, (a, b) in enumerate(pairs):
         if a.values is None or b.values is None or len(a.values) != len(b.values):
             drawn.append(np.full(RESAMPLES, a.value - b.value))
         else:

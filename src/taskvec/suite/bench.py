@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import TaskVecError
+from ..errors import RecipeError, TaskVecError
 from ..evaluate.kept import Kept, score_all
 from ..evaluate.model import Model
 from ..evaluate.results import Results, Row
@@ -53,6 +53,12 @@ class Bench:
     kept: Kept
     progress: Progress
     rows: list[Row] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, name: str, why: TaskVecError, tell: Tell) -> None:
+        """Take down that something could not be merged or found here."""
+        self.left_out[name] = str(why)
+        tell(f"note: '{name}' is left out: {why}")
 
     @property
     def paths(self) -> list[str]:
@@ -101,6 +107,7 @@ def open_bench(
 
     Raises:
         StoreError: a specialist that is not there.
+        RecipeError: tasks of different metrics.
         TaskVecError: data, heads or models that cannot be read, or do not fit.
     """
     progress, kept = progress or Silent(), kept or Kept(places.folder)
@@ -109,6 +116,7 @@ def open_bench(
     base = base_of(loaded, device=device)
     how = {"device": device, "precision": base.precision, "inputs": base.path}
     tests = tasks_of(loaded, base, "test", only, places.heads)
+    _check_metrics(tests)
     validation = tasks_of(loaded, base, "validation", only, places.heads)
     tested = specialists_on(loaded, places, tests, kept, progress, how)
     tuned_by = specialists_on(loaded, places, validation, kept, progress, how)
@@ -123,6 +131,16 @@ def open_bench(
     return bench
 
 
+def _check_metrics(tests: Sequence[Task]) -> None:
+    """Refuse tasks whose scores have no common mean, before any is scored."""
+    for task in tests:
+        if not task.larger_is_better or task.metric != tests[0].metric:
+            raise RecipeError(
+                f"a benchmark needs one metric for all tasks, in which more is better: '{tests[0].name}' has "
+                f"{tests[0].metric} and '{task.name}' {task.metric}. Choose tasks with --only, or type taskvec eval."
+            )
+
+
 def compare(bench: Bench, competitors: Sequence[Competitor], tell: Tell) -> None:
     """Score every competitor at its default, and at the λ that is best on the validation examples.
 
@@ -134,7 +152,7 @@ def compare(bench: Bench, competitors: Sequence[Competitor], tell: Tell) -> None
             _compare(bench, competitor)
         except TaskVecError as exc:
             del bench.rows[before:]
-            tell(f"note: '{competitor.name}' is left out: {exc}")
+            bench.leave_out(competitor.name, exc, tell)
             continue
         best = bench.rows[-1]
         mean = sum(s.value for s in best.scores) / len(best.scores)
@@ -159,7 +177,7 @@ def tune_scale(bench: Bench, competitor: Competitor, rounds: Sequence[float] = R
     with Reweighted(recipe) as models:
         values = ",".join(f"{x:g}" for x in competitor.grid)
         space = make_space(recipe, models.names, [f"scale={values}"])
-        log = _log(bench, competitor.name, [recipe.data, values, list(rounds), models.fingerprints])
+        log = log_of(bench, competitor.name, [recipe.data, values, list(rounds), models.fingerprints])
         result = grid(
             space, bench.objective, rounds=rounds, models=models, log=log, data=bench.objective.digest,
             progress=Telling(bench.progress, competitor.name),
@@ -174,7 +192,7 @@ def tune_scale(bench: Bench, competitor: Competitor, rounds: Sequence[float] = R
     }
 
 
-def _log(bench: Bench, name: str, search: Any) -> Path:
+def log_of(bench: Bench, name: str, search: Any) -> Path:
     """Return where a search is written down: a file of its own for other data or models, so that each goes on."""
     key = hashlib.sha256(json.dumps([bench.objective.digest, search]).encode()).hexdigest()[:16]
     return bench.places.folder / "searches" / f"{_slug(name)}-{key}.jsonl"

@@ -1,21 +1,26 @@
 """Ways to choose coefficients of task arithmetic, side by side: by no data, by unlabelled data, by labels."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import TaskVecError
+from ..evaluate.model import Model
 from ..evaluate.score import Score
 from ..evaluate.summary import Number, difference
 from ..recipe.plan import make_plan
 from ..recipe.reweighted import Reweighted
 from ..recipe.schema import Recipe
+from ..store.writer import write_whole
 from ..tune.adamerging import AdaMerging, adamerge
 from ..tune.sampled import sampled
 from ..tune.space import make_space
 from ..tune.telling import Telling
 from ..tune.trials import Budget
-from .bench import Bench, Tell, tune_scale
+from .bench import ROUNDS, Bench, Tell, log_of, tune_scale
 from .competitors import LITERATURE, Competitor, points
 from .specialists import base_of
 
@@ -49,7 +54,8 @@ def choices(bench: Bench, evaluations: float = EVALUATIONS, steps: int = STEPS) 
 def choose(bench: Bench, ways: dict[str, Callable[[], Found]], tell: Tell) -> list[dict[str, Any]]:
     """Find a recipe in each way, score it on the test examples, and compare it with λ = 0.3 and with 1/T.
 
-    One that cannot be taken here (an extra that is not installed) is told and left out; the others go on.
+    One that cannot be taken here (an extra that is not installed) is told and left out; the others go on. What was
+    found before an interruption is found again.
 
     Returns:
         A dict a way: name, data, evaluations, seconds, the scores' mean, and the gains with paired intervals.
@@ -62,7 +68,7 @@ def choose(bench: Bench, ways: dict[str, Callable[[], Found]], tell: Tell) -> li
         except TaskVecError as exc:
             if number < 2:
                 raise  # what the others are compared with
-            tell(f"note: '{name}' is left out: {exc}")
+            bench.leave_out(name, exc, tell)
             continue
         row = bench.add(name, found.pop("recipe"), {"choice": True, **found})
         rows[name] = row.scores
@@ -96,11 +102,21 @@ def _closed(bench: Bench, name: str) -> Found:
 def _adapted(bench: Bench, by: Literal["task", "layer"], steps: int) -> Found:
     model = base_of(bench.loaded, device=bench.device, precision="float32")
     settings = AdaMerging(by=by, steps=steps, rate=RATE, precision="bfloat16")
-    adapted = adamerge(_arithmetic(bench, 1.0), model, bench.validation, settings, bench.progress)
-    return {
-        "recipe": adapted.recipe, "data": "unlabelled", "seconds": adapted.seconds, "evaluations": 0.0, "steps": steps,
-        "entropy": [adapted.entropy[0], adapted.entropy[-1]],
-    }  # fmt: skip
+    recipe = _arithmetic(bench, 1.0)
+    place = log_of(bench, f"adamerging {by}", [recipe.data, asdict(settings), [Model(p).content for p in bench.paths]])
+    if (found := read_json(place)) is None:
+        adapted = adamerge(recipe, model, bench.validation, settings, bench.progress)
+        entropy = [adapted.entropy[0], adapted.entropy[-1]]
+        found = {"recipe": adapted.recipe.data, "seconds": adapted.seconds, "entropy": entropy}
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, json.dumps(found))
+    recipe = Recipe.model_validate(found["recipe"])
+    return {**found, "recipe": recipe, "data": "unlabelled", "evaluations": 0.0, "steps": steps}
+
+
+def read_json(path: Path) -> Any:
+    """Return what a file of JSON holds; None where there is none."""
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
 def _grid(bench: Bench) -> Found:
@@ -116,15 +132,15 @@ def _sampled(bench: Bench, asked: list[str], groups: int, by: Literal["tpe", "cm
         data = recipe.data
         data["models"] = [{**m, "weight": LITERATURE} for m in data["models"]]
         recipe = Recipe.model_validate(data)
-    began = time.perf_counter()
     with Reweighted(recipe) as models:
         space = make_space(recipe, models.names, asked, groups)
         budget = Budget(evaluations=evaluations)
+        log = log_of(bench, f"{by} {asked[0]}", [recipe.data, groups, evaluations, models.fingerprints])
         result = sampled(
-            space, bench.objective, by=by, budget=budget, pruner="median", rounds=(0.25, 1.0), models=models,
-            progress=Telling(bench.progress, by),
+            space, bench.objective, by=by, budget=budget, pruner="median", rounds=ROUNDS, models=models,
+            log=log, data=bench.objective.digest, progress=Telling(bench.progress, by),
         )  # fmt: skip
-    return {"recipe": result.recipe, "data": "labels", "seconds": time.perf_counter() - began,
+    return {"recipe": result.recipe, "data": "labels", "seconds": result.seconds,
         "evaluations": result.spent, "validation": result.best.mean}  # fmt: skip
 
 

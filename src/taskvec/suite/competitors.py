@@ -61,10 +61,14 @@ def competitors(tasks: int, entries: Sequence[MethodEntry] | None = None) -> lis
     Methods that return one model as it is, or are another method with these settings, are left out of the default.
 
     Raises:
-        RecipeError: an unknown method, or one that does not take so many models.
+        RecipeError: an unknown method, one that does not take so many models, or two of one name.
     """
     if entries is not None:
-        return [_asked(entry, tasks) for entry in entries]
+        found = [_asked(entry, tasks) for entry in entries]
+        names = [c.name for c in found]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise RecipeError(f"two of the methods are called '{twice}'. Give one of them another 'name'.")
+        return found
     left_out = {"passthrough", "model_soup"}  # one model; the same as linear where nothing scores the models
     return [_of(name) for name, m in sorted(METHODS.items()) if tasks in m.needs.tasks and name not in left_out]
 

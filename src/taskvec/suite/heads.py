@@ -50,11 +50,12 @@ def head_of(loaded: Loaded, name: str, base: Model, names: tuple[str, ...], fold
             raise RecipeError(f"the head of '{name}' is a file and names none. Type 'file: heads/{name}.safetensors'.")
         return Head.load(Path(loaded.place(entry.head.file)))
     train = examples_of(loaded, name, "train") if entry.head.kind in ("class_means", "ridge", "trained") else None
-    key = _key(entry.head, _maker(loaded, entry, base), names, reading, train)
+    maker = _maker(loaded, entry, base)
+    key = _key(entry.head, maker, names, reading, train)
     path = folder / f"{name}.safetensors" if folder else None
     if path and (found := _kept(path)) and found.made.get("key") == key:
         return found
-    made = _make(loaded, entry, base, names, reading, train)
+    made = _make(entry.head, maker, names, reading, train)
     made = replace(made, made={**made.made, "key": key, "task": name})
     if path:
         made.save(path)
@@ -69,12 +70,9 @@ def _kept(path: Path) -> Head | None:
         return None
 
 
-def _make(
-    loaded: Loaded, entry: ClassifyEntry, base: Model, names: tuple[str, ...], reading: Reading, train: Examples | None
-) -> Head:
-    head = entry.head
+def _make(head: HeadEntry, base: Model, names: tuple[str, ...], reading: Reading, train: Examples | None) -> Head:
     if head.kind == "checkpoint":
-        return make_head.of_checkpoint(_maker(loaded, entry, base), names, reading)
+        return make_head.of_checkpoint(base, names, reading)
     if head.kind == "labels":
         return make_head.from_label_names(
             base, names, reading, templates=head.template, texts=head.texts, scale=head.scale
@@ -88,8 +86,10 @@ def _make(
 
 
 def _maker(loaded: Loaded, entry: ClassifyEntry, base: Model) -> Model:
-    """Return the model that a head is made with, or taken from."""
-    return Model(loaded.place(str(entry.model))) if entry.head.kind == "checkpoint" else base
+    """Return the model that a head is made with, or taken from: in float32, whatever is scored."""
+    if entry.head.kind == "checkpoint":
+        return Model(loaded.place(str(entry.model)))
+    return base if base.precision == "float32" else Model(base.path, device=str(base.device))
 
 
 def _key(entry: HeadEntry, maker: Model, names: tuple[str, ...], reading: Reading, train: Examples | None) -> str:

@@ -1,5 +1,7 @@
 """Forgetting by negation: a task's vector subtracted from the base, as far as a control task allows."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +101,7 @@ def negate(
         grid: the α that are tried, beside 0.
         device: where models are run.
         progress: told how far it is.
-        kept: where the base's scores are kept.
+        kept: where scores are kept; what is found there is not scored again.
 
     Raises:
         RecipeError: no control, one that is no task, nothing to forget, or a metric of which less is better.
@@ -120,12 +122,12 @@ def negate(
     floor = CONTROL * kept.score(base, _named(validation, control)).value
     rows = []
     for name in names:
-        search = _Search(searched, _named(validation, name), _named(validation, control), floor)
+        search = _Search(searched, _named(validation, name), _named(validation, control), kept)
         with Reweighted(_recipe(loaded, base, paths[name])) as models:
             curve = search.curve(models, sorted({0.0, *grid}), progress)
             scale = best(curve, floor).scale
             search.put(models, scale)
-            target, kept_well = (_named(tests, which).score(searched) for which in (name, control))
+            target, kept_well = (kept.score(searched, _named(tests, which)) for which in (name, control))
         rows.append(Negated(name, scale, curve, before[name], target, kept_well))
     return Negation(before[control], floor, rows)
 
@@ -135,15 +137,17 @@ SPLITS: tuple[Any, Any] = ("test", "validation")
 
 @dataclass(frozen=True)
 class _Search:
-    """A model whose weights are replaced, and what it is scored on."""
+    """A model whose weights are replaced, what it is scored on, and where scores are kept to go on from."""
 
     model: Model
     target: Task
     control: Task
-    floor: float
+    kept: Kept
 
     def put(self, models: Reweighted, scale: float) -> None:
-        self.model.put(models.weigh(models.recipe.model_copy(update={"scale": scale})), "being negated")
+        recipe = models.recipe.model_copy(update={"scale": scale})
+        what = json.dumps([models.fingerprints, recipe.ignore, scale])
+        self.model.put(models.weigh(recipe), f"negated {hashlib.sha256(what.encode()).hexdigest()}")
 
     def curve(self, models: Reweighted, grid: Sequence[float], progress: Progress) -> list[Point]:
         found: list[Point] = []
@@ -151,7 +155,7 @@ class _Search:
         try:
             for scale in grid:
                 self.put(models, scale)
-                found.append(Point(scale, *(t.score(self.model).value for t in (self.target, self.control))))
+                found.append(Point(scale, *(self.kept.score(self.model, t).value for t in (self.target, self.control))))
                 progress.advance(len(found), f"α = {scale:g}: {found[-1].target:.3g}, {found[-1].control:.3g}")
         finally:
             progress.end()

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import RecipeError
-from ..evaluate.kept import Kept, score_all
+from ..evaluate.batches import SHARES
+from ..evaluate.kept import SCORING, Kept, score_all, versions
 from ..evaluate.model import Model
 from ..evaluate.task import Task
 from ..progress import Progress
@@ -46,7 +47,9 @@ class Objective:
     @property
     def digest(self) -> str:
         """What names the validation examples and how they are scored."""
-        facts = [[t.digest for t in self.tasks], self.specialists, self.model.precision, self.model.inputs_digest]
+        batches = [getattr(getattr(t, "reading", None), "batch", None) for t in self.tasks]  # shares are cut from them
+        facts = [SCORING, SHARES, versions(), [t.digest for t in self.tasks], batches, self.specialists]
+        facts += [self.model.precision, str(self.model.device), self.model.inputs_digest]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
     def __call__(self, weights: Mapping[str, Any], share: float = 1.0) -> tuple[float, ...]:

@@ -73,7 +73,7 @@ def _numbers(results: Results, row: Row) -> list[str]:
     summary = results.summary(row)
     if summary is None:
         return ["", "", ""]
-    return [share(summary.mean), share(summary.normalised), f"{100 * summary.worst.value:.1f} {summary.worst_task}"]
+    return [share(summary.mean), share(summary.normalised), f"{share(summary.worst)} {summary.worst_task}"]
 
 
 def choices_table(found: Sequence[dict[str, Any]]) -> list[list[str]]:

@@ -78,6 +78,12 @@ class Evaluator:
         """Whether the budget is spent."""
         return self.budget.left(self.spent, self.seconds) == 0
 
+    def affords(self, point: Mapping[str, Any], shares: Sequence[float]) -> bool:
+        """Whether the budget is enough for a point on all of these shares; what was scored before costs nothing."""
+        left = self.budget.left(self.spent, self.seconds)
+        wanted = sum(share for share in shares if (tuple(point.items()), share) not in self._seen)
+        return left is None or left >= wanted - 1e-9
+
     def evaluate(self, trial: int, point: dict[str, Any], share: float = 1.0) -> Evaluation:
         """Return the score of a point on a share of the examples. What this search has scored before costs nothing.
 
@@ -104,12 +110,20 @@ class Evaluator:
         began = time.monotonic()
         try:
             merged = self._merge(point)
-        except (RecipeError, NumbersError) as exc:
-            if isinstance(exc, NumbersError) and not any(e.scores for e in self.evaluations):
-                raise  # more likely an input's fault than the first point's
-            return Evaluation(trial, point, share, (), time.monotonic() - began, " ".join(str(exc).split()))
-        scores = _checked(self._score(merged, share), point)
+        except RecipeError as exc:
+            return _refused(trial, point, share, began, exc)
+        except NumbersError as exc:
+            return self._broken(trial, point, share, began, exc)
+        try:
+            scores = _checked(self._score(merged, share), point)
+        except NumbersError as exc:
+            return self._broken(trial, point, share, began, exc)
         return Evaluation(trial, point, share, scores, time.monotonic() - began)
+
+    def _broken(self, trial: int, point: dict[str, Any], share: float, began: float, exc: NumbersError) -> Evaluation:
+        if not any(e.scores for e in self.evaluations):
+            raise exc  # more likely an input's fault than the first point's
+        return _refused(trial, point, share, began, exc)
 
     def _merge(self, point: dict[str, Any]) -> Merged:
         """Merge at a point, unless that was the last one merged."""
@@ -139,6 +153,10 @@ class Evaluator:
         self.log.close()
         self._merged = None
         self._close_models()
+
+
+def _refused(trial: int, point: dict[str, Any], share: float, began: float, exc: Exception) -> Evaluation:
+    return Evaluation(trial, point, share, (), time.monotonic() - began, " ".join(str(exc).split()))
 
 
 def _checked(scores: float | Sequence[float], point: Mapping[str, Any]) -> tuple[float, ...]:

@@ -1,5 +1,6 @@
 """Points that a sampler proposes from what was scored before: TPE or CMA-ES, from optuna."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,11 +116,13 @@ def _study(space: Space, by: str, seed: int, pruner: str, shares: Sequence[float
 
     start = space.start
     first = {d.name: _as_proposed(d, start[d.name]) for d in space.dimensions} if start else None
-    sampler = (
-        optuna.samplers.TPESampler(seed=seed)
-        if by == "tpe"
-        else optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # x0 will be gone in optuna 6; without it CMA-ES starts mid-box
+        sampler = (
+            optuna.samplers.TPESampler(seed=seed)
+            if by == "tpe"
+            else optuna.samplers.CmaEsSampler(x0=first, seed=seed, warn_independent_sampling=False)
+        )
     study = optuna.create_study(
         direction="maximize", sampler=sampler, pruner=_pruner(pruner, shares), study_name="taskvec"
     )
@@ -140,14 +143,14 @@ def _run(study: Any, evaluator: Evaluator, shares: Sequence[float], prunes: bool
     from optuna.trial import TrialState
 
     stale = 0
-    while not evaluator.over and stale < STALE:
+    while stale < STALE:
         trial, before = study.ask(), evaluator.spent
         point = {d.name: _proposed(trial, d) for d in evaluator.space.dimensions}
-        state = TrialState.FAIL  # what is told of a point that was refused, or was not finished
+        if not evaluator.affords(point, shares):
+            break
+        state = TrialState.FAIL  # what is told of a point that was refused
         mean = None
         for share in shares:
-            if evaluator.over:
-                break
             done = evaluator.evaluate(trial.number, point, share)
             if done.refused:
                 break
