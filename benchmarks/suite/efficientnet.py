@@ -21,7 +21,7 @@ class EfficientNetLiteConfig(PretrainedConfig):
 
     def __init__(self, variant: str = "efficientnet-lite0", **rest: Any):
         self.variant = variant
-        self.hidden_size = CHANNELS
+        self.hidden_size, self.num_channels = CHANNELS, 3
         super().__init__(**rest)
 
 

@@ -13,7 +13,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 import encoders
 import taskvec as tv
-from taskvec import FormatError, MismatchError, RecipeError, StoreError
+from taskvec import FormatError, MismatchError, NumbersError, RecipeError, StoreError
 from taskvec.evaluate import make_head
 from taskvec.evaluate.classification import Classification
 from taskvec.evaluate.features import Reading
@@ -247,3 +247,14 @@ class TestModel:
             model.put({name: checkpoint[name] for name in checkpoint}, "other")
         loaded = Model(other, device="cpu").module().state_dict()
         assert all(torch.equal(x, loaded[name]) for name, x in model.module().state_dict().items())
+
+
+def test_answers_that_are_no_numbers_are_no_score(folders: Path, taste: Read) -> None:
+    model = Model(folders / "bert", device="cpu")
+    head = make_head.from_label_names(model, ["good", "bad"], Reading())
+    task = Classification("taste", taste(), head)
+    weights = dict(model.module().state_dict())
+    name = next(n for n in weights if n.endswith("LayerNorm.weight"))
+    model.put({**weights, name: torch.full_like(weights[name], torch.nan)}, "broken")
+    with pytest.raises(NumbersError, match="bert answers 'taste' with NaN or Inf"):
+        task.score(model)

@@ -14,7 +14,7 @@ import encoders
 from taskvec import MismatchError
 from taskvec.evaluate.batches import Batches, in_batches
 from taskvec.evaluate.data import Examples
-from taskvec.evaluate.features import Reading, features, pooling_of, ready
+from taskvec.evaluate.features import Reading, encode, features, pooling_of, ready
 from taskvec.evaluate.model import Model
 
 from .conftest import Read
@@ -155,3 +155,15 @@ class TestBatches:
         assert (len(part.batches), part.count) == (batches, count)
         for places, rows in part:
             assert places == rows["x"].flatten().tolist()
+
+
+def test_a_map_has_no_first_state_but_a_mean(rng: np.random.Generator) -> None:
+    found = torch.from_numpy(rng.standard_normal((2, 5, 3, 4)))
+
+    class Tower(torch.nn.Linear):
+        def forward(self, pixel_values: Any) -> Any:
+            return type("Out", (), {"last_hidden_state": found})
+
+    for pooling in ("cls", "mean"):
+        got = encode(Tower(1, 1), {"pixel_values": torch.zeros(2, 3, 8, 8)}, pooling)  # type: ignore[arg-type]
+        torch.testing.assert_close(got, found.mean((2, 3)))

@@ -243,3 +243,8 @@ class TestCheck:
         task = Classification("taste", replace(taste(6), names=("good", "awful")), head)
         with pytest.raises(MismatchError, match=r"tsv has the label 'awful', which the head does not know\. It knows"):
             task.score(bert)
+
+
+def test_no_labels_make_no_head(bert: Model) -> None:
+    with pytest.raises(RecipeError, match="the task has no labels, so no head can be made of them"):
+        make_head.from_label_names(bert, [], READING)

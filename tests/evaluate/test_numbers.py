@@ -9,6 +9,7 @@ import pytest
 
 from taskvec import RecipeError
 from taskvec.evaluate.figure import COLOURS, figure
+from taskvec.evaluate.rank_correlation import spearman_score
 from taskvec.evaluate.results import Results, Row, as_data
 from taskvec.evaluate.score import Score, interval, mean_score
 from taskvec.evaluate.summary import Number, difference, summarise
@@ -122,3 +123,29 @@ class TestFigure:
         said = [e.text or "" for e in self.drawn(Results([Row("m", [one])])).iter()]
         assert not any("%" in text for text in said)
         assert any(text.startswith("m, a: 30 (25 to 40)") for text in said)
+
+
+class TestOfOtherMetrics:
+    def test_the_worst_task_lies_in_its_interval(self, rng: np.random.Generator) -> None:
+        scores = [score(str(i), rng.permutation([1] * 400 + [0] * 100)) for i in range(8)]
+        worst = summarise(scores).worst
+        assert worst.low < worst.value == 0.8 < worst.high
+
+    def test_means_of_correlations_and_their_differences_have_a_width(self, rng: np.random.Generator) -> None:
+        x = rng.standard_normal((3, 200))
+        one = [spearman_score(str(i), row + rng.standard_normal(200), row) for i, row in enumerate(x)]
+        other = [spearman_score(str(i), row + 2 * rng.standard_normal(200), row) for i, row in enumerate(x)]
+        mean, gain = summarise(one).mean, difference(one, other)
+        singles = np.mean([s.high - s.low for s in one])
+        assert 0.4 * singles < mean.high - mean.low < 0.8 * singles  # about 1/√3
+        assert 0 < gain.low < gain.value < gain.high
+        ratio = summarise(one, {s.task: s for s in one}).normalised
+        assert ratio == Number(1.0, 1.0, 1.0)
+
+    def test_a_gain_is_above_zero_where_smaller_is_better(self) -> None:
+        def perplexity(value: float) -> Score:
+            return Score(
+                task="p", metric="perplexity", value=value, low=value, high=value, count=3, larger_is_better=False
+            )
+
+        assert difference([perplexity(20.0)], [perplexity(30.0)]).value == 10.0

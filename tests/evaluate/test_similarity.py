@@ -9,8 +9,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from taskvec import MismatchError, RecipeError
+from taskvec import MismatchError, OutputError, RecipeError
 from taskvec.evaluate import rank_correlation
+from taskvec.evaluate.features import Reading
+from taskvec.evaluate.kept import Kept
 from taskvec.evaluate.model import Model
 from taskvec.evaluate.rank_correlation import spearman, spearman_score
 from taskvec.evaluate.similarity import Similarity
@@ -106,3 +108,23 @@ def test_clips_texts_are_compared_where_its_pictures_are(clip: Model) -> None:
         states = module.text_model(**inputs).pooler_output
         vectors = torch.nn.functional.normalize(module.text_projection(states), dim=1)
     np.testing.assert_allclose(asked.answers(clip), (vectors[::2] * vectors[1::2]).sum(1), atol=1e-6)
+
+
+def test_what_was_drawn_is_kept(model: Model, tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    first, again = (kept.score(model, task()) for _ in range(2))
+    assert first.draws is not None and again.draws is not None
+    np.testing.assert_allclose(first.draws, again.draws, atol=1e-6)
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_the_work(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"scores cannot be kept in .*file: .*Type --cache with another folder"):
+        Kept(tmp_path / "file").score(model, task())
+
+
+def test_texts_longer_than_the_encoder_reads_are_cut(model: Model) -> None:
+    most = model.config.max_position_embeddings
+    pairs = [("word " * (most + 20), "word"), ("other", "words of another kind")]
+    asked = Similarity("long", examples(pairs, np.arange(2.0), kind="pair"), Reading(tokens=10 * most))
+    assert np.isfinite(asked.answers(model)).all()

@@ -11,6 +11,7 @@ import taskvec as tv
 from taskvec.merge.statistics import MagnitudeSearch
 from taskvec.recipe.arithmetic import Arithmetic
 from taskvec.recipe.in_memory import Merged, merge_in_memory
+from taskvec.recipe.rescaled import Keeping
 from taskvec.recipe.reweighted import Reweighted
 from taskvec.store.computed.low_rank import LowRank
 from taskvec.testing import write_adapter
@@ -151,6 +152,35 @@ class TestReweighted:
                 result = models.weigh(trial)
                 assert bool(gathered) == read
                 same(result, merged(trial))
+
+    def test_a_method_that_answers_in_another_precision(
+        self, recipe: Make, merged: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def wide(deltas: Any, weights: Any) -> Any:
+            """Add in float64, whatever the task vectors are in."""
+            return np.einsum("t,t...->...", weights, deltas.astype(np.float64))
+
+        monkeypatch.setitem(tv.METHODS, "wide", tv.Method("wide", wide, tv.Needs(space="delta"), "none", ("linear",)))
+        start = recipe("wide", kind="f32", models=[0, 1, 2])
+        with Reweighted(start) as models:
+            for scale in (0.3, 0.5, 0.7, {"auto": "isotropic"}):
+                trial = tv.Recipe.model_validate(start.data | {"scale": scale})
+                same(models.weigh(trial), merged(trial))
+        plain = tv.Recipe.model_validate(start.data | {"method": "task_arithmetic", "scale": {"auto": "isotropic"}})
+        assert tv.make_plan(trial).recipe.scale == pytest.approx(tv.make_plan(plain).recipe.scale, rel=1e-5)
+
+    def test_what_is_kept_stays_within_the_memory(self, recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        budgets = []
+        merge = Keeping.merge
+        monkeypatch.setattr(
+            Keeping, "merge", lambda self, *args: (budgets.append(self.plan.budget), merge(self, *args))[1]
+        )
+        start = recipe("task_arithmetic", models=[0, 1, 2])
+        with Reweighted(start) as models:
+            assert not models.plan(start).budget.rows
+            models.weigh(start)
+            models.weigh(tv.Recipe.model_validate(start.data | {"scale": 0.5}))
+        assert budgets and all(budget.rows for budget in budgets)
 
     def test_a_merge_that_broke_off_leaves_nothing_behind(self, recipe: Make, merged: Callable[..., Path]) -> None:
         start = recipe("ties", kind="f32", models=[0, 1, 2], dtype="float16")

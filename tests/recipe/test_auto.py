@@ -14,6 +14,7 @@ from taskvec.cli.exits import run
 from taskvec.ops.chance import Chance
 from taskvec.ops.coefficients import equal_energy, isotropic, norm_shares, products_of_sum
 from taskvec.recipe.write import as_yaml
+from taskvec.testing import write_model
 
 Planned = Callable[..., tv.Plan]
 
@@ -200,3 +201,17 @@ class TestRefused:
     def test_no_tensor_takes_it(self, planned: Planned) -> None:
         with pytest.raises(tv.RecipeError, match=r"'scale: auto' is a scale for no tensor"):
             planned("task_arithmetic", scale="auto", overrides=[{"scale": 0.5}])
+
+
+@pytest.mark.parametrize("name", ["isotropic", "equal_energy", "metagpt"])
+def test_no_number_is_found_among_nan(tmp_path: Path, name: str) -> None:
+    for i, model in enumerate(("base", "m0", "m1")):
+        x = np.arange(6, dtype=np.float32) + i
+        x[2] = np.nan if model == "m1" else x[2]
+        write_model(tmp_path / model, {"w": x}, dtype="F32")
+    data = {"method": "task_arithmetic", "base": str(tmp_path / "base"), "nonfinite": "pass", "scale": {"auto": name}}
+    made = tv.Recipe.model_validate(data | {"models": [str(tmp_path / m) for m in ("m0", "m1")]})
+    with pytest.raises(
+        tv.NumbersError, match=r"'scale: auto' cannot be found: an input holds NaN or Inf\. Type a number"
+    ):
+        tv.make_plan(made)

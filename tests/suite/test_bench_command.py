@@ -119,6 +119,24 @@ class TestScore:
         assert [w in done.out for w in ("base", "specialists", "joint", "linear", "slerp")] == [True] * 5
         assert "results.md, .json and .svg hold these tables" in done.out
 
+    @pytest.mark.parametrize(
+        ("change", "words", "sentence"),
+        [
+            (("{method: linear, name: average}", "{method: ties}"), (), "two of the methods are called 'ties'."),
+            (
+                ("pets: {", "alike: {kind: perplexity, data: taste.tsv}\n  pets: {"),
+                (),
+                "needs one metric for all tasks",
+            ),
+        ],
+    )
+    def test_suites_that_make_no_table_are_refused(
+        self, here: Path, command: Command, change: tuple[str, str], words: tuple[str, ...], sentence: str
+    ) -> None:
+        (here / "tiny.yaml").write_text(SUITE.replace(*change).replace("alike: {", "alike: {model: base, "))
+        done = command("bench", "score", *WORDS, *words)
+        assert done.status == 2 and sentence in done.err, done.err
+
     def test_one_that_cannot_be_merged_is_told_and_left_out(
         self, here: Path, command: Command, monkeypatch: Patch
     ) -> None:

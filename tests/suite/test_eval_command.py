@@ -174,3 +174,20 @@ def test_refused(here: Path, command: Command, words: list[str], message: str) -
     assert done.status in (2, 3), done.out + done.err
     assert any(part in done.err for part in message.split("|")), done.err
     assert "Traceback" not in done.err and done.out == ""
+
+
+class TestOptionsOfData:
+    @pytest.mark.parametrize("words", [("--head", "ridge"), ("--labels", "a", "b"), ("--columns", "x", "y")])
+    def test_are_not_taken_with_a_file_of_tasks(self, here: Path, command: Command, words: tuple[str, ...]) -> None:
+        done = command("eval", "base", *HOW, *words)
+        assert done.status == 2
+        assert done.err == f"{words[0]} describes the file of --data; with --tasks, write it into tiny.yaml.\n"
+
+    def test_null_says_which_of_two_columns_is_read(self, here: Path, command: Command) -> None:
+        lines = (here / "taste.tsv").read_text().splitlines()
+        both = [lines[0] + "\timage", *(f"{line}\tx.png" for line in lines[1:])]
+        (here / "taste.tsv").write_text("\n".join(both) + "\n")
+        done = command("eval", "base", *HOW, "--only", "taste")
+        assert done.status == 2 and "set 'image: null' to read its texts" in done.err
+        (here / "tiny.yaml").write_text(SUITE.replace("taste: {", "taste: {image: null, "))
+        assert command("eval", "base", *HOW, "--only", "taste").status == 0

@@ -13,6 +13,7 @@ from taskvec.cli import benching
 from taskvec.cli.app import app
 from taskvec.cli.exits import run
 from taskvec.errors import RecipeError, StoreError
+from taskvec.evaluate.classification import Classification
 from taskvec.suite.examples import examples_of
 from taskvec.suite.load import load_suite
 from taskvec.suite.negation import Negation, Point, best, negate
@@ -132,3 +133,14 @@ def test_refusals(clip: Path, tmp_path: Path) -> None:
         negate(loaded(control=None), places, control="a")
     with pytest.raises(RecipeError, match=r"'control' names 'x', which is no task"):
         loaded(control="x")
+
+
+def test_what_was_scored_is_not_scored_again(clip: Path, negation: Negation, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = []
+    score = Classification.score
+    monkeypatch.setattr(
+        Classification, "score", lambda self, model, share=1.0: (full.append(share), score(self, model, share))[1]
+    )
+    again = negate(load_suite(clip / "suite.yaml"), Places(clip / "made"), grid=GRID, device="cpu")
+    assert all(share < 1 for share in full), "only to load modules"
+    assert [(r.scale, r.target.value) for r in again.rows] == [(r.scale, r.target.value) for r in negation.rows]

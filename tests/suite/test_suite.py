@@ -17,7 +17,7 @@ from taskvec.suite.examples import Split, examples_of
 from taskvec.suite.heads import head_of
 from taskvec.suite.load import Loaded, load_suite
 from taskvec.suite.objective import Objective
-from taskvec.suite.specialists import base_of, places_of, specialist_of, train
+from taskvec.suite.specialists import base_of, places_of, specialist_of, train, trained
 from taskvec.suite.tasks import chosen, tasks_of
 
 from .conftest import SUITE, TASKS
@@ -64,6 +64,17 @@ class TestSplits:
         with pytest.raises(tv.RecipeError, match=r"has no split 'tset', only test, train\. Did you mean") as caught:
             examples_of(suite, "taste", "test")
         assert caught.value.__notes__ == [f"the test split of task 'taste' in {here / 'tiny.yaml'}"]
+
+    def test_validation_examples_are_not_trained_on(self, here: Path) -> None:
+        with pytest.raises(tv.TaskVecError, match="coefficients are not chosen on what models learn from"):
+            other_suite(here, ("taste: {", "taste: {splits: {validation: train}, "))
+
+    def test_a_whole_file_is_not_scored_where_a_part_is_trained_on(self, here: Path) -> None:
+        suite = other_suite(here, ("taste: {", "taste: {splits: {test: null}, "))
+        with pytest.raises(
+            tv.RecipeError, match=r"so all of .*taste\.tsv would be scored, 'train' included\. Name its"
+        ):
+            examples_of(suite, "taste", "test")
 
     def test_an_empty_split(self, here: Path) -> None:
         encoders.table(here / "taste.tsv", [], ("split", "text", "label"))
@@ -141,6 +152,19 @@ class TestHeads:
 
 
 class TestSpecialists:
+    def test_one_that_was_trained_otherwise_is_not_scored(self, here: Path, loaded: Loaded) -> None:
+        assert trained(loaded, places_of(loaded), base_of(loaded)) == str(here / "suites/tiny/joint")
+        changes = ("epochs: 6", "epochs: 5"), ("held_out: 0.4", "held_out: 0.3"), ("the {}", "a {}")
+        for change in changes:
+            suite = other_suite(here, change)
+            with pytest.raises(
+                tv.StoreError, match=r"the specialist of '\w+' was trained otherwise than .*Type: taskvec"
+            ):
+                trained(suite, places_of(suite), base_of(suite))
+
+    def test_the_joint_model_is_that_of_these_tasks(self, loaded: Loaded) -> None:
+        assert trained(loaded, places_of(loaded), base_of(loaded), ["taste", "pets"]) is None
+
     def test_what_to_type_where_one_is_missing(self, loaded: Loaded, tmp_path: Path) -> None:
         with pytest.raises(
             tv.StoreError,

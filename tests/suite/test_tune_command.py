@@ -38,6 +38,20 @@ class TestSearch:
         assert promised(here, command, "new/best.yaml") == pytest.approx(data["best"]["mean"], abs=1e-12)
         assert (here / "new/best.yaml").read_text().startswith("# Found by taskvec: grid, 3 points, 3 evaluations on ")
 
+    def test_a_control_without_a_specialist_does_not_stop_normalising(self, here: Path, command: Command) -> None:
+        text = (here / "tiny.yaml").read_text()
+        for task in TASKS[:2]:
+            text = text.replace(f"{task}: {{", f"{task}: {{model: suites/tiny/specialists/{task}, ")
+        (here / "tiny.yaml").write_text(text)
+        words = (*HOW, "--search", "scale=0.0", "--json", "--force", "-o", "best.yaml")
+        plain = command("tune", "recipe.yaml", *words)
+        assert "names no specialist ('model: …'), so plain scores are searched" in plain.err
+        (here / "tiny.yaml").write_text(f"control: {TASKS[2]}\n{text}")
+        (here / ".best.yaml.search").unlink(missing_ok=True)
+        ratios = command("tune", "recipe.yaml", *words)
+        assert (ratios.status, ratios.err) == (0, "")
+        assert json.loads(ratios.out)["best"]["mean"] > json.loads(plain.out)["best"]["mean"]
+
     def test_on_the_terminal(self, here: Path, command: Command) -> None:
         done = command("tune", "recipe.yaml", *HOW, "-o", "best.yaml", "--search", "scale=0.1,0.3")
         assert done.status == 0, done.err

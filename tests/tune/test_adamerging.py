@@ -188,3 +188,12 @@ def test_models_refused(made: Callable[..., tv.Recipe], models: Path, tasks: lis
 def test_settings_refused(how: dict[str, Any], sentence: str) -> None:
     with pytest.raises(tv.RecipeError, match=sentence):
         AdaMerging(**how)
+
+
+def test_tensors_outside_the_encoder_keep_the_coefficient_that_all_start_with(
+    made: Callable[..., tv.Recipe], base: Model, tasks: list[Classification]
+) -> None:
+    settings = AdaMerging(by="layer", steps=1, start=0.2, batch=64)
+    found = adamerge(made(scale=0.3), base, tasks, settings).recipe
+    assert ([m.weight for m in found.models], found.scale) == ([0.2, 0.2], 1.0)
+    assert found.overrides and all(o.weights is not None for o in found.overrides)

@@ -146,3 +146,10 @@ def test_refused(recipe: Make, keys: dict[str, Any], asked: list[str], groups: i
 def test_no_layers_to_part(recipe: Make) -> None:
     with pytest.raises(tv.RecipeError, match="the model has no layers that could be parted into 2 groups"):
         make_space(recipe(), ["a", "b"], ["scale"], 2)
+
+
+@pytest.mark.parametrize(("what", "own"), [("scale", {"scale": 0.5}), ("weights", {"weights": [1, 2, 3]})])
+def test_what_every_tensor_has_of_its_own_is_not_searched(recipe: Make, what: str, own: dict[str, Any]) -> None:
+    made = recipe("task_arithmetic", overrides=[{"match": "*", **own}])
+    with pytest.raises(tv.RecipeError, match=f"every tensor has '{what}' of its own, so there is none to search"):
+        make_space(made, NAMES, [what])

@@ -21,6 +21,8 @@ from ..suite.schema import ClassifyEntry, Suite
 from ..suite.tasks import chosen, tasks_of
 from .show import as_json, progress, say, table
 
+DEFAULT_HEAD = "labels"
+
 
 @dataclass(frozen=True)
 class How:
@@ -47,6 +49,9 @@ def loaded_from(tasks: Path | None, one: dict[str, Any], base: str | None, root:
     """Return the file of tasks, or the one task that options describe."""
     if tasks is not None and one.get("data"):
         raise RecipeError("give either --tasks or --data, not both.")
+    for option in ("columns", "labels", "head") if tasks is not None else ():
+        if one.get(option) and one[option] != DEFAULT_HEAD:
+            raise RecipeError(f"--{option} describes the file of --data; with --tasks, write it into {tasks}.")
     if tasks is not None:
         loaded = load_suite(tasks, root)
         suite = loaded.suite.model_copy(update={"base": base}) if base else loaded.suite
@@ -91,6 +96,8 @@ def evaluate(
     named = how.model(loaded.place(suite.base), suite.precision) if suite.base else None
     hands = [how.model(path, suite.precision, named) for path in models]
     base = named or hands[0]
+    for hand in hands if save_heads else ():
+        room_for(hand.path / "heads" / "head")
     if not suite.base and not (quiet or json):
         _note_on_base(loaded, base)
     if how.split == "validation":
@@ -99,10 +106,10 @@ def evaluate(
     shown = progress(quiet or json)
     rows = [Row(m.name, score_all(m, tasks, how.kept, shown), {"fingerprint": m.content}) for m in hands]
     results = Results(rows, _specialists(loaded, chosen(loaded, only), tasks, how, base, shown))
-    if save_heads:
-        _save_heads(hands, tasks)
     if picture is not None:
         write_whole(picture, figure(results, loaded.name if suite.name else "scores"))
+    if save_heads:
+        _save_heads(hands, tasks)
     if json:
         as_json({**as_data(results), "split": how.split, "data": hashes(tasks)})
         return 0
@@ -170,7 +177,11 @@ def numbered(number: Number, share: bool = True) -> str:
 
     >>> numbered(Number(0.7712, 0.751, 0.79)), numbered(Number(31.25, 30.0, 33.5), share=False)
     ('77.1 (75.1–79.0)', '31.25 (30–33.5)')
+
+    Without an interval the number stands alone.
     """
+    if number.low == number.high:
+        return f"{100 * number.value:.1f}" if share and -1 <= number.value <= 2 else f"{number.value:.4g}"
     if share and number.low >= -1 and number.high <= 2:
         return f"{100 * number.value:.1f} ({100 * number.low:.1f}–{100 * number.high:.1f})"
     return f"{number.value:.4g} ({number.low:.4g}–{number.high:.4g})"

@@ -16,7 +16,7 @@ from ..recipe.write import as_yaml
 from ..store.writer import room_for, write_whole
 from ..suite.load import Loaded, load_suite
 from ..suite.objective import Objective
-from ..suite.tasks import tasks_of
+from ..suite.tasks import chosen, tasks_of
 from ..tune.adamerging import AdaMerging, adamerge
 from ..tune.grid import grid
 from ..tune.sampled import sampled
@@ -24,6 +24,7 @@ from ..tune.space import make_space
 from ..tune.telling import Telling, point_of
 from ..tune.trials import Budget, Result
 from ..tune.writing import write_recipe
+from .exits import INTERRUPTED
 from .show import as_json, duration, progress, say, table
 
 
@@ -76,9 +77,11 @@ def _base(recipe: Recipe, loaded: Loaded, device: str, precision: Any) -> Model:
 
 def _specialists(loaded: Loaded, base: Model, only: Sequence[str], device: str) -> dict[str, float]:
     """Return the specialists' validation scores, where the file names one for every task."""
-    names = [name for name in loaded.suite.tasks if not only or name in only]
-    paths = {name: loaded.suite.tasks[name].model for name in names}
+    paths = {name: loaded.suite.tasks[name].model for name in chosen(loaded, only)}
     if not all(paths.values()):
+        if any(paths.values()):
+            lacking = next(name for name, path in paths.items() if not path)
+            say(f"note: '{lacking}' names no specialist ('model: …'), so plain scores are searched, not ratios.")
         return {}
     kept, scores = Kept(default_folder()), {}
     for task in tasks_of(loaded, base, "validation", only):
@@ -119,7 +122,11 @@ def _adapt(
         by="layer" if search.groups else "task", steps=search.steps, rate=search.rate, seed=search.seed
     )
     shown = progress(quiet or json)
-    found = adamerge(recipe, model, tasks_of(loaded, model, "validation", only), settings, shown)
+    try:
+        found = adamerge(recipe, model, tasks_of(loaded, model, "validation", only), settings, shown)
+    except KeyboardInterrupt:
+        say("interrupted; AdaMerging keeps nothing on the way, so the same command starts anew.")
+        return INTERRUPTED
     how = f"AdaMerging, a coefficient a {'tensor' if search.groups else 'task'}, {search.steps} steps"
     said = f"# Found by taskvec: {how}; mean entropy {found.entropy[0]:.4f} to {found.entropy[-1]:.4f}.\n"
     write_whole(out, said + as_yaml(seen_from(found.recipe, out.parent)))

@@ -23,9 +23,10 @@ HELD = 1_000_000_000
 class Reading:
     """How inputs become vectors.
 
-    pooling: of a text's or image's last hidden states: their mean (padding does not count), the first, the last one
-        that is no padding, or what the model's own pooler makes; None: what the model says of itself, see `pooling_of`.
-    tokens: longer texts are cut.
+    pooling: of a text's or image's last hidden states: their mean (padding does not count), the first (of a map, which
+        has none, the mean), the last one that is no padding, or what the model's own pooler makes; None: what the model
+        says of itself, see `pooling_of`.
+    tokens: longer texts are cut, and always where the encoder ends.
     batch: examples a batch, at most.
     """
 
@@ -85,7 +86,7 @@ def ready_texts(model: Model, texts: Sequence[Any], reading: Reading) -> Batches
 
     pairs = bool(texts) and not isinstance(texts[0], str)
     columns = [[t[0] for t in texts], [t[1] for t in texts]] if pairs else [list(texts)]
-    known = model.tokenizer(*columns, truncation=True, max_length=reading.tokens)
+    known = model.tokenizer(*columns, truncation=True, max_length=_most_tokens(model, reading))
     lengths = [len(ids) for ids in known["input_ids"]]
     batches = []
     for places in in_batches(lengths, reading.batch):
@@ -93,6 +94,12 @@ def ready_texts(model: Model, texts: Sequence[Any], reading: Reading) -> Batches
         padded = model.tokenizer.pad(part, padding=True, padding_side="right", return_tensors="pt")
         batches.append((places, {name: torch.as_tensor(x) for name, x in padded.items()}))
     return Batches(len(texts), batches)
+
+
+def _most_tokens(model: Model, reading: Reading) -> int:
+    """Return how long texts may be: as asked for, and no longer than the encoder and its tokenizer can read."""
+    own = getattr(getattr(model.config, "text_config", model.config), "max_position_embeddings", None)
+    return int(min(reading.tokens, model.tokenizer.model_max_length, own or reading.tokens))
 
 
 def _ready_images(model: Model, examples: Examples, reading: Reading) -> Batches:
@@ -149,9 +156,9 @@ def encode(module: Any, inputs: Mapping[str, Any], pooling: Pooling) -> "torch.T
     if pooling == "pooler":
         return _pooled(found, module)
     hidden = found.last_hidden_state
-    if pooling == "cls":
+    if pooling == "cls" and hidden.dim() == 3:  # a map of a convolutional net has no first state
         return hidden[:, 0]  # type: ignore[no-any-return]
-    return _mean(hidden, mask) if pooling == "mean" else _last(hidden, mask)
+    return _last(hidden, mask) if pooling == "last" else _mean(hidden, mask)
 
 
 def _pooled(found: Any, module: Any) -> "torch.Tensor":

@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import OutputError
 from ..progress import Progress, Silent
 from ..store.writer import write_whole
 from .model import Model
 from .score import Score, Values
 from .task import Task
+
+ARRAYS = ("values", "draws")
 
 SCORING = "1"
 """Raised when what a score means changes, so that older ones are not found again."""
@@ -38,15 +41,30 @@ class Kept:
         self.folder = folder
 
     def score(self, model: Model, task: Task, share: float = 1.0) -> Score:
-        """Return a model's score on a task: found again, or found out and kept."""
+        """Return a model's score on a task: found again, or found out and kept.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
         place = self._place(model, task, share)
         if place is not None and (found := _read(place)):
             return replace(found, task=task.name)
+        if place is not None:
+            self._make_room(place.parent)
         score = task.score(model, share)
         if place is not None:
-            place.parent.mkdir(parents=True, exist_ok=True)
             write_whole(place, json.dumps(as_data(score)))
         return score
+
+    def _make_room(self, folder: Path) -> None:
+        """Make the folder of a score, before the work."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise OutputError(
+                f"scores cannot be kept in {self.folder}: {exc.strerror}. Type --cache with another folder, or set "
+                f"TASKVEC_CACHE."
+            ) from exc
 
     def _place(self, model: Model, task: Task, share: float) -> Path | None:
         if self.folder is None:
@@ -79,10 +97,11 @@ def score_all(
 
 
 def as_data(score: Score) -> dict[str, Any]:
-    """Return a score as JSON has it; the examples' own values as base64 of float32."""
-    data = asdict(replace(score, values=None, details=dict(score.details)))
-    if score.values is not None:
-        data["values"] = base64.b64encode(score.values.astype("<f4").tobytes()).decode()
+    """Return a score as JSON has it; the examples' own values, and what was drawn of them, as base64 of float32."""
+    data = asdict(replace(score, values=None, draws=None, details=dict(score.details)))
+    for name in ARRAYS:
+        if (values := getattr(score, name)) is not None:
+            data[name] = base64.b64encode(values.astype("<f4").tobytes()).decode()
     return data
 
 
@@ -90,9 +109,9 @@ def _read(path: Path) -> Score | None:
     """Return a score that was kept; None where there is none, or where another hand changed the file."""
     try:
         data = dict(json.loads(path.read_text("utf-8")))
-        values = data.pop("values", None)
-        return Score(**data, values=None if values is None else _floats(values))
-    except (FileNotFoundError, ValueError, TypeError):
+        arrays = {name: _floats(data.pop(name)) for name in ARRAYS if data.get(name) is not None}
+        return Score(**{**data, **arrays})
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return None  # it is found out again
 
 

@@ -55,6 +55,8 @@ def from_label_names(
         RecipeError: a template without `{}`, or texts for a label that does not exist, or none for one that does.
     """
     _check_templates(templates)
+    if not labels:
+        raise RecipeError("the task has no labels, so no head can be made of them. Type 'labels: [first, second]'.")
     for name in texts or {}:
         if name not in labels:
             raise RecipeError(f"'texts' names the label '{name}', which the task does not have. It has {list(labels)}.")

@@ -14,7 +14,7 @@ from .digest import digest_of
 from .likelihood import Span, log_likelihoods, must_write
 from .model import Model
 from .quiet import quietly
-from .score import Score, Values, interval
+from .score import Score, Values, bounds, resampled
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,15 @@ class Perplexity:
         units = self._units(model)
         chosen = [units[i] for i in evenly(len(units), share)]
         found = _sums(model, chosen)
-        low, high = interval(found, _perplexity)
+        draws = resampled(found, _perplexity, seed=0)
+        low, high = bounds(draws)
         tokens = int(found[:, 1].sum())
         details: dict[str, Any] = {"tokens": tokens, "nats_per_token": float(found[:, 0].sum() / tokens)}
         if not self.joined:
             details["skipped"] = len(self.examples) - len(units)
         return Score(
             task=self.name, metric=self.metric, value=float(_perplexity(found[None])[0]), low=low, high=high,
-            count=len(chosen), larger_is_better=False, details=details,
+            count=len(chosen), larger_is_better=False, draws=draws, details=details,
         )  # fmt: skip
 
     def _units(self, model: Model) -> list[list[Span]]:

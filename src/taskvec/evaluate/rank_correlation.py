@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .score import Score, Values, interval
+from .score import Score, Values, bounds, resampled
 
 Places = npt.NDArray[np.intp]
 
@@ -28,10 +28,11 @@ def spearman_score(
 ) -> Score:
     """Return ρ as a score; its interval draws examples, and ranks each draw anew."""
     places = _places(answers, labels)
-    low, high = interval(places, _correlation, seed=seed)
+    draws = resampled(places, _correlation, seed)
+    low, high = bounds(draws)
     return Score(
         task=task, metric="spearman", value=float(_correlation(places[None])[0]), low=low, high=high,
-        count=len(places), details=details or {},
+        count=len(places), draws=draws, details=details or {},
     )  # fmt: skip
 
 

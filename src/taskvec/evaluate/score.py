@@ -18,6 +18,7 @@ class Score:
     """The score of one model on one task.
 
     values: Shape (example,): what each example contributes, where the score is their mean (0 or 1 for accuracy).
+    draws: Shape (resample,): what the bootstrap found, where the score is no mean of examples (ρ, perplexity).
     low, high: the bounds of the 95 % bootstrap interval.
     details: whatever the metric has to add, in plain data: a report per class, settings, hashes.
     """
@@ -30,6 +31,7 @@ class Score:
     count: int
     larger_is_better: bool = True
     values: Values | None = None
+    draws: Values | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

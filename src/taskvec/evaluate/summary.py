@@ -78,7 +78,9 @@ def difference(scores: Sequence[Score], others: Sequence[Score], seed: int = 0) 
     value = _mean([a.value - b.value for a, b in pairs])
     drawn = []
     for i, (a, b) in enumerate(pairs):
-        if a.values is None or b.values is None or len(a.values) != len(b.values):
+        if a.draws is not None and b.draws is not None and a.count == b.count:
+            drawn.append(a.draws - b.draws)
+        elif a.values is None or b.values is None or len(a.values) != len(b.values):
             drawn.append(np.full(RESAMPLES, a.value - b.value))
         else:
             drawn.append(resampled(a.values - b.values, lambda part: part.mean(axis=1), seed + i))
@@ -106,12 +108,14 @@ def _mean(values: Sequence[float]) -> float:
 
 def _drawn(score: Score, seed: int) -> Values:
     if score.values is None:
-        return np.full(RESAMPLES, score.value)
+        return np.full(RESAMPLES, score.value) if score.draws is None else score.draws
     return resampled(score.values, lambda drawn: drawn.mean(axis=1), seed)
 
 
 def _drawn_ratio(above: Score, below: Score, seed: int) -> Values:
     a, b = above.values, below.values
+    if above.draws is not None and below.draws is not None and above.count == below.count:
+        return above.draws / np.maximum(below.draws, 1e-12)
     if a is None or b is None or len(a) != len(b):
         return _drawn(above, seed) / below.value
 

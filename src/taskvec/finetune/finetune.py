@@ -55,7 +55,7 @@ def finetune(
     if not lessons:
         raise RecipeError("there is no lesson to learn. Give a task with training examples.")
     model = Model(base, device=device)
-    key = _key(model, lessons, training)
+    key = key_of(model, lessons, training)
     if (found := read_note(out)) and found.get("key") == key:
         return {**found, "found": True}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,8 @@ def _data_of(lessons: Sequence[Lesson]) -> dict[str, Any]:
     return {"lessons": {a.name: {"examples": len(a.examples), "data": a.examples.digest} for a in lessons}}
 
 
-def _key(model: Model, lessons: Sequence[Lesson], training: Training) -> str:
+def key_of(model: Model, lessons: Sequence[Lesson], training: Training) -> str:
+    """Return what names a fine-tune by all that decides it: base, examples, heads, settings; its note holds it."""
     heads = [hashlib.sha256(b"".join(_arrays(a.head))).hexdigest() for a in lessons]
     scales = [(a.head.scale, a.reading.pooling, a.reading.tokens) for a in lessons]
     facts = [FORMAT, model.content, _data_of(lessons), heads, scales, asdict(training)]

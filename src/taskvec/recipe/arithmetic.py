@@ -160,7 +160,8 @@ class Arithmetic:
         extra: dict[str, Any] = {"chance": part.chance} if needs.chance else {}
         extra |= {"place": (part.start, unit.columns)} if needs.place else {}
         stack = rows.reshape(len(rows), *self._shape(unit, part.count))
-        return np.asarray(self.plan.method.function(stack, np.array(unit.weights), **given, **extra)).reshape(-1)
+        merged = self.plan.method.function(stack, np.array(unit.weights), **given, **extra)
+        return np.asarray(merged, dtype=unit.numpy).reshape(-1)
 
     def _shape(self, unit: Unit, count: int) -> tuple[int, ...]:
         """Return the shape in which the method is shown a slice."""

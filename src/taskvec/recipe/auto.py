@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import RecipeError
+from ..errors import NumbersError, RecipeError
 from ..merge import find
 from ..merge.statistics import SumSearch
 from ..ops.coefficients import equal_energy, isotropic, norm_shares
@@ -150,6 +150,8 @@ def measure(plan: Plan, apart: Container[str] = (), progress: Progress | None = 
     skipped = {u.name for u in plan.units} - {u.name for u in counted}
     stream(plan, _Nowhere(skipped), progress or Silent(), arithmetic=arithmetic, what="finding the scale")
     arithmetic.products.end()
+    if not all(np.isfinite(search.value).all() for search in arithmetic.products.sums.values()):
+        raise NumbersError("'scale: auto' cannot be found: an input holds NaN or Inf. Type a number.")
     return arithmetic.products
 
 

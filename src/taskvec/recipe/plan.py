@@ -59,11 +59,12 @@ def plan_on(
     memory: int = 512_000_000,
     threads: int | None = None,
     slice_: int = 0,
+    gathers: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
-    """Plan a merge of inputs that are open already; see `make_plan`."""
+    """Plan a merge of inputs that are open already; see `make_plan`. `gathers`: with room for slices of all inputs."""
 
-    def plan(numbered: Recipe, gathers: bool = False) -> Plan:
+    def plan(numbered: Recipe, gathers: bool = gathers) -> Plan:
         return _plan(ground, numbered, memory, threads, slice_, gathers)
 
     if not recipe.choice:

@@ -70,19 +70,21 @@ class Deltas:
         self._held: dict[str, npt.NDArray[np.floating]] = {}
         self._whole = False
 
+    def keeps_next(self, plan: Plan) -> bool:
+        """Whether this plan's merged task vector will be kept: it is the same as that of the plan before."""
+        again = not self._whole and plan.space == "delta" and _without_scales(plan) == self._of
+        return again and sum(u.count * u.numpy.itemsize for u in plan.units if u.merged) <= self.most
+
     def arithmetic(self, plan: Plan) -> Arithmetic:
         """Return how a plan is to be run."""
+        if self.keeps_next(plan):
+            self._held = {u.name: np.empty(u.count, u.numpy) for u in plan.units if u.merged}
+            return Keeping(plan, self._held)
         of = _without_scales(plan)
-        if of != self._of:
-            self._of, self._held, self._whole = of, {}, False
-            return Arithmetic(plan, keeps=True)
-        merged = [u for u in plan.units if u.merged]
-        if plan.space != "delta" or sum(u.count * u.numpy.itemsize for u in merged) > self.most:
-            return Arithmetic(plan, keeps=True)
-        if self._whole:
+        if self._whole and of == self._of:
             return Rescaling(plan, self._held)
-        self._held = {u.name: np.empty(u.count, u.numpy) for u in merged}
-        return Keeping(plan, self._held)
+        self._of, self._held, self._whole = of, {}, False
+        return Arithmetic(plan, keeps=True)
 
     def done(self, arithmetic: Arithmetic) -> None:
         """Hear that a merge came to its end, so that what it kept can be relied on."""

@@ -71,15 +71,15 @@ class Reweighted:
         """The tensors of the output."""
         return [place.name for place in self._ground.places]
 
-    def plan(self, recipe: Recipe) -> Plan:
-        """Plan a merge of the same inputs by a recipe with other numbers.
+    def plan(self, recipe: Recipe, gathers: bool = False) -> Plan:
+        """Plan a merge of the same inputs by a recipe with other numbers; `gathers`: with room for slices of them all.
 
         Raises:
             RecipeError: it differs in more than numbers, or its numbers are not allowed.
         """
         self._check(recipe)
         check_request(recipe, find(recipe.method))
-        return plan_on(self._ground, recipe, memory=self.memory, threads=self.threads)
+        return plan_on(self._ground, recipe, memory=self.memory, threads=self.threads, gathers=gathers)
 
     def weigh(self, recipe: Recipe) -> Merged:
         """Merge with the numbers of a recipe; bit by bit what `run` writes for it.
@@ -91,6 +91,8 @@ class Reweighted:
             NumbersError: NaN or Inf in an input, or a result that the stored type cannot hold.
         """
         plan = self.plan(recipe)
+        if self._deltas.keeps_next(plan):
+            plan = self.plan(recipe, gathers=True)
         if self._merged is None or not self._merged.fits(plan.units):
             self._merged = Merged(plan.units)
         arithmetic = self._deltas.arithmetic(plan)

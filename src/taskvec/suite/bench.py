@@ -29,8 +29,8 @@ from .competitors import Competitor
 from .ignore import ignore_of
 from .load import Loaded
 from .objective import Objective, specialists_on
-from .specialists import Places, base_of, joint_of, specialist_of
-from .tasks import chosen, tasks_of
+from .specialists import Places, base_of, specialist_of, trained
+from .tasks import tasks_of
 
 ROUNDS = (0.25, 1.0)
 """A grid is scored on a quarter of the validation examples, its best points on all of them."""
@@ -106,14 +106,13 @@ def open_bench(
     """Open a suite whose specialists are there; score base, specialists and the joint model.
 
     Raises:
-        StoreError: a specialist that is not there.
+        StoreError: a specialist that is not there, or was trained otherwise.
         RecipeError: tasks of different metrics.
         TaskVecError: data, heads or models that cannot be read, or do not fit.
     """
     progress, kept = progress or Silent(), kept or Kept(places.folder)
-    for name in chosen(loaded, only):
-        specialist_of(loaded, name, places)
     base = base_of(loaded, device=device)
+    joint_path = trained(loaded, places, base, only)
     how = {"device": device, "precision": base.precision, "inputs": base.path}
     tests = tasks_of(loaded, base, "test", only, places.heads)
     _check_metrics(tests)
@@ -125,8 +124,8 @@ def open_bench(
     bench = Bench(loaded, places, device, base, tests, validation, objective, tested, kept, progress)
     bench.rows.append(Row("base", score_all(base, tests, kept, progress), {"role": "base"}))
     bench.rows.append(Row("specialists", list(tested.values()), {"role": "specialists"}))
-    if path := joint_of(loaded, places):
-        joint = Model(path, **how)  # type: ignore[arg-type]
+    if joint_path:
+        joint = Model(joint_path, **how)  # type: ignore[arg-type]
         bench.rows.append(Row("joint training", score_all(joint, tests, kept, progress), {"role": "joint"}))
     return bench
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from ..errors import RecipeError
-from ..evaluate.data import Examples, Source, read
+from ..evaluate.data import Examples, Source, read, split_names
 from .load import Loaded
 from .schema import ClassifyEntry, DataEntry
 
@@ -31,7 +31,7 @@ def source_of(loaded: Loaded, name: str, split: Split) -> Source:
     return Source(
         path=loaded.place(entry.data),
         columns=tuple(entry.columns),
-        text=entry.text[0] if len(entry.text) == 1 else tuple(entry.text),
+        text=entry.text[0] if entry.text and len(entry.text) == 1 else tuple(entry.text or ()) or None,
         image=entry.image,
         label=label,
         labels=tuple(entry.labels) if label else (),
@@ -51,10 +51,25 @@ def examples_of(loaded: Loaded, name: str, split: Split) -> Examples:
         TaskVecError: they cannot be read; the message says of which task.
     """
     try:
-        return read(source_of(loaded, name, split))
+        source = source_of(loaded, name, split)
+        if split == "test":
+            _check_apart(loaded, name, source)
+        return read(source)
     except Exception as exc:
         exc.add_note(f"the {split} split of task '{name}' in {loaded.file}")
         raise
+
+
+def _check_apart(loaded: Loaded, name: str, source: Source) -> None:
+    """Refuse to score on a whole file of which a part is trained on."""
+    entry = loaded.suite.tasks[name]
+    assert isinstance(entry, DataEntry), "only tasks with data of their own have splits"
+    learnt = {entry.splits.train, entry.splits.validation} & set(split_names(source)) if source.split is None else {}
+    if learnt:
+        raise RecipeError(
+            f"task '{name}' has no 'test' split, so all of {source.path} would be scored, '{min(map(str, learnt))}' "
+            f"included. Name its test split under 'splits', or type 'train: null'."
+        )
 
 
 def is_classification(loaded: Loaded, name: str) -> bool:

@@ -23,7 +23,7 @@ from .competitors import points
 from .ignore import ignore_of
 from .load import Loaded
 from .objective import WARM
-from .specialists import Places, base_of, specialist_of
+from .specialists import Places, base_of, specialist_of, trained
 from .tasks import chosen, tasks_of
 
 CONTROL = 0.95
@@ -105,7 +105,7 @@ def negate(
 
     Raises:
         RecipeError: no control, one that is no task, nothing to forget, or a metric of which less is better.
-        StoreError: a specialist that is not there.
+        StoreError: a specialist that is not there, or was trained otherwise.
     """
     progress, kept = progress or Silent(), kept or Kept(places.folder)
     control = _control(loaded, control)
@@ -114,6 +114,7 @@ def negate(
         raise RecipeError(f"there is nothing to forget: '{control}' is the control. Name other tasks.")
     paths = {name: specialist_of(loaded, name, places) for name in names}
     base, searched = base_of(loaded, device=device), base_of(loaded, device=device)
+    trained(loaded, places, base, names)
     tests, validation = (tasks_of(loaded, base, split, [*names, control], places.heads) for split in SPLITS)
     for task in validation:
         _check(task)

@@ -63,6 +63,11 @@ class SplitEntry(Strict):
     def _differ(self) -> Self:
         if self.test is not None and self.test in (self.train, self.validation):
             raise ValueError(f"says 'test: {self.test}', but models are not scored on what they learn from")
+        if self.validation is not None and self.validation == self.train:
+            raise ValueError(
+                f"says 'validation: {self.validation}', but coefficients are not chosen on what models learn from; "
+                f"without 'validation' a tenth of the training split is held out"
+            )
         return self
 
 
@@ -71,8 +76,8 @@ class DataEntry(Strict):
 
     data: str = Field(description="A file (CSV, TSV, JSONL, Parquet, npz, .gz of these), or 'datasets:org/name'.")
     columns: list[str] = Field(default_factory=list, description="Names of the columns, for a table without them.")
-    text: Words = Field(["text"], min_length=1, max_length=2, description="The column of the texts, or two of pairs.")
-    image: str = Field("image", description="The column of the images.")
+    text: Words | None = Field(["text"], min_length=1, max_length=2, description="The column of texts, or two.")
+    image: str | None = Field("image", description="The column of the images.")
     label: str | None = Field("label", description="The column of the labels; null where there are none.")
     labels: list[str] = Field(default_factory=list, description="The labels' names in the order of their numbers.")
     splits: SplitEntry = Field(default_factory=_default(SplitEntry), description="What the splits are called.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import RecipeError, StoreError
 from ..evaluate.model import Model
-from ..finetune.finetune import finetune, read_note
+from ..finetune.finetune import finetune, key_of, read_note
 from ..finetune.lessons import Lesson
 from ..finetune.training import Training
 from ..progress import Progress
@@ -110,9 +110,31 @@ def train(
     return notes
 
 
-def joint_of(loaded: Loaded, places: Places) -> str | None:
-    """Return the path of the model trained on all tasks, where there is one."""
-    return str(places.joint) if read_note(places.joint) else None
+def trained(loaded: Loaded, places: Places, base: Model, only: Sequence[str] = ()) -> str | None:
+    """Refuse specialists that were trained otherwise than the suite now says.
+
+    Their training examples may be the validation examples of today, and their heads others.
+
+    Returns:
+        The path of the model trained on these very tasks together, where there is one.
+
+    Raises:
+        StoreError: a specialist that is not there, or was trained from another base, on other examples, against another
+            head or with other settings.
+    """
+    lessons, training = [], training_of(loaded)
+    for name in chosen(loaded, only):
+        path = specialist_of(loaded, name, places)
+        if loaded.suite.tasks[name].model:
+            continue
+        lessons.append(_lesson(loaded, name, base, places))
+        if read_note(Path(path)).get("key") != key_of(base, lessons[-1:], training):
+            raise StoreError(
+                f"the specialist of '{name}' was trained otherwise than {loaded.file} now says: from another base, or "
+                f"on other examples, heads or settings. Type: taskvec bench train {loaded.file}"
+            )
+    joint = lessons and read_note(places.joint).get("key") == key_of(base, lessons, training)
+    return str(places.joint) if joint else None
 
 
 def training_of(loaded: Loaded) -> Training:

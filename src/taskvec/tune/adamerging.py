@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,6 +88,9 @@ def adamerge(
         settings: see `AdaMerging`.
         progress: told how far it is.
 
+    Batches are neighbours in length (images: spread over the file), the same in every round over the examples, in a new
+    order; the authors draw them anew. The entropies are sums over tasks, each of before its step.
+
     Source: Yang et al. 2024, arXiv:2310.02575, §3.2 and Algorithm 1.
 
     Raises:
@@ -117,7 +121,7 @@ def adamerge(
         progress.end()
         model.module().requires_grad_(False)
     found = {name: coefficients[:, i % count].tolist() for i, name in enumerate(held.files)}
-    return Adapted(_written(recipe, found, settings.by), found, entropies, time.perf_counter() - began)
+    return Adapted(_written(recipe, found, settings), found, entropies, time.perf_counter() - began)
 
 
 def _check(recipe: Recipe, model: Model, tasks: Sequence[Any]) -> None:
@@ -243,13 +247,18 @@ def _finite(entropy: float, step: int) -> float:
     return entropy
 
 
-def _written(recipe: Recipe, found: Mapping[str, Sequence[float]], by: str) -> Recipe:
-    """Return the recipe with the coefficients as weights, for all tensors or for each of them."""
+def _written(recipe: Recipe, found: Mapping[str, Sequence[float]], settings: AdaMerging) -> Recipe:
+    """Return the recipe with the coefficients as weights, for all tensors or for each of them.
+
+    Tensors that the encoder does not have (a language model's head) keep the coefficients that all started with.
+    """
     data = recipe.data
-    if by == "task":
+    if settings.by == "task":
         weights = [round(x, 6) for x in next(iter(found.values()))]
         data["models"] = [{**m, "weight": w} for m, w in zip(data["models"], weights, strict=True)]
     else:
-        data["overrides"] = [{"match": name, "weights": [round(x, 6) for x in row]} for name, row in found.items()]
+        data["models"] = [{**m, "weight": settings.start} for m in data["models"]]
+        own = {escape(name): [round(x, 6) for x in row] for name, row in found.items()}
+        data["overrides"] = [{"match": name, "weights": row} for name, row in own.items()]
     data["scale"] = 1.0
     return Recipe.model_validate(data)

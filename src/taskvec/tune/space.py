@@ -95,17 +95,27 @@ def _dimensions(recipe: Recipe, method: Method, what: str, values: str, groups: 
     if what == "scale":
         if method.needs.space == "weight" or recipe.base is None:
             raise RecipeError(f"'{method.name}' merges whole models here, so there is no scale to search.")
+        _check_free(recipe, "scale")
         keys = ["scale"]
     elif what == "weights":
         if not method.needs.weighted:
             raise RecipeError(f"'{method.name}' takes no weights: it finds its own numbers. Search 'scale' instead.")
         if recipe.stack:
             raise RecipeError("the parts of a stack have models of their own, so 'weights' cannot be searched.")
+        _check_free(recipe, "weights")
         keys = [f"weight.{i}" for i in range(len(recipe.models))]
     else:
         return [_of_setting(recipe, method, what.removeprefix("settings."), values)]
     names = [f"{group.name}.{key}" for group in groups for key in keys] if groups else keys
     return [Dimension.parse(name, values or LITERATURE) for name in names]
+
+
+def _check_free(recipe: Recipe, what: str) -> None:
+    """Refuse to search a number that every tensor has of its own: all points would be the same merge."""
+    parts = [getattr(part, what, None) is not None for part in recipe.stack]
+    everywhere = [o for o in recipe.overrides if o.match == "*" and o.layers is None and getattr(o, what) is not None]
+    if everywhere or (parts and all(parts)):
+        raise RecipeError(f"every tensor has '{what}' of its own, so there is none to search. Remove it.")
 
 
 def _of_setting(recipe: Recipe, method: Method, name: str, values: str) -> Dimension:
