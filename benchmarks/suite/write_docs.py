@@ -20,7 +20,8 @@ def main(suites: list[str], root: Path = REPOSITORY / ".cache" / "suite" / "suit
         tables = (folder / "results.md").read_text("utf-8").split("\n", 2)[2].strip()
         PICTURES.mkdir(exist_ok=True)
         shutil.copyfile(folder / "results.svg", PICTURES / f"{suite}.svg")
-        command = f"taskvec bench score benchmarks/suite/{suite}.yaml" + (" --choices" if data["choices"] else "")
+        program = "python -m benchmarks.suite" if suite == "convolutional" else "taskvec"
+        command = f"{program} bench score benchmarks/suite/{suite}.yaml" + (" --choices" if data["choices"] else "")
         said = f"Scored on {date.today()} by `{command}` on {machine()}, models in {data['precision']}."
         picture = (
             f"![{data['suite']}: scores of base, specialists, joint training and four merges](pictures/{suite}.svg)"
