@@ -91,7 +91,7 @@ class TestSummary:
             difference([one], [score("b", [1])])
 
     def test_unlike_metrics_have_no_mean(self) -> None:
-        row = Row("m", [score("a", [1, 0]), replace(score("b", [1, 1]), metric="spearman")])
+        row = Row("m", [score("a", [1, 0]), replace(score("b", [1, 1]), metric="perplexity", larger_is_better=False)])
         assert Results([row]).summary(row) is None
         assert "mean" not in as_data(Results([row]))["models"][0]
 
@@ -149,3 +149,12 @@ class TestOfOtherMetrics:
             )
 
         assert difference([perplexity(20.0)], [perplexity(30.0)]).value == 10.0
+
+    def test_which_tasks_have_a_mean(self) -> None:
+        one, share = score("a", [1, 0, 1, 1]), spearman_score("b", [1, 2, 3], [1, 3, 2])
+        less = replace(one, task="c", metric="perplexity", larger_is_better=False)
+        mixed = Results([Row("m", [one, share])])
+        summary = mixed.summary(mixed.rows[0])
+        assert summary is not None and summary.mean.value == (0.75 + 0.5) / 2
+        assert not Results([Row("m", [one, less])]).comparable
+        assert Results([Row("m", [less, less])]).comparable

@@ -126,7 +126,7 @@ class TestScore:
             (
                 ("pets: {", "alike: {kind: perplexity, data: taste.tsv}\n  pets: {"),
                 (),
-                "needs one metric for all tasks",
+                "and 'alike' has perplexity",
             ),
         ],
     )

@@ -37,11 +37,13 @@ def test_known_numbers_of_labels() -> None:
 
 def test_language_models() -> None:
     gpt2, t5 = (load_suite(HUB / f"{name}.yaml").suite for name in ("gpt2-glue", "flan-t5-base-glue"))
-    assert list(gpt2.tasks) == list(t5.tasks) == ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2"]
+    assert list(gpt2.tasks) == ["cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2"]
+    assert list(t5.tasks) == [*gpt2.tasks, "stsb"]
     for entry in gpt2.tasks.values():
         assert isinstance(entry, ClassifyEntry) and entry.head.kind == "checkpoint" and entry.model
     for entry in t5.tasks.values():
-        assert isinstance(entry, GenerateEntry) and entry.template.count("{}") == len(entry.text)
+        assert isinstance(entry, GenerateEntry) and entry.template.count("{}") == len(entry.text or ())
+        assert (entry.metric == "spearman") == (not entry.labels)
 
 
 def test_what_a_file_leaves_out_is_taken_from_the_other(tmp_path: Path) -> None:

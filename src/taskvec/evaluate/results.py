@@ -35,11 +35,12 @@ class Results:
 
     @property
     def comparable(self) -> bool:
-        """Whether all tasks have the same metric, so that their mean means something."""
-        return len({(s.metric, s.larger_is_better) for row in self.rows for s in row.scores}) == 1
+        """Whether tasks have a mean: of one metric, or of shares of what could be had (as in GLUE)."""
+        scores = [s for row in self.rows for s in row.scores]
+        return all(s.larger_is_better for s in scores) or len({s.metric for s in scores}) == 1
 
     def summary(self, row: Row) -> Summary | None:
-        """Return a row in a few numbers; None where tasks differ in their metric."""
+        """Return a row in a few numbers; None where tasks have no common mean."""
         if not self.comparable or not row.scores:
             return None
         return summarise(row.scores, self.specialists or None)
