@@ -193,7 +193,10 @@ class TestReweighted:
                 trial = tv.Recipe.model_validate(start.data | {"scale": scale})
                 same(models.weigh(trial), merged(trial))
 
-    def test_without_room_nothing_is_kept(self, recipe: Make, merged: Callable[..., Path]) -> None:
+    def test_without_room_nothing_is_kept(
+        self, recipe: Make, merged: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Keeping, "merge", lambda *_: pytest.fail("there is no room to keep it in"))
         start = recipe("della", models=[0, 1, 2])
         with Reweighted(start, held=1000) as models:
             for scale in (0.5, 0.7, 0.9):
