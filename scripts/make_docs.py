@@ -148,7 +148,10 @@ def _needs(method: Method) -> list[str]:
     memory = {
         "entry": "Any slice of a tensor will do, so memory does not grow with the model.",
         "row": "It works on whole rows, as many at a time as memory allows, so memory does not grow with the model.",
-        "tensor": "It takes a whole tensor of every model at once.",
+        "tensor": "It takes whole matrices, one model after the other, so memory grows with the largest matrix, not with "
+        "the model or their number."
+        if not needs.holds(9, 8, 8) > needs.holds(2, 8, 8)
+        else "It takes whole matrices of all models at once, so memory grows with the largest matrix and their number.",
     }[needs.scope]
     return [space, models, weights, reads, chance, memory]
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         arcee_fusion,
         breadcrumbs,
         breadcrumbs_ties,
+        cart,
         consensus_ta,
         dare_linear,
         dare_ties,
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
         ema,
         expo,
         geometric_median,
+        iso_c,
+        iso_cts,
         karcher,
+        knots,
         linear,
         lines,
         magnitude_prune,
@@ -57,8 +61,11 @@ if TYPE_CHECKING:
         ramplus_tl,
         sce,
         slerp,
+        subspace_boosting,
         task_arithmetic,
         ties,
+        tsv_m,
+        wudi,
     )
     from .ops.chance import Chance
     from .recipe.apply import apply
@@ -78,9 +85,10 @@ _PLACES = {
     ),
     ".merge": "METHODS Method Needs merge_method",
     ".merge.methods": (
-        "arcee_fusion breadcrumbs breadcrumbs_ties consensus_ta dare_linear dare_ties della della_linear ema "
-        "expo geometric_median karcher linear lines magnitude_prune metagpt model_soup model_stock multislerp "
-        "nearswap nuslerp passthrough pcb ram ramplus_tl sce slerp task_arithmetic ties"
+        "arcee_fusion breadcrumbs breadcrumbs_ties cart consensus_ta dare_linear dare_ties della della_linear "
+        "ema expo geometric_median iso_c iso_cts karcher knots linear lines magnitude_prune metagpt "
+        "model_soup model_stock multislerp nearswap nuslerp passthrough pcb ram ramplus_tl sce slerp "
+        "subspace_boosting task_arithmetic ties tsv_m wudi"
     ),
     ".ops.chance": "Chance",
     ".recipe.apply": "apply",
@@ -121,6 +129,7 @@ __all__ = [
     "arcee_fusion",
     "breadcrumbs",
     "breadcrumbs_ties",
+    "cart",
     "consensus_ta",
     "dare_linear",
     "dare_ties",
@@ -132,7 +141,10 @@ __all__ = [
     "expo",
     "fingerprint",
     "geometric_median",
+    "iso_c",
+    "iso_cts",
     "karcher",
+    "knots",
     "linear",
     "lines",
     "load_recipe",
@@ -155,9 +167,12 @@ __all__ = [
     "run_series",
     "sce",
     "slerp",
+    "subspace_boosting",
     "task_arithmetic",
     "ties",
+    "tsv_m",
     "verify",
+    "wudi",
 ]
 
 

@@ -38,7 +38,16 @@ class Case:
         most: dict[str, Any] = {"density": 0.8} if "density" in self.method.settings else {}
         if "best" in self.method.settings:
             most |= {"best": 2, "score": (0.7, 0.5, 0.6)}
+        most |= {"common": 0.5} if "common" in self.method.settings else {}
         return replace(self, settings={**most, **self.settings})
+
+    def where_it_matters(self) -> dict[str, Any]:
+        """Give the role of a tensor to which the settings matter: a matrix, unless they are about other tensors."""
+        if not self.method.needs.role:
+            return {}
+        if "others" in self.settings:
+            return {"role": "vector"}
+        return {"role": {"tables": "table", "all": "convolution"}.get(self.settings.get("spectral", ""), "matrix")}
 
     @property
     def tasks(self) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from taskvec.merge import METHODS
+from taskvec.merge.matrices import role_of
 from taskvec.merge.statistics import Question
 from taskvec.ops.slices import Slice, blend_stored
 
@@ -98,9 +99,10 @@ def test_the_stream_does_what_the_method_does(kernels: str, case: Case, rng: np.
 
 def _compare(case: Case, stack: np.ndarray) -> None:
     statistics = {name: _whole(case, stack, name) for name in case.method.needs.statistics}
-    how = case.method.needs.blend(case.weights, **case.filled, **statistics)  # type: ignore[misc]
+    role = {"role": role_of(stack.shape[1:])} if case.method.needs.role else {}
+    how = case.method.needs.blend(case.weights, **case.filled, **statistics, **role)  # type: ignore[misc]
     if how is None:
-        assert case.method.needs.gathers(case.filled)
+        assert case.method.needs.gathers(case.filled) or case.method.needs.scope == "tensor"
         return
     assert how.weights.shape == (case.tasks,)
     assert how.weights.dtype == np.float64

@@ -27,9 +27,12 @@ def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
         extra: dict[str, Any] = {}
         if plan.method.needs.depth:
             extra["depth"] = unit.depth
+        if plan.method.needs.role:
+            extra["role"] = unit.role
         if plan.method.needs.chance:
             extra["chance"] = chance(plan, unit)
-        merged = plan.method.function(rows, np.array(unit.weights), **unit.settings, **extra, **shared)
+        stack = torch.from_numpy(rows) if unit.whole else rows
+        merged = np.asarray(plan.method.function(stack, np.array(unit.weights), **unit.settings, **extra, **shared))
         if plan.space == "delta":
             step = origin.dtype.type(unit.scale) * merged
             merged = np.where(step == 0, origin, origin + step)

@@ -49,6 +49,10 @@ Rests = Annotated[float | Sequence[float], Interval(0, 1)]
 """A share that may be nothing, for all tasks or one a task: from 0 to 1."""
 
 
+Rest = Annotated[float, Interval(0, 1)]
+"""A share that may be nothing: from 0 to 1."""
+
+
 def each(value: float | Sequence[float], task: int) -> float:
     """Return a task's own value of a setting that may be one number or one a task.
 
@@ -58,6 +62,12 @@ def each(value: float | Sequence[float], task: int) -> float:
     return float(value[task] if isinstance(value, Sequence) else value)
 
 
+def nothing(tasks: int, rows: int, columns: int) -> int:
+    """Return 0: what methods hold that see a slice."""
+    del tasks, rows, columns
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a method must be given. The planner reads it; the conformance suite tests it.
@@ -65,18 +75,22 @@ class Needs:
     space: `delta` methods get fine-tuned minus base, `weight` methods the weights themselves; `either` methods get
         task vectors where the recipe has a base, else weights.
     scope: `entry`: any slice of a tensor will do (the statistics given). `row`: whole rows, as (task, row, column);
-        a row is what shares a first index, and a tensor of one axis or none is one row. `tensor`: the whole tensor
-        at once, in its own shape.
+        a row is what shares a first index, and a tensor of one axis or none is one row. `tensor`: the whole tensor,
+        in its own shape; tasks are then asked for one after the other, as often as the method likes, and given as
+        torch tensors, so that memory does not grow with their number.
     tasks: how many models it takes.
     weighted: whether each model may carry a weight.
     chance: it draws random words, and takes them as `chance`.
     depth: it takes as `depth` how deep a tensor stands: 0 (first layer, input embeddings) to 1 (last layer, what
         follows it).
+    role: it takes as `role` what a tensor is: a matrix, a table of vectors, a convolution or a vector.
+    holds: with `scope: tensor`, how many float32 numbers (a float64 is two) it holds at once for so many tasks, rows
+        and columns, its input and LAPACK's work space among them.
     place: it takes as `place` where a slice lies in its tensor: (its first entry, entries a row).
     statistics: numbers about whole tensors that a first pass finds, by the name of the argument that takes them.
     blend: for methods that are a blend (drop, keep a band, add with weights or by vote): (weights, settings and
-        statistics) → `Blend`, or None where these make it none (and `gathers` is true). The stream then goes from
-        stored inputs to the stored result in one pass.
+        statistics) → `Blend`, or None where these make it none (and `gathers` is true, or the scope is `tensor`). The
+        stream then goes from stored inputs to the stored result in one pass.
     """
 
     space: Literal["weight", "delta", "either"]
@@ -86,6 +100,8 @@ class Needs:
     chance: bool = False
     depth: bool = False
     place: bool = False
+    role: bool = False
+    holds: Callable[[int, int, int], int] = nothing
     blend: Callable[..., Blend | None] | None = None
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
 
@@ -179,7 +195,7 @@ class Method:
     @cached_property
     def settings(self) -> dict[str, Setting]:
         """The keyword arguments that a recipe may set, read from the function's signature."""
-        given_by_us = {*self.needs.statistics, "chance", "depth", "place"}
+        given_by_us = {*self.needs.statistics, "chance", "depth", "place", "role"}
         parameters = inspect.signature(self.function).parameters.values()
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in given_by_us]
         return {p.name: _setting(p) for p in keywords}

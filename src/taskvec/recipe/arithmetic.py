@@ -12,12 +12,13 @@ from ..merge.statistics import Search
 from ..ops import floats
 from ..ops.chance import Chance, words
 from ..ops.slices import Finished, Slice, Stored, blend_stored, finish, gather
-from ..store.dtypes import LONG_NAMES
+from ..store.dtypes import BITS, LONG_NAMES
 from ..store.tensors import Tensor, TensorInfo
-from .budget import Budget
+from .budget import LARGEST, Budget
 from .inputs import Input
 from .planned import Plan
 from .units import Unit
+from .whole import Tasks
 
 Rows = npt.NDArray[np.floating]
 
@@ -33,9 +34,13 @@ class Scratch:
 
     def __init__(self, tasks: int, budget: Budget) -> None:
         """Room for a result; and for rows and a reference, or for the patterns that a search sees."""
-        self.tasks, self._with_rows = tasks, budget.rows
-        self.out = np.empty(8 * budget.slice, np.uint8)
+        self.tasks, self._with_rows, self._most = tasks, budget.rows, budget.slice
+        self._out = np.empty(8 * budget.slice, np.uint8)
         self._space = np.empty(budget.slice * max(8 * (tasks + 1) * budget.rows, 4 * budget.brackets), np.uint8)
+
+    def out(self, count: int) -> npt.NDArray[np.uint8] | None:
+        """Return room for so many entries of a result; none for a tensor that is longer than a slice."""
+        return self._out if count <= self._most else None
 
     @property
     def room(self) -> npt.NDArray[np.uint32]:
@@ -44,7 +49,7 @@ class Scratch:
 
     def rows(self, unit: Unit, count: int) -> tuple[Rows, Rows] | tuple[None, None]:
         """Return (task, count) rows and one more, as contiguous arrays in the unit's precision; or none."""
-        if not self._with_rows:
+        if not self._with_rows or count > self._most:
             return None, None
         entries = self._space.view(unit.numpy)
         return entries[: self.tasks * count].reshape(self.tasks, count), entries[self.tasks * count :][:count]
@@ -122,23 +127,72 @@ class Arithmetic:
         Raises:
             NumbersError: NaN or Inf in an input, or a result that the stored type cannot hold.
         """
+        if unit.whole:
+            return self.finished(unit, self.merged_whole(unit, statistics))
         needs = self.plan.method.needs
         scale = unit.scale if self.on_base else None
         drawn = self.rounding_words(unit, start, stop)
         weights = np.array(unit.weights)
         part = self.part(unit, start, stop, scratch)
         given = self._given(unit, statistics)
+        out = scratch.out(stop - start)
         if needs.blend and (how := needs.blend(weights, **given)):
-            done = blend_stored(part, how, scale, unit.dtype, drawn, scratch.out)
+            done = blend_stored(part, how, scale, unit.dtype, drawn, out)
         else:
             finite, rows, reference = part.gather()
             merged = self._by_function(unit, part, rows, given)
-            done = replace(finish(merged, reference, scale, unit.dtype, drawn, scratch.out), finite=finite)
+            done = replace(finish(merged, reference, scale, unit.dtype, drawn, out), finite=finite)
         if self.careful and not done.finite:
             self.blame(unit)
         if self.careful and not np.isfinite(done.lost + done.moved):
             self.overflow(unit, done.raw)
         return done
+
+    def merged_whole(self, unit: Unit, statistics: Mapping[str, Any]) -> Rows:
+        """Return what a method makes of a whole tensor, flat, before it is scaled or stored; tasks are read in turn.
+
+        Raises:
+            NumbersError: NaN or Inf in an input.
+        """
+
+        def read(task: int) -> Rows:
+            return self._task(unit, task)
+
+        tasks = Tasks(read, len(unit.sources), unit.shape, unit.numpy)
+        chance = {"chance": self.chance(unit, 0)} if self.plan.method.needs.chance else {}
+        weights, given = np.array(unit.weights), self._given(unit, statistics)
+        merged = self.plan.method.function(tasks, weights, **given, **chance)
+        return np.asarray(merged.cpu().numpy(), unit.numpy).reshape(-1)
+
+    def _task(self, unit: Unit, task: int) -> Rows:
+        """Return one task's vector (or weights), flat: one row of what `gather` gives, made slice by slice."""
+        out = np.empty(unit.count, unit.numpy)
+        for start in range(0, unit.count, LARGEST):
+            row = out[None, start : start + LARGEST]
+            stop = start + row.shape[1]
+            stored = self.stored_slice(self.plan.sources(unit)[task], start, stop)
+            base = self.stored_slice(self.plan.origin(unit), start, stop) if self.on_base else None
+            finite = gather([stored], base, row, np.empty(row.shape[1], unit.numpy))
+            if self.careful and not finite:
+                self.blame(unit)
+        return out
+
+    def finished(self, unit: Unit, merged: Rows) -> Finished:
+        """Return a whole tensor as stored: base + scale · merged, made slice by slice, and what rounding cost."""
+        scale, kind, parts = unit.scale if self.on_base else None, BITS[unit.dtype], []
+        raw = np.empty(unit.count, kind)
+        for start in range(0, unit.count, LARGEST):
+            stop = min(start + LARGEST, unit.count)
+            stored = self.stored_slice(self.plan.origin(unit), start, stop)
+            reference = floats.widen(stored.raw, stored.code, unit.numpy)
+            words = self.rounding_words(unit, start, stop)
+            done = finish(merged[start:stop], reference, scale, unit.dtype, words)
+            raw[start:stop] = done.raw
+            parts.append(done)
+        whole = Finished(raw, sum(p.lost for p in parts), sum(p.moved for p in parts))
+        if self.careful and not np.isfinite(whole.lost + whole.moved):
+            self.overflow(unit, raw)
+        return whole
 
     def delta(self, unit: Unit, part: Slice, rows: Rows, statistics: Mapping[str, Any], scratch: Scratch) -> Rows:
         """Return what a method makes of the gathered rows of a slice, before it is scaled or stored."""
@@ -148,11 +202,13 @@ class Arithmetic:
             return self._by_function(unit, part, rows, given)
         code = "F32" if unit.numpy == np.float32 else "F64"
         whole = Slice.of(rows, part.chance, part.columns)
-        return np.asarray(blend_stored(whole, how, None, code, None, scratch.out).raw)
+        return np.asarray(blend_stored(whole, how, None, code, None, scratch.out(part.count)).raw)
 
     def _given(self, unit: Unit, statistics: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments that a method gets beside its weights."""
-        return {**unit.settings, **statistics, **({"depth": unit.depth} if self.plan.method.needs.depth else {})}
+        needs = self.plan.method.needs
+        depth = {"depth": unit.depth} if needs.depth else {}
+        return {**unit.settings, **statistics, **depth, **({"role": unit.role} if needs.role else {})}
 
     def _by_function(self, unit: Unit, part: Slice, rows: Rows, given: Mapping[str, Any]) -> Rows:
         """Return what a method's own function makes of gathered rows, flat."""
@@ -168,7 +224,7 @@ class Arithmetic:
         scope = self.plan.method.needs.scope
         if scope == "row":
             return (count // unit.columns if unit.columns else 0, unit.columns)
-        return unit.shape if scope == "tensor" else (count,)
+        return unit.shape if unit.whole else (count,)
 
     def rounding_words(self, unit: Unit, start: int, stop: int) -> npt.NDArray[np.uint16] | None:
         """Return the random words that a slice is rounded by; none where it is rounded to nearest."""

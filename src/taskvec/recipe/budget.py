@@ -21,6 +21,9 @@ CACHE = 7_000_000
 STANDING = 150_000_000
 """Anonymous bytes of the interpreter, numpy, numba and this package before any slice (measured: 120 MB)."""
 
+TORCH = 150_000_000
+"""Anonymous bytes of torch beside those (measured: 145 MB), where methods work on whole matrices."""
+
 LARGEST = 1 << 20
 """Entries a slice: long enough to pay for its handling."""
 
@@ -71,7 +74,7 @@ def make_budget(
     width = 8 if any(u.work == "F64" for u in units) else 4
     plain = rounding != "nearest" or width == 8 or in_use() == "plain"
     rows = plain or gathers or needs.blend is None or any(needs.gathers(u.settings) for u in units if u.merged)
-    widest = _whole_blocks(max((u.count for u in units if u.merged), default=1))
+    widest = _whole_blocks(max((u.count for u in units if u.merged and not u.whole), default=1))
     room, brackets = limit - STANDING, tasks * _ranks(needs)
     whole_model = any(u.merged and u.group == WHOLE_MODEL for u in units)
     histograms = brackets * (1 if whole_model else threads + 1)
@@ -81,24 +84,33 @@ def make_budget(
     entry += _ranking_bytes(tasks, rows) if needs.scope == "row" else 0
     size = min(widest, _whole_blocks(slice_ or LARGEST))
     least_size = BLOCK
-    if needs.scope == "tensor":
-        least_size = size = widest
-    elif needs.scope == "row":
+    if needs.scope == "row":
         least_size = _whole_blocks(max((u.columns for u in units if u.merged), default=1))
         size = max(size, least_size)
     if not slice_:
         most = CACHE // (width * (tasks + 2)) if rows else LARGEST
         while size // 2 >= least_size and size > BLOCK and (size > most or threads * entry * size > room - searching):
             size = _whole_blocks(size // 2)
-    fitting = (room - searching) // (entry * size)
+    each = entry * size + max((_whole_bytes(needs, u, gathers) for u in units if u.merged), default=0)
+    standing = STANDING + (TORCH if any(u.whole for u in units) else 0)
+    fitting = (limit - standing - searching) // each
     if fitting < 1:
-        least = STANDING + searching + entry * size
+        least = standing + searching + each
         raise RecipeError(
             f"the merge needs {least / 1e6:.0f} MB at its widest tensor and 'memory' is {limit / 1e6:.0f} MB. "
-            f"Type e.g. --memory {(least + entry * size) / 1e6:.0f}MB."
+            f"Type e.g. --memory {(least + each) / 1e6:.0f}MB."
         )
     threads = min(threads, fitting)
-    return Budget(size, threads, bins, brackets, rows, STANDING + searching + threads * entry * size, limit)
+    return Budget(size, threads, bins, brackets, rows, standing + searching + threads * each, limit)
+
+
+def _whole_bytes(needs: Needs, unit: "Unit", gathers: bool) -> int:
+    """Bytes that a method holds to merge a tensor that it must see as a whole; with `gathers` all inputs, too."""
+    if not unit.whole:
+        return 0
+    held = needs.holds(len(unit.sources), unit.count // max(1, unit.columns), unit.columns)
+    inputs = len(unit.sources) + 2 if gathers else 0
+    return unit.numpy.itemsize * (held + (2 + inputs) * unit.count)
 
 
 def _whole_blocks(count: int) -> int:

@@ -90,10 +90,9 @@ class Plan:
 
     def slice_of(self, unit: Unit) -> int:
         """Return how many entries of a unit are worked on at a time: whole rows where the method needs them."""
-        scope = self.method.needs.scope if unit.merged else "entry"
-        if scope == "tensor":
+        if unit.whole:
             return max(1, unit.count)
-        if scope == "row":
+        if unit.merged and self.method.needs.scope == "row":
             return max(1, self.budget.slice // max(1, unit.columns)) * max(1, unit.columns)
         return self.budget.slice
 

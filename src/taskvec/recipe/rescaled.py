@@ -27,18 +27,21 @@ class Keeping(Arithmetic):
 
     def merge(self, unit: Unit, start: int, stop: int, statistics: Mapping[str, Any], scratch: Scratch) -> Finished:
         """See `Arithmetic.merge`: the same bits."""
+        held = self._held[unit.name][start:stop]
+        if unit.whole:
+            held[:] = self.merged_whole(unit, statistics)
+            return self.finished(unit, held)
         part = self.part(unit, start, stop, scratch)
         finite, rows, reference = part.gather()
         if self.careful and not finite:
             self.blame(unit)
-        held = self._held[unit.name][start:stop]
         held[:] = self.delta(unit, part, rows, statistics, scratch)
         return self.stored(unit, start, stop, held, reference, scratch)
 
     def stored(self, unit: Unit, start: int, stop: int, delta: Any, reference: Any, scratch: Scratch) -> Finished:
         """Return base + scale · delta as stored."""
         words = self.rounding_words(unit, start, stop)
-        done = finish(delta, reference, unit.scale, unit.dtype, words, scratch.out)
+        done = finish(delta, reference, unit.scale, unit.dtype, words, scratch.out(stop - start))
         if self.careful and not np.isfinite(done.lost + done.moved):
             self.overflow(unit, done.raw)
         return done
@@ -51,6 +54,8 @@ class Rescaling(Keeping):
 
     def merge(self, unit: Unit, start: int, stop: int, statistics: Mapping[str, Any], scratch: Scratch) -> Finished:
         """See `Arithmetic.merge`: the same bits."""
+        if unit.whole:
+            return self.finished(unit, self._held[unit.name])
         base = self.stored_slice(self.plan.origin(unit), start, stop)
         reference = floats.widen(base.raw, base.code, unit.numpy)
         return self.stored(unit, start, stop, self._held[unit.name][start:stop], reference, scratch)

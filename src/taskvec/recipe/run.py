@@ -22,6 +22,7 @@ from .planned import Plan
 from .schedule import Group, Schedule, Work
 from .sinks import Sink, Sums
 from .units import Unit
+from .whole import sharing_cores
 
 SAMPLE = 1 << 16
 LOOK_AHEAD = 256_000_000
@@ -147,7 +148,7 @@ def stream(
     workers = [threading.Thread(target=_work, args=(schedule, state), daemon=True) for _ in range(plan.budget.threads)]
     ahead = threading.Thread(target=_look_ahead, args=(schedule, state, todo), daemon=True)
     try:
-        with _flushing(schedule, sink):
+        with _flushing(schedule, sink), _cores(plan):
             with _stopping(schedule, [*workers, ahead]):
                 _watch(workers, state, progress)
             if not schedule.failure:
@@ -182,6 +183,16 @@ def _stopping(schedule: Schedule, threads: list[threading.Thread]) -> Iterator[N
         schedule.stop()
         for thread in threads:
             thread.join()
+
+
+@contextmanager
+def _cores(plan: Plan) -> Iterator[None]:
+    """Share the cores among threads whose methods work on whole matrices."""
+    if not any(unit.whole for unit in plan.units):
+        yield
+        return
+    with sharing_cores(plan.budget.threads):
+        yield
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import MismatchError, RecipeError
 from ..merge import Method
+from ..merge.matrices import Role, role_of
 from ..store.checkpoint import OUTPUT_HEADS
 from ..store.dtypes import NAMES, is_float
 from ..store.tensors import Tensor
@@ -26,6 +27,7 @@ class Unit:
     """One tensor of the output, and what is done to it.
 
     origin: whose shape it has, and whose entries if it is copied. sources: what is merged, a model each.
+    role: what it is. whole: whether it is merged at once, not slice by slice.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Unit:
     settings: dict[str, Any] = field(default_factory=dict)
     scale: float = 1.0
     depth: float = 0.0
+    role: Role = "vector"
+    whole: bool = False
 
     @cached_property
     def count(self) -> int:
@@ -156,6 +160,7 @@ def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place, dtypes: Mapp
         return Unit(place.name, origin.shape, code, work, False, place.origin)
     weights, settings, scale = _numbers(recipe, recipe.parts[place.part], method, place)
     _check_weights(method, weights, settings, place.name)
+    role = role_of(origin.shape, place.name)
     tensor_wide = "scope" not in method.settings or settings["scope"] == "tensor"
     return Unit(
         place.name,
@@ -170,7 +175,17 @@ def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place, dtypes: Mapp
         settings,
         scale,
         place.through,
+        role,
+        _is_whole(method, weights, settings, role),
     )
+
+
+def _is_whole(method: Method, weights: tuple[float, ...], settings: dict[str, Any], role: Role) -> bool:
+    """Tell whether a method must see all of a tensor."""
+    needs = method.needs
+    if needs.scope != "tensor" or needs.blend is None:
+        return needs.scope == "tensor"
+    return needs.blend(np.array(weights), **settings, **({"role": role} if needs.role else {})) is None
 
 
 def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[str, Any], name: str) -> None:
@@ -178,6 +193,7 @@ def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[st
     needs, w = method.needs, np.array(weights)
     given: dict[str, Any] = {key: s.example(len(w)) for key, s in needs.statistics.items()}
     given |= {"depth": 0.0} if needs.depth else {}
+    given |= {"role": "vector"} if needs.role else {}
     try:
         if needs.blend:
             needs.blend(w, **settings, **given)

@@ -3,6 +3,7 @@
 from .arcee_fusion import arcee_fusion
 from .breadcrumbs import breadcrumbs
 from .breadcrumbs_ties import breadcrumbs_ties
+from .cart import cart
 from .consensus_ta import consensus_ta
 from .dare_linear import dare_linear
 from .dare_ties import dare_ties
@@ -11,7 +12,10 @@ from .della_linear import della_linear
 from .ema import ema
 from .expo import expo
 from .geometric_median import geometric_median
+from .iso_c import iso_c
+from .iso_cts import iso_cts
 from .karcher import karcher
+from .knots import knots
 from .linear import linear
 from .lines import lines
 from .magnitude_prune import magnitude_prune
@@ -27,13 +31,17 @@ from .ram import ram
 from .ramplus_tl import ramplus_tl
 from .sce import sce
 from .slerp import slerp
+from .subspace_boosting import subspace_boosting
 from .task_arithmetic import task_arithmetic
 from .ties import ties
+from .tsv_m import tsv_m
+from .wudi import wudi
 
 __all__ = [
     "arcee_fusion",
     "breadcrumbs",
     "breadcrumbs_ties",
+    "cart",
     "consensus_ta",
     "dare_linear",
     "dare_ties",
@@ -42,7 +50,10 @@ __all__ = [
     "ema",
     "expo",
     "geometric_median",
+    "iso_c",
+    "iso_cts",
     "karcher",
+    "knots",
     "linear",
     "lines",
     "magnitude_prune",
@@ -58,6 +69,9 @@ __all__ = [
     "ramplus_tl",
     "sce",
     "slerp",
+    "subspace_boosting",
     "task_arithmetic",
     "ties",
+    "tsv_m",
+    "wudi",
 ]
