@@ -20,7 +20,7 @@ from rich.console import Console
 import taskvec
 from taskvec.cli.app import app, command_table
 from taskvec.errors import TaskVecError
-from taskvec.merge import METHODS, Method
+from taskvec.merge import METHODS, Method, Needs
 from taskvec.merge.registry import Setting
 from taskvec.recipe.schema import json_schema
 
@@ -106,7 +106,7 @@ def method_page(method: Method) -> str:
     lines += ["", "## What it needs", "", *(f"- {line}" for line in _needs(method)), ""]
     lines += ["## Settings", "", *_settings(method, doc), ""]
     lines += ["## What is promised", "", *(f"- `{law}`: {LAWS[law]}" for law in method.laws)]
-    lines += ["- Slices, shards and threads do not change a byte of the result.", ""]
+    lines += [f"- {WHOLE_BYTES if method.needs.scope == 'tensor' else BYTES}", ""]
     lines += ["## In a recipe", "", "```yaml", *_recipe(method), "```", ""]
     lines += ["## From the shell", "", "```bash", _shell(method), "```", ""]
     lines += ["## In Python", "", "```python", "import numpy as np", f"from taskvec import {method.name}", ""]
@@ -114,6 +114,13 @@ def method_page(method: Method) -> str:
     lines += ["numpy arrays and torch tensors are both taken.", ""]
     lines += ["## Same name elsewhere", "", (NOTES / f"{method.name}.md").read_text("utf-8").strip(), ""]
     return _page(lines)
+
+
+BYTES = "Slices, shards and threads do not change a byte of the result."
+WHOLE_BYTES = (
+    "Slices and shards do not change a byte of the result. The library of linear algebra, and how many threads it has "
+    "for a matrix, may change it by a rounding."
+)
 
 
 def _example(text: str) -> str:
@@ -143,17 +150,23 @@ def _needs(method: Method) -> list[str]:
         "Before they are merged, the inputs are read to find " + " and ".join(f"`{n}`" for n in needs.statistics) + "."
         if needs.statistics
         else "The inputs are read once."
+        if needs.scope != "tensor"
+        else "A model's matrix is read whenever its turn comes: once, or twice where the docs say so."
     )
     chance = "It draws random numbers from the recipe's `seed`." if needs.chance else "Nothing in it is random."
     memory = {
         "entry": "Any slice of a tensor will do, so memory does not grow with the model.",
         "row": "It works on whole rows, as many at a time as memory allows, so memory does not grow with the model.",
-        "tensor": "It takes whole matrices, one model after the other, so memory grows with the largest matrix, not with "
-        "the model or their number."
-        if not needs.holds(9, 8, 8) > needs.holds(2, 8, 8)
-        else "It takes whole matrices of all models at once, so memory grows with the largest matrix and their number.",
+        "tensor": _whole(needs),
     }[needs.scope]
     return [space, models, weights, reads, chance, memory]
+
+
+def _whole(needs: Needs) -> str:
+    grows = needs.holds(9, 8, 8) > needs.holds(2, 8, 8)
+    how = "all models at once" if grows else "one model after the other"
+    size = "the largest matrix and the number of models" if grows else "the largest matrix"
+    return f"It takes whole matrices, {how}: memory grows with {size}."
 
 
 def _settings(method: Method, doc: Docstring) -> list[str]:

@@ -169,6 +169,18 @@ def test_of_low_rank_only_the_real_directions_count(name: str, rng: np.random.Ge
         np.testing.assert_allclose(s[: 3 * T], s[0], rtol=1e-3)
 
 
+def test_a_zero_task_moves_the_authors_result(rng: np.random.Generator) -> None:
+    """Vectors of a singular value of 0 are arbitrary, and their code whitens them with the real ones."""
+    deltas = matrices("one is zero", (60, 60), rng)
+    parts = [np.linalg.svd(x, full_matrices=False) for x in deltas.astype(np.float64)]
+    u, s = np.concatenate([p[0][:, :15] for p in parts], axis=1), np.concatenate([p[1][:15] for p in parts])
+    vt = np.concatenate([p[2][:15] for p in parts])
+    theirs = slow.whole_procrustes(u) @ np.diag(s) @ slow.whole_procrustes(vt)
+    without = slow.tsv_m([x for x in deltas if x.any()], share=0.25)
+    assert np.linalg.norm(theirs - without) > 0.5 * np.linalg.norm(without)
+    near_to(tv.tsv_m(deltas, np.ones(T)), without)
+
+
 @pytest.mark.parametrize("name", [*FULL, "wudi", "knots"])
 def test_nothing_comes_of_zeros(name: str) -> None:
     for shape in ((5, 7), (7, 5), (1, 4), (4, 1), (6, 6)):

@@ -27,6 +27,12 @@ def procrustes(x: Matrix) -> Matrix:
     return u[:, :k] @ vt[:k]
 
 
+def whole_procrustes(x: Matrix) -> Matrix:
+    """The same with every direction, real or not."""
+    u, _, vt = svd(x)
+    return u @ vt
+
+
 def tsv_m(deltas: Sequence[Matrix], share: float = 0.0) -> Matrix:
     """Gargiulo et al.: k components a task, both sides whitened together."""
     tasks = len(deltas)

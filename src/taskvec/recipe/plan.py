@@ -1,6 +1,7 @@
 """The plan of a merge, made from headers: refusals, the numbers of every tensor, memory, the output's layout."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from .budget import NO_BUDGET, make_budget
 from .ground import Ground, lay_ground
 from .planned import Plan, tokenizer_folder
 from .schema import Recipe
-from .units import check_patterns, in_one_order, make_units, space_of
+from .units import Unit, check_patterns, in_one_order, make_units, space_of
 
 __all__ = ["Plan", "describe", "make_plan", "plan_on", "tokenizer_folder"]
+
+PLURALS = {"matrix": "matrices", "table": "tables", "convolution": "convolutions", "vector": "vectors"}
+"""What tensors are called in a note, by their role."""
 
 
 def make_plan(
@@ -96,9 +100,25 @@ def _plan(ground: Ground, recipe: Recipe, memory: int, threads: int | None, slic
         kinship=ground.kinship,
         notes=notes,
     )
+    notes += role_notes(method, units)
     tasks, reading = plan.widest()
     budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading, gathers)
     return replace(plan, budget=budget)
+
+
+def role_notes(method: Method, units: Sequence[Unit]) -> list[str]:
+    """Say how tensors are added that a method of matrices does not take apart: a mean is T times shorter than a sum."""
+    merged = [u for u in units if u.merged and method.needs.role]
+    averaged = [u for u in merged if not u.whole and u.settings.get("others") == "mean" and len(u.sources) > 1]
+    taken = sum(u.whole for u in merged)
+    if not averaged or not taken:
+        return []
+    roles = ", ".join(f"{n} {PLURALS[role]}" for role in PLURALS if (n := sum(u.role == role for u in averaged)))
+    return [
+        f"{method.name} takes {taken} matrices apart and averages the other {len(averaged)} tensors ({roles}): what "
+        f"these get is {len(averaged[0].sources)} times shorter than a sum. 'settings: {{others: sum}}' adds them, "
+        f"'settings: {{spectral: tables}}' or 'all' takes more apart."
+    ]
 
 
 def check_request(recipe: Recipe, method: Method) -> None:

@@ -1,0 +1,81 @@
+"""Which tensors a method of matrices takes apart, and what is said of the others."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import taskvec as tv
+from taskvec.testing import write_model
+
+SHAPES = {
+    "model.embed_tokens.weight": (20, 8),
+    "model.layers.0.mlp.up_proj.weight": (12, 8),
+    "model.layers.0.mlp.up_proj.bias": (12,),
+    "vision.patch_embed.weight": (8, 3, 2, 2),
+}
+
+
+@pytest.fixture
+def plan(tmp_path: Path, rng: np.random.Generator) -> Callable[..., tv.Plan]:
+    """Plans of three models by a method, with settings."""
+
+    def make(method: str, **data: object) -> tv.Plan:
+        folders = []
+        for i in range(4):
+            tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+            folders.append(str(write_model(tmp_path / f"m{i}", tensors)))
+        models = [{"model": folder} for folder in folders[1:]]
+        return tv.make_plan(tv.Recipe.model_validate({"method": method, "base": folders[0], "models": models, **data}))
+
+    return make
+
+
+def wholes(made: tv.Plan) -> set[str]:
+    """Names of what is taken apart."""
+    return {unit.name for unit in made.units if unit.whole}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {"model.layers.0.mlp.up_proj.weight"}),
+        ({"spectral": "tables"}, {"model.layers.0.mlp.up_proj.weight", "model.embed_tokens.weight"}),
+        ({"spectral": "all"}, set(SHAPES) - {"model.layers.0.mlp.up_proj.bias"}),
+        ({"spectral": "none"}, set()),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", [name for name, m in tv.METHODS.items() if m.needs.role])
+def test_what_is_taken_apart(
+    plan: Callable[..., tv.Plan], method: str, settings: dict[str, str], expected: set[str]
+) -> None:
+    assert wholes(plan(method, settings=settings)) == expected
+
+
+def test_an_override_says_it_for_some(plan: Callable[..., tv.Plan]) -> None:
+    override = {"match": "*up_proj*", "settings": {"spectral": "none"}}
+    assert wholes(plan("iso_c", overrides=[override], settings={"spectral": "tables"})) == {"model.embed_tokens.weight"}
+
+
+def test_a_mean_beside_a_sum_is_said(plan: Callable[..., tv.Plan]) -> None:
+    (note,) = [n for n in plan("tsv_m").notes if "apart" in n]
+    assert note.startswith("tsv_m takes 1 matrices apart and averages the other 3 tensors (1 tables, 1 convolutions, ")
+    assert "3 times shorter than a sum" in note
+    assert not [n for n in plan("tsv_m", settings={"others": "sum"}).notes if "apart" in n]
+    assert not [n for n in plan("task_arithmetic").notes if "apart" in n]
+
+
+def test_a_matrix_too_large_for_the_memory_is_refused_with_a_number_that_is_enough(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    tensors = {"up_proj.weight": rng.standard_normal((3000, 3000)).astype(np.float32)}
+    folders = [str(write_model(tmp_path / name, tensors)) for name in "abc"]
+    recipe = tv.Recipe.model_validate(
+        {"method": "tsv_m", "base": folders[0], "models": [{"model": f} for f in folders[1:]]}
+    )
+    with pytest.raises(tv.RecipeError, match=r"needs \d+ MB at its widest tensor .* Type e\.g\. --memory") as caught:
+        tv.make_plan(recipe)
+    enough = int(str(caught.value).rpartition("--memory ")[2].removesuffix("MB.")) * 1_000_000
+    assert tv.make_plan(recipe, memory=enough).budget.peak <= enough
