@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import taskvec as tv
-from taskvec.testing import write_model
+from taskvec.testing import finetuned, write_model
 
 SHAPES = {
     "model.embed_tokens.weight": (20, 8),
@@ -22,10 +22,9 @@ def plan(tmp_path: Path, rng: np.random.Generator) -> Callable[..., tv.Plan]:
     """Plans of three models by a method, with settings."""
 
     def make(method: str, **data: object) -> tv.Plan:
-        folders = []
-        for i in range(4):
-            tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
-            folders.append(str(write_model(tmp_path / f"m{i}", tensors)))
+        base = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+        tuned = [base, *(finetuned(base, seed) for seed in range(3))]
+        folders = [str(write_model(tmp_path / f"m{i}", tensors)) for i, tensors in enumerate(tuned)]
         models = [{"model": folder} for folder in folders[1:]]
         return tv.make_plan(tv.Recipe.model_validate({"method": method, "base": folders[0], "models": models, **data}))
 

@@ -135,5 +135,5 @@ def wudi(
     start = xp.astype(total(deltas, weights), xp.float64)
     if solve == "exact":
         return shaped(nearest(start, target, metric), deltas)
-    given = (xp.astype(x, deltas.dtype) for x in (start, target, metric))
-    return shaped(adam(*given, steps, rate), deltas)
+    start, target, metric = (xp.astype(x, deltas.dtype) for x in (start, target, metric))
+    return shaped(adam(start, target, metric, steps, rate), deltas)
