@@ -1,4 +1,4 @@
-"""Singular values and vectors of matrices without a library's SVD, and polar factors by the shorter Gram matrix.
+"""Singular values and vectors of matrices without a library's SVD, mostly by the shorter Gram matrix.
 
 An SVD of float32 takes as long as twenty products of the same size and uses few cores. A Gram matrix and its
 eigenvectors take less, the less the longer the other side. Gram matrices are summed, and divided by, in float64.
@@ -153,7 +153,7 @@ def gram(x: Float[Array, "row column"]) -> Float[Array, "column column"]:
     """
     xp = namespace(x)
     total = xp.zeros((x.shape[1], x.shape[1]), dtype=xp.float64, device=x.device)
-    for rows in _rows(x):
+    for rows in row_blocks(x):
         wide = xp.astype(x[rows], xp.float64)
         total += wide.T @ wide
     return total
@@ -164,12 +164,13 @@ def _times(
 ) -> Float[Array, "row n"]:
     """Write x @ right, multiplied in float64, a few rows at a time."""
     xp = namespace(x)
-    for rows in _rows(x):
+    for rows in row_blocks(x):
         out[rows] = xp.astype(xp.astype(x[rows], xp.float64) @ right, out.dtype)
     return out
 
 
-def _rows(x: Float[Array, "row column"]) -> Iterator[slice]:
+def row_blocks(x: Float[Array, "row column"]) -> Iterator[slice]:
+    """Yield slices of a few rows each, which together are all."""
     yield from (slice(start, start + ROWS) for start in range(0, x.shape[0], ROWS))
 
 
@@ -222,21 +223,6 @@ def product_svd(
     keep = s.shape[0] if rank is None else min(rank, s.shape[0])
     parts = q_left @ u[:, :keep], rounded_down(s)[:keep], q_right @ vt[:keep].T
     return Spectrum(*(xp.astype(part, kind) for part in parts))
-
-
-def polar(x: Float[Array, "row column"]) -> Float[Array, "row column"]:
-    """Return the polar factor of a matrix: its nearest orthogonal one, U Vᵀ of x = U diag(s) Vᵀ.
-
-        polar(x) = x (xᵀx)^(-1/2)        or (xxᵀ)^(-1/2) x where there are fewer rows
-
-    Shape: that of `x`.
-    Zero:  directions below 1e-6 of the largest singular value are left out, where U Vᵀ is not determined.
-
-    >>> polar(np.array([[2.0, 0.0], [0.0, -3.0]])).round(9) + 0.0
-    array([[ 1.,  0.],
-           [ 0., -1.]])
-    """
-    return reshaped(x, lambda s: (s != 0) * 1.0)
 
 
 def reshaped(x: Float[Array, "row column"], values: Callable[[Array], Array]) -> Float[Array, "row column"]:

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from ...ops.arrays import Array, namespace
+from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
+from ...ops.polar import nuclear_norm, polar
 from ...ops.shapes import Float
-from ...ops.spectral import reshaped
-from ..matrices import Others, Role, Spectral, added, decomposed, role_in, shaped, total
+from ..matrices import Others, Role, Spectral, added, decomposed, role_in, shaped, side, total
 from ..registry import Needs, merge_method
 
 
@@ -21,16 +21,10 @@ def steps(
     return added(weights, spectral=spectral, others=others, role=role)
 
 
-def flat(s: Float[Array, " rank"]) -> Float[Array, " rank"]:
-    """Return every singular value's mean; see `reshaped`."""
-    xp = namespace(s)
-    return xp.zeros_like(s) + xp.sum(s) / max(1, s.shape[0])
-
-
 def holds(tasks: int, rows: int, columns: int) -> int:
     """Return how many float32 numbers are held at once."""
     del tasks
-    return 3 * rows * columns + decomposed(rows, columns)
+    return 4 * rows * columns + decomposed(rows, columns)
 
 
 @merge_method(
@@ -74,4 +68,6 @@ def iso_c(
     """
     if how := added(weights, spectral=spectral, others=others, role=role_in(deltas, role)):
         return blend(deltas, how)
-    return shaped(reshaped(total(deltas, weights), flat), deltas)
+    summed = total(deltas, weights)
+    factor = polar(summed)
+    return shaped(nuclear_norm(summed, factor) / max(1, side(deltas)) * factor, deltas)

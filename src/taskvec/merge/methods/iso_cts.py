@@ -6,8 +6,9 @@ import numpy as np
 
 from ...ops.arrays import Array, namespace
 from ...ops.blend import Blend, blend
+from ...ops.polar import polar
 from ...ops.shapes import Float
-from ...ops.spectral import ZERO, Spectrum, above, polar, svd
+from ...ops.spectral import ZERO, Spectrum, above, svd
 from ..matrices import Others, Role, Spectral, added, beside, decomposed, matrices, role_in, shaped, side, total
 from ..registry import Needs, Rest, merge_method
 

@@ -4,8 +4,9 @@ import numpy as np
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
+from ...ops.polar import polar
 from ...ops.shapes import Float
-from ...ops.spectral import polar, svd
+from ...ops.spectral import svd
 from ..matrices import Others, Role, Spectral, added, beside, decomposed, matrices, role_in, shaped, side
 from ..registry import Needs, Rest, merge_method
 
