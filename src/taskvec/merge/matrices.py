@@ -10,7 +10,7 @@ import numpy as np
 from ..ops.arrays import Array, namespace
 from ..ops.blend import Blend
 from ..ops.shapes import Float
-from ..ops.spectral import Spectrum
+from ..ops.spectral import WIDENED, Spectrum
 
 Role = Literal["matrix", "table", "convolution", "vector"]
 """What a tensor is: the weight of a linear layer; a table of vectors (embeddings of tokens or positions, output heads);
@@ -87,7 +87,7 @@ def total(deltas: Float[Array, " task *shape"], weights: Float[Array, " task"]) 
 
 def decomposed(rows: int, columns: int) -> int:
     """Return how many float32 numbers are held while a matrix is decomposed by its Gram matrix, the matrix aside."""
-    return rows * columns + 11 * min(rows, columns) ** 2
+    return rows * columns + 11 * min(rows, columns) ** 2 + 4 * min(rows * columns, WIDENED)
 
 
 def side(deltas: Float[Array, " task *shape"]) -> int:

@@ -4,7 +4,7 @@ import math
 
 from .arrays import Array, namespace
 from .shapes import Float
-from .spectral import ZERO, gram, reshaped, row_blocks
+from .spectral import ZERO, gram, reshaped
 
 TOLERANCE = 1e-6
 """How near to orthogonal `by_products` must come, relative to the norm; else it says that it did not."""
@@ -46,8 +46,7 @@ def nuclear_norm(x: Float[Array, "row column"], factor: Float[Array, "row column
     7.0
     """
     xp = namespace(x)
-    pairs = ((xp.astype(factor[rows], xp.float64), xp.astype(x[rows], xp.float64)) for rows in row_blocks(x))
-    return math.fsum(float(xp.sum(one * other)) for one, other in pairs)
+    return float(xp.sum(factor * x, dtype=xp.float64))
 
 
 def by_products(x: Float[Array, "row column"], least: float = ZERO) -> tuple[Float[Array, "row column"], float]:

@@ -22,8 +22,8 @@ vectors that hardly differ raise an error tenfold and more)."""
 ROUNDS = 6
 """How often `leading` may improve its vectors before it gives up."""
 
-ROWS = 512
-"""Rows that are widened to float64 at a time."""
+WIDENED = 1 << 20
+"""Entries that are widened to float64 at a time."""
 
 
 class Spectrum(NamedTuple):
@@ -153,7 +153,7 @@ def gram(x: Float[Array, "row column"]) -> Float[Array, "column column"]:
     """
     xp = namespace(x)
     total = xp.zeros((x.shape[1], x.shape[1]), dtype=xp.float64, device=x.device)
-    for rows in row_blocks(x):
+    for rows in _rows(x):
         wide = xp.astype(x[rows], xp.float64)
         total += wide.T @ wide
     return total
@@ -164,14 +164,14 @@ def _times(
 ) -> Float[Array, "row n"]:
     """Write x @ right, multiplied in float64, a few rows at a time."""
     xp = namespace(x)
-    for rows in row_blocks(x):
+    for rows in _rows(x):
         out[rows] = xp.astype(xp.astype(x[rows], xp.float64) @ right, out.dtype)
     return out
 
 
-def row_blocks(x: Float[Array, "row column"]) -> Iterator[slice]:
-    """Yield slices of a few rows each, which together are all."""
-    yield from (slice(start, start + ROWS) for start in range(0, x.shape[0], ROWS))
+def _rows(x: Float[Array, "row column"]) -> Iterator[slice]:
+    step = max(1, WIDENED // max(1, x.shape[1]))
+    yield from (slice(start, start + step) for start in range(0, x.shape[0], step))
 
 
 def rounded_down(s: Float[Array, " n"]) -> Float[Array, " n"]:
