@@ -15,7 +15,8 @@ model_stock, which keeps a small part of a mean where task vectors are nearly or
 
 REACH = {"ties": VOTE, "dare_ties": VOTE, "della": VOTE, "breadcrumbs_ties": VOTE, "sce": VOTE, "pcb": VOTE,
     "multislerp": VOTE, "ram": MEAN, "ramplus_tl": MEAN, "geometric_median": MEAN, "metagpt": MEAN,
-    "model_stock": STOCK, "tsv_m": VOTE, "iso_c": VOTE, "iso_cts": VOTE, "cart": VOTE, "wudi": VOTE, "knots": VOTE}  # fmt: skip
+    "model_stock": STOCK, "tsv_m": VOTE, "iso_c": VOTE, "iso_cts": VOTE, "cart": VOTE, "wudi": VOTE,
+    "knots": VOTE}  # fmt: skip
 """Methods whose result is shorter than a sum; all others add up."""
 
 LITERATURE = 0.3
