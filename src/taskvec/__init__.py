@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         ties,
     )
     from .ops.chance import Chance
+    from .packs import Packed, pack, tasks_of, unpack
     from .recipe.apply import apply
     from .recipe.in_memory import Merged, merge_in_memory
     from .recipe.load import load_recipe, load_recipes
@@ -83,6 +84,7 @@ _PLACES = {
         "nearswap nuslerp passthrough pcb ram ramplus_tl sce slerp task_arithmetic ties"
     ),
     ".ops.chance": "Chance",
+    ".packs": "Packed pack tasks_of unpack",
     ".recipe.apply": "apply",
     ".recipe.in_memory": "Merged merge_in_memory",
     ".recipe.load": "load_recipe load_recipes",
@@ -108,6 +110,7 @@ __all__ = [
     "Needs",
     "NumbersError",
     "OutputError",
+    "Packed",
     "Plan",
     "Receipt",
     "Recipe",
@@ -147,6 +150,7 @@ __all__ = [
     "multislerp",
     "nearswap",
     "nuslerp",
+    "pack",
     "passthrough",
     "pcb",
     "ram",
@@ -156,7 +160,9 @@ __all__ = [
     "sce",
     "slerp",
     "task_arithmetic",
+    "tasks_of",
     "ties",
+    "unpack",
     "verify",
 ]
 

@@ -73,7 +73,7 @@ def _ranks_leaving(job: Job, found: Sequence[Measured], error: float) -> Choice:
         left = (MARGIN * error) ** 2 * own.norm - sum(m.rounding for m in own.matrices)
         if left < 0:
             least = (sum(m.rounding for m in own.matrices) / own.norm) ** 0.5 / MARGIN
-            _refuse_error(job, task, error, least, f"factors in {job.settings['factors']}", "factors=float16")
+            _refuse_error(job, task, error, least, f"factors in {job.settings['factors']}", "factors=float32")
         taken = ranks([m.gains for m in own.matrices], [m.cost for m in own.matrices], leaving=left)
         chosen |= {(task, m.name): k for m, k in zip(own.matrices, taken, strict=True)}
     return Choice(chosen)

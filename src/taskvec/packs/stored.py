@@ -53,7 +53,7 @@ def cost_of_a_rank(shape: tuple[int, ...], factors: str) -> int:
     (20, 18)
     """
     entries = shape[0] + prod(shape[1:])
-    return entries + 8 if factors == "int8" else 2 * entries
+    return entries + 8 if factors == "int8" else BITS[NAMES[factors]].itemsize * entries
 
 
 def spectrum_of(delta: F32, shape: tuple[int, ...]) -> Spectrum:
@@ -74,10 +74,16 @@ def low_rank(spectrum: Spectrum, rank: int, factors: str) -> Stored:
         change = from_int8(left_codes, left_step).T @ from_int8(right_codes, right_step)
         return Stored({"kind": "low_rank", "rank": rank, "steps": True}, parts, change.reshape(-1))
     code = NAMES[factors]
-    raw = [narrow(np.ascontiguousarray(x, np.float32), code) for x in (left, right)]
-    change = widen(raw[0], code) @ widen(raw[1], code)
+    raw, wide = zip(*(rounded(x, code) for x in (left, right)), strict=True)
+    change = wide[0] @ wide[1]
     how = {"kind": "low_rank", "rank": rank}
     return Stored(how, {"left": (code, raw[0]), "right": (code, raw[1])}, change.reshape(-1))
+
+
+def rounded(x: npt.NDArray[np.floating], code: str) -> tuple[Raw, F32]:
+    """Return a matrix as bits of a type, and what they stand for."""
+    raw = narrow(np.ascontiguousarray(x, np.float32).reshape(-1), code)
+    return raw.reshape(x.shape), widen(raw, code).reshape(x.shape)
 
 
 def sparse(delta: F32, kept: npt.NDArray[np.bool_], values: str, steps: str) -> Stored:

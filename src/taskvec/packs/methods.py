@@ -8,7 +8,7 @@ from ..errors import RecipeError
 from ..merge.registry import Interval, Setting, suggest
 
 SMALL = 4096
-FACTORS = ("float16", "bfloat16", "int8")
+FACTORS = ("float16", "bfloat16", "float32", "int8")
 SHARED = ("base", "float16", "bfloat16", "float32")
 
 ALWAYS = (

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..ops.bits import bytes_for
-from ..ops.floats import narrow, widen
 from ..ops.int8 import from_int8, to_int8
 from ..ops.largest import Magnitudes
 from ..ops.spectral import Spectrum
@@ -16,13 +15,10 @@ from ..store.pack.names import BLOCK
 from ..store.tensors import Tensor
 from .job import Job
 from .models import F32, spans
-from .stored import cost_of_a_rank, lost_in_eight_bits, spectrum_of
+from .stored import cost_of_a_rank, lost_in_eight_bits, rounded, spectrum_of
 
 HEADER = 4000
 """Bytes of a header, at most, beside what it says of each tensor and task."""
-
-PARTS = {"whole": 1, "rank": 4, "density": 5}
-"""How many stored tensors a change takes, at most."""
 
 F64 = npt.NDArray[np.float64]
 
@@ -78,7 +74,7 @@ def measure(job: Job) -> list[Measured]:
 
 def _one(job: Job, task: int, info: Tensor, own: Measured) -> None:
     """Measure one task's change of one tensor."""
-    own.fixed += _described(info, "whole" if job.whole(info) else job.method.size)
+    own.fixed += _described(job, info)
     if job.whole(info):
         own.fixed += info.count * info.itemsize
         for span in spans(info):
@@ -97,9 +93,10 @@ def _one(job: Job, task: int, info: Tensor, own: Measured) -> None:
         own.lost += lost_in_eight_bits(delta, job.settings["steps"])
 
 
-def _described(info: Tensor, kind: str) -> int:
-    """Return the bytes, at most, that the header takes to describe a change of a tensor."""
-    return PARTS[kind] * (2 * len(info.name) + 160) + len(info.name) + 100
+def _described(job: Job, info: Tensor) -> int:
+    """Return the bytes, at most, that the header takes to describe a change of a tensor: its parts, twice each."""
+    packed = 5 if job.method.size == "density" else 4 if job.settings["factors"] == "int8" else 2
+    return (1 if job.whole(info) else packed) * (2 * len(info.name) + 160) + len(info.name) + 100
 
 
 def _matrix(delta: F32, info: Tensor, factors: str) -> Matrix:
@@ -120,7 +117,7 @@ def _rounding(spectrum: Spectrum, factors: str) -> F64:
     if factors == "int8":
         stored = [from_int8(*to_int8(x)) for x in exact]
     else:
-        stored = [widen(narrow(x, NAMES[factors]), NAMES[factors]) for x in exact]
+        stored = [rounded(x, NAMES[factors])[1] for x in exact]
     pairs = [(x.astype(np.float64), y.astype(np.float64)) for x, y in zip(exact, stored, strict=True)]
     own, new, both = (np.prod([(a * b).sum(axis=1) for a, b in each], axis=0) for each in (
         [(x, x) for x, _ in pairs], [(y, y) for _, y in pairs], pairs,
