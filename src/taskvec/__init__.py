@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         ties,
     )
     from .ops.chance import Chance
-    from .packs import Packed, pack, tasks_of, unpack
+    from .packs import pack, unpack
     from .recipe.apply import apply
     from .recipe.in_memory import Merged, merge_in_memory
     from .recipe.load import load_recipe, load_recipes
@@ -84,7 +84,7 @@ _PLACES = {
         "nearswap nuslerp passthrough pcb ram ramplus_tl sce slerp task_arithmetic ties"
     ),
     ".ops.chance": "Chance",
-    ".packs": "Packed pack tasks_of unpack",
+    ".packs": "pack unpack",
     ".recipe.apply": "apply",
     ".recipe.in_memory": "Merged merge_in_memory",
     ".recipe.load": "load_recipe load_recipes",
@@ -110,7 +110,6 @@ __all__ = [
     "Needs",
     "NumbersError",
     "OutputError",
-    "Packed",
     "Plan",
     "Receipt",
     "Recipe",
@@ -160,7 +159,6 @@ __all__ = [
     "sce",
     "slerp",
     "task_arithmetic",
-    "tasks_of",
     "ties",
     "unpack",
     "verify",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import taskvec as tv
+from taskvec.packs import Packed
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
 NAMES = ("math", "code")
@@ -27,7 +28,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def packed(family: Path, tmp_path: Path) -> Callable[..., tv.Packed]:
+def packed(family: Path, tmp_path: Path) -> Callable[..., Packed]:
     """Return what packs the family, or some of it, with `small` at 512 so that its matrices are packed."""
 
     def make(

@@ -48,6 +48,17 @@ def test_there_and_back(command: Command) -> None:
     assert len(tv.Checkpoint("again")) == 13
 
 
+def test_a_recipe_of_packed_models(command: Command, tmp_path: Path) -> None:
+    """Named in a file, whose paths start from its own folder."""
+    assert command("pack", "base", "math", "code", "-o", "here/t.pack", "--set", "small=512", "-q")[0] == 0
+    (tmp_path / "here" / "r.yaml").write_text("method: ties\nbase: ../base\nmodels: [t.pack#math, ./t.pack#code]\n")
+    status, out, err = command("merge", "here/r.yaml", "-o", "merged")
+    assert (status, err) == (0, "")
+    assert "12 tensors merged by ties" in out
+    receipt = json.loads((tmp_path / "merged" / "receipt.json").read_text())
+    assert [i["path"].rpartition("/")[2] for i in receipt["inputs"]] == ["base", "t.pack#math", "t.pack#code"]
+
+
 def test_json(command: Command) -> None:
     words = ["pack", "base", "math", "-o", "t.pack", "--method", "sparse", "--set", "small=512", "--budget", "40kB"]
     status, out, err = command(*words, "--json")

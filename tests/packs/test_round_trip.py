@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import taskvec as tv
+from taskvec.packs import Packed
 from taskvec.packs.methods import PACK_METHODS
 from taskvec.store.pack import Pack
 from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
 
 from .conftest import NAMES, deltas, error_of
 
-Packing = Callable[..., tv.Packed]
+Packing = Callable[..., Packed]
 WAYS: list[tuple[str, dict[str, Any]]] = [
     ("bits", {}),
     ("bits", {"rows": True, "vectors": True, "small": 0}),

@@ -8,11 +8,12 @@ import pytest
 
 import taskvec as tv
 from taskvec.errors import RecipeError
+from taskvec.packs import Packed
 from taskvec.progress import Silent
 from taskvec.store.pack import Pack
 from taskvec.testing import tiny_tensors, write_model
 
-Packing = Callable[..., tv.Packed]
+Packing = Callable[..., Packed]
 SIZED = [("low_rank", {}), ("low_rank", {"factors": "int8"}), ("sparse", {}), ("sparse", {"values": "float16"})]
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import taskvec as tv
+from taskvec.packs import Packed
 from taskvec.packs.packing import _Work
 from taskvec.store.pack import Pack
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
-Packing = Callable[..., tv.Packed]
+Packing = Callable[..., Packed]
 
 
 def changed_header(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -164,6 +165,18 @@ def test_an_output_that_is_there(family: Path, packed: Packing, tmp_path: Path) 
         tv.unpack(path, "math", tmp_path / "out", base=family / "base")
     with pytest.raises(tv.FormatError, match="is no pack: a file was expected"):
         Pack(family / "base")
+
+
+def test_a_head_that_would_be_lost(tmp_path: Path) -> None:
+    base = tiny_tensors(hidden=32)
+    tuned, embedding = finetuned(base, 1), "model.embed_tokens.weight"
+    del base["lm_head.weight"]
+    write_model(tmp_path / "base", base, config={"tie_word_embeddings": True})
+    write_model(tmp_path / "math", tuned)
+    with pytest.raises(tv.MismatchError, match=r"math has a 'lm_head.weight' of its own, which .*base ties to"):
+        tv.pack(tmp_path / "base", [tmp_path / "math"], tmp_path / "t.pack")
+    write_model(tmp_path / "twice", {**tuned, "lm_head.weight": tuned[embedding]})
+    assert tv.pack(tmp_path / "base", [tmp_path / "twice"], tmp_path / "t.pack").tasks[0]["name"] == "twice"
 
 
 def test_numbers_that_are_none(family: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ PACK_METHODS = {
         PackMethod(
             "low_rank",
             "each matrix as two thin factors, its best approximation of a rank",
-            "Eckart & Young 1936; for task vectors Gargiulo et al. 2025, arXiv:2412.00081, §3.1",
+            "Eckart & Young 1936; of task vectors Gargiulo et al. 2025, arXiv:2412.00081",
             (
                 Setting("rank", 16, int, interval=Interval(1)),
                 Setting("factors", "float16", str, FACTORS),
@@ -108,7 +108,7 @@ PACK_METHODS = {
         PackMethod(
             "tsv_c",
             "each matrix with the first r/T of its r singular triples, T the number of tasks",
-            "Gargiulo et al. 2025, arXiv:2412.00081, §3.2 (TSV-Compress)",
+            "Gargiulo et al. 2025, arXiv:2412.00081 (TSV-Compress)",
             (Setting("factors", "float16", str, FACTORS),),
         ),
     )

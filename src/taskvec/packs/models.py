@@ -105,7 +105,22 @@ def _open(name: str, path: str, base: Checkpoint) -> Task:
         check_base(vector.base, base, path)
     else:
         vector = diff(base, path)
+        _check_head(vector.terms[0][1].checkpoint, path, base)
     return Task(name, path, base, vector, fingerprint(vector.terms[0][1].checkpoint))
+
+
+def _check_head(model: Checkpoint, path: str, base: Checkpoint) -> None:
+    """Refuse an output head of a model's own, which the base ties to its embedding: it would be lost."""
+    for name, info in model.tensors.items():
+        tied = base.tied_to(name) if name not in base.tensors else None
+        embedding = model.resolve(tied) if tied else None
+        if embedding and not all(
+            (model.files.raw(info, *s) == model.files.raw(embedding, *s)).all() for s in spans(info)
+        ):
+            raise MismatchError(
+                f"{path} has a '{name}' of its own, which {base.path} ties to '{tied}', so that it would be lost. "
+                f"Give a base that stores it."
+            )
 
 
 def places(tasks: Sequence[Task]) -> set[Path]:
