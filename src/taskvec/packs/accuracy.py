@@ -1,11 +1,13 @@
 """How near a packed task vector is to the task's own, added up over tensors."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
+AT_ONCE = 1 << 18
 
 
 @dataclass
@@ -25,18 +27,18 @@ class Accuracy:
 
     def add(self, delta: F32, approximate: F32) -> None:
         """Add entries of both."""
-        x, y = delta.astype(np.float64), approximate.astype(np.float64)
-        self.norm += float(x @ x)
-        self.kept += float(y @ y)
-        self.inner += float(x @ y)
-        self.wrong += float((y - x) @ (y - x))
+        for x, y in _wide(delta, approximate):
+            self.norm += float(x @ x)
+            self.kept += float(y @ y)
+            self.inner += float(x @ y)
+            self.wrong += float((y - x) @ (y - x))
 
     def add_unscaled(self, delta: F32, approximate: F32) -> None:
         """Add entries of which the packed ones are not multiplied yet."""
-        x, y = delta.astype(np.float64), approximate.astype(np.float64)
-        self.own += float(x @ x)
-        self.other += float(y @ y)
-        self.both += float(x @ y)
+        for x, y in _wide(delta, approximate):
+            self.own += float(x @ x)
+            self.other += float(y @ y)
+            self.both += float(x @ y)
 
     def scaled(self, factor: float) -> "Accuracy":
         """Return the sums with the factor put on what waited for it."""
@@ -59,3 +61,10 @@ class Accuracy:
         if self.norm == 0:
             return 1.0
         return float(self.inner / (self.norm * self.kept) ** 0.5) if self.kept else 0.0
+
+
+def _wide(delta: F32, approximate: F32) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Yield both in float64, piece by piece."""
+    for at in range(0, delta.size, AT_ONCE):
+        here = slice(at, at + AT_ONCE)
+        yield delta[here].astype(np.float64), approximate[here].astype(np.float64)

@@ -75,19 +75,19 @@ def measure(job: Job) -> list[Measured]:
 def _one(job: Job, task: int, info: Tensor, own: Measured) -> None:
     """Measure one task's change of one tensor."""
     own.fixed += _described(job, info)
-    if job.whole(info):
+    kept_whole, by_size = job.whole(info), job.method.size == "density"
+    for span in spans(info):
+        part = job.tasks[task].delta(info.name, *span)
+        own.norm += float(np.square(part, dtype=np.float64).sum())
+        if by_size and not kept_whole:
+            own.magnitudes.add(part)
+    if kept_whole:
         own.fixed += info.count * info.itemsize
-        for span in spans(info):
-            part = job.tasks[task].delta(info.name, *span).astype(np.float64)
-            own.norm += float(part @ part)
         return
     delta = job.tasks[task].delta(info.name)
-    wide = delta.astype(np.float64)
-    own.norm += float(wide @ wide)
     if job.method.size == "rank":
         own.matrices.append(_matrix(delta, info, job.settings["factors"]))
         return
-    own.magnitudes.add(delta)
     own.counts.append(info.count)
     if job.settings["values"] == "int8":
         own.lost += lost_in_eight_bits(delta, job.settings["steps"])

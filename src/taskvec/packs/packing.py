@@ -135,7 +135,7 @@ class _Work:
     def _stored(self, task: int, info: Tensor, delta: F32, rank: int | None) -> Stored:
         settings = self.job.settings
         if rank is not None:
-            return low_rank(spectrum_of(delta, info.shape), rank, settings["factors"])
+            return low_rank(spectrum_of(delta, info.shape, rank), rank, settings["factors"])
         if self.job.method.name == "bits":
             return signs(delta, info.shape, settings["rows"])
         if self.choice.thresholds:

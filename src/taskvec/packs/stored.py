@@ -56,9 +56,9 @@ def cost_of_a_rank(shape: tuple[int, ...], factors: str) -> int:
     return entries + 8 if factors == "int8" else BITS[NAMES[factors]].itemsize * entries
 
 
-def spectrum_of(delta: F32, shape: tuple[int, ...]) -> Spectrum:
-    """Return the singular values and vectors of a change, as a matrix of its first axis by the others."""
-    return svd(delta.reshape(shape[0], -1))
+def spectrum_of(delta: F32, shape: tuple[int, ...], rank: int | None = None) -> Spectrum:
+    """Return the singular values and vectors of a change, as a matrix of its first axis by the others: all, or some."""
+    return svd(delta.reshape(shape[0], -1), rank)
 
 
 def low_rank(spectrum: Spectrum, rank: int, factors: str) -> Stored:
@@ -126,7 +126,10 @@ def _decoded(parts: Parts, starts: npt.NDArray[np.int64]) -> F32:
     if code != "I8":
         return widen(raw, code)
     steps = parts["steps"][1].view(np.float32)
-    return raw.astype(np.float32) * np.repeat(steps, np.diff(starts))
+    out = raw.astype(np.float32)
+    for step, (a, b) in zip(steps, pairwise(starts), strict=True):
+        out[a:b] *= step
+    return out
 
 
 def lost_in_eight_bits(delta: F32, steps: str) -> float:
@@ -135,6 +138,6 @@ def lost_in_eight_bits(delta: F32, steps: str) -> float:
     An entry's step does not depend on how many others are kept, because the largest of a block is among them.
     """
     starts = np.append(np.arange(0, delta.size, BLOCK), delta.size)
-    rounded = _decoded(_values(delta, starts, "int8", steps), starts)
-    error = rounded.astype(np.float64) - delta
-    return float(error @ error)
+    error = _decoded(_values(delta, starts, "int8", steps), starts)
+    error -= delta
+    return float(sum(np.square(error[a:b], dtype=np.float64).sum() for a, b in pairwise(starts)))
