@@ -83,6 +83,23 @@ def test_the_order_of_the_models_does_not_matter(family: Path, packed: Packing, 
         np.testing.assert_allclose(x, found[1][name], rtol=1e-6, atol=1e-9)
 
 
+def test_each_task_may_have_its_own_mask(family: Path, packed: Packing) -> None:
+    """The larger λ keeps the fewer entries, of that task alone."""
+    kept = []
+    for tall in (0.2, [0.2, 0.6]):
+        with Pack(packed("tall", tall=tall).path) as opened:
+            names = [f"tasks/{i}/lm_head.weight/bits" for i in range(2)]
+            kept.append([int(np.unpackbits(opened.file.raw(name)).sum()) for name in names])
+    assert kept[0][0] == kept[1][0]
+    assert kept[0][1] > kept[1][1]
+
+
+def test_the_same_models_give_the_same_file(packed: Packing) -> None:
+    for method in PACK_METHODS:
+        first = packed(method).path.read_bytes()
+        assert packed(method).path.read_bytes() == first
+
+
 def test_small_tensors_come_back_to_the_bit(family: Path, packed: Packing, tmp_path: Path) -> None:
     out = tv.unpack(packed("bits").path, "math", tmp_path / "out", base=family / "base").folder
     here, there = tv.Checkpoint(out), tv.Checkpoint(family / "math")

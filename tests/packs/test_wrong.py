@@ -136,6 +136,7 @@ def test_places_that_lead_nowhere(family: Path, packed: Packing, part: str) -> N
         ("sparse", {"density": 0}, r"'density' must be in \(0, 1\], got 0"),
         ("low_rank", {"rank": 0}, r"'rank' must be in \[1, inf\), got 0"),
         ("low_rank", {"factors": "int4"}, "'factors' must be one of float16, bfloat16, float32, int8, got 'int4'"),
+        ("tall", {"tall": [0.2, 0.4, 0.5]}, "'tall' has 3 numbers for 2 models"),
         ("bits", {"whole": "lm_head.weight"}, "'whole' must be a list of patterns"),
     ],
 )
@@ -188,6 +189,22 @@ def test_numbers_that_are_none(family: Path, tmp_path: Path) -> None:
     with pytest.raises(tv.NumbersError, match=r"'lm_head.weight' in .*math, or in its base, holds NaN or Inf"):
         tv.pack(tmp_path / "base", [tmp_path / "math"], tmp_path / "t.pack")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "math"]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "remedy"),
+    [
+        ("sparse", {"values": "float16"}, "values=bfloat16"),
+        ("low_rank", {}, "factors=bfloat16"),
+        ("emr", {"shared": "float16"}, "shared=bfloat16"),
+    ],
+)
+def test_changes_that_float16_cannot_hold(tmp_path: Path, method: str, settings: dict[str, Any], remedy: str) -> None:
+    base = {"w": np.zeros((80, 80), np.float32)}
+    write_model(tmp_path / "base", base)
+    write_model(tmp_path / "math", {"w": np.full((80, 80), 1e12, np.float32)})
+    with pytest.raises(tv.NumbersError, match=f"the change of 'w' is too large .* Type --set {remedy}"):
+        tv.pack(tmp_path / "base", [tmp_path / "math"], tmp_path / "t.pack", method=method, settings=settings)
 
 
 def test_an_older_pack_stays_until_the_new_one_is_whole(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..merge.registry import each
 from ..ops.bits import bytes_for, pack_bits
 from ..ops.emr import agreeing, unified
 from ..ops.floats import narrow, widen
@@ -15,7 +16,7 @@ from ..store.pack.names import part, shared
 from ..store.tensors import Tensor
 from .accuracy import Accuracy
 from .job import Job
-from .models import F32, spans
+from .models import F32, check_fits, spans
 
 
 class Masks:
@@ -39,8 +40,9 @@ class Masks:
             raw = narrow(self._merged(deltas), code)
             self.file.extend(shared(info.name), raw)
             merged = widen(raw, code)
+            check_fits(merged, info.name, "shared=bfloat16")
             for t, delta in zip(tasks, deltas, strict=True):
-                mask = self._mask(delta, merged)
+                mask = self._mask(t, delta, merged)
                 self.file.extend(part(t, info.name, "bits"), pack_bits(mask))
                 self._count(t, delta, np.where(mask, merged, np.float32(0)), accuracies[t])
 
@@ -56,10 +58,10 @@ class Masks:
         total: F32 = deltas.sum(axis=0, dtype=np.float64).astype(np.float32)
         return total
 
-    def _mask(self, delta: F32, merged: F32) -> npt.NDArray[np.bool_]:
+    def _mask(self, task: int, delta: F32, merged: F32) -> npt.NDArray[np.bool_]:
         if self.job.method.name == "emr":
             return agreeing(delta, merged)
-        return tall_mask(delta, merged, self.job.settings["tall"])
+        return tall_mask(delta, merged, each(self.job.settings["tall"], task))
 
     def _count(self, task: int, delta: F32, kept: F32, accuracy: Accuracy) -> None:
         self.own[task] += np.abs(delta).sum(dtype=np.float64)

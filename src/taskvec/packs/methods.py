@@ -93,7 +93,7 @@ PACK_METHODS = {
             "one sum of all task vectors, and a mask a task",
             "Wang et al. 2024, arXiv:2405.07813, §4 (TALL masks, Compression)",
             (
-                Setting("tall", 0.4, float, interval=Interval(0)),
+                Setting("tall", 0.4, float, interval=Interval(0), per_task=True),
                 Setting("shared", "base", str, SHARED),
             ),
             shared=True,
@@ -113,6 +113,19 @@ PACK_METHODS = {
         ),
     )
 }
+
+
+def check_each(settings: Mapping[str, Any], tasks: int) -> None:
+    """Refuse a setting that has one number a task, but not of as many tasks.
+
+    Raises:
+        RecipeError: it has more or fewer.
+    """
+    for name, value in settings.items():
+        if isinstance(value, tuple) and len(value) != tasks:
+            raise RecipeError(
+                f"'{name}' has {len(value)} numbers for {tasks} models. Type one for all, or one for each."
+            )
 
 
 def find(name: str) -> PackMethod:

@@ -57,6 +57,16 @@ class Task:
         return narrow(add_scaled(origin, self.vector.entries(name, start, stop), 1.0), info.dtype)
 
 
+def check_fits(change: F32, name: str, remedy: str) -> None:
+    """Refuse a change that became Inf where it was stored.
+
+    Raises:
+        NumbersError: it did.
+    """
+    if not np.isfinite(change).all():
+        raise NumbersError(f"the change of '{name}' is too large for what it is stored as. Type --set {remedy}.")
+
+
 def spans(tensor: Tensor, step: int = SLICE) -> Iterator[tuple[int, int]]:
     """Yield the ranges of entries that a tensor is worked on in."""
     for start in range(0, tensor.count, step):

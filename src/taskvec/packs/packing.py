@@ -22,10 +22,13 @@ from .accuracy import Accuracy
 from .choose import Choice, choose
 from .job import MATRICES, Job
 from .masks import Masks
-from .methods import find
-from .models import F32, open_tasks, origin_of, places, spans
+from .methods import check_each, find
+from .models import F32, check_fits, open_tasks, origin_of, places, spans
 from .report import Packed
 from .stored import Stored, low_rank, rank_that_is_whole, signs, sparse, spectrum_of
+
+REMEDIES = {"low_rank": "factors=bfloat16", "tsv_c": "factors=bfloat16", "sparse": "values=bfloat16"}
+"""What to type where float16 is too small for a method's numbers."""
 
 
 def pack(
@@ -68,6 +71,7 @@ def pack(
     checkpoint, tasks = open_tasks(base, models)
     if out.resolve() in places(tasks):
         raise OutputError(f"{out} is read by this command and is not overwritten. Choose another name.")
+    check_each(checked, len(tasks))
     job = Job(checkpoint, tasks, how, checked, progress or Silent())
     choice = choose(job, budget, error)
     with Appending(out) as file:
@@ -119,6 +123,7 @@ class _Work:
             self.accuracies[task].add(delta, np.zeros_like(delta))
             return None
         stored = self._stored(task, info, delta, rank)
+        check_fits(stored.change, info.name, REMEDIES.get(self.job.method.name, "small=…"))
         for name, (code, array) in stored.parts.items():
             self.file.add(part(task, info.name, name), code, array)
         self.accuracies[task].add(delta, stored.change)

@@ -67,6 +67,7 @@ class Pack:
             self.encodings: Mapping[str, list[Encoding]] = dict(json.loads(texts[ENCODINGS]))
             self.checksums: Mapping[str, int] = dict(json.loads(texts[CHECKSUMS]))
             self.names = [str(task["name"]) for task in self.tasks]
+            self.factors = [float(task.get("rescaler", 1.0)) for task in self.tasks]
         except (KeyError, ValueError, TypeError) as exc:
             raise FormatError(f"{path} is damaged: its header does not describe a pack ({exc}).") from exc
 
@@ -93,12 +94,15 @@ class Pack:
         """
         number = self.number(task)
         check_base(self.base, base, f"{self.path.name}{PACKED}{task}")
-        factor = float(self.tasks[number].get("rescaler", 1.0))
         tensors: dict[str, Tensor] = {}
         for name, info in base.tensors.items():
             if is_float(info.dtype):
                 how = self._encoding(name, number)
-                tensors[name] = opened(Change(self.file, number, info, how, factor)) if how else Zeros(name, info.shape)
+                tensors[name] = (
+                    opened(Change(self.file, number, info, how, self.factors[number]))
+                    if how
+                    else Zeros(name, info.shape)
+                )
         return Checkpoint.of(self.path, Found(tensors, self.path.parent, {BASE: self.base}, base.config))
 
     def _encoding(self, name: str, number: int) -> Encoding:
@@ -111,7 +115,8 @@ class Pack:
         """Return the stored tensors that a task is made of, what it shares with others included."""
         number = self.number(task)
         own = f"tasks/{number}/"
-        masks = {shared(n) for n, each in self.encodings.items() if (each[number] or {}).get("kind") == "mask"}
+        encodings = {name: self._encoding(name, number) for name in self.encodings}
+        masks = {shared(name) for name, how in encodings.items() if how and how.get("kind") == "mask"}
         found = [info for name, info in self.file.tensors.items() if name.startswith(own) or name in masks]
         return [info for info in found if isinstance(info, TensorInfo)]
 
