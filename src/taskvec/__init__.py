@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         wudi,
     )
     from .ops.chance import Chance
+    from .packs import pack, unpack
     from .recipe.apply import apply
     from .recipe.in_memory import Merged, merge_in_memory
     from .recipe.load import load_recipe, load_recipes
@@ -91,6 +92,7 @@ _PLACES = {
         "subspace_boosting task_arithmetic ties tsv_m wudi"
     ),
     ".ops.chance": "Chance",
+    ".packs": "pack unpack",
     ".recipe.apply": "apply",
     ".recipe.in_memory": "Merged merge_in_memory",
     ".recipe.load": "load_recipe load_recipes",
@@ -159,6 +161,7 @@ __all__ = [
     "multislerp",
     "nearswap",
     "nuslerp",
+    "pack",
     "passthrough",
     "pcb",
     "ram",
@@ -171,6 +174,7 @@ __all__ = [
     "task_arithmetic",
     "ties",
     "tsv_m",
+    "unpack",
     "verify",
     "wudi",
 ]

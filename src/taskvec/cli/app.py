@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from .._version import __version__
-from . import scoring
+from . import scoring, storing
 from .options import Base, Force, Json, Memory, Method, Out, Quiet, Restart, Set, Slice, Sources, Terms, Threads
 
 app = App(
@@ -185,6 +185,8 @@ def schema() -> int:
 app.command(scoring.eval_, name="eval")
 app.command(scoring.tune)
 app.command(scoring.bench)
+app.command(storing.pack)
+app.command(storing.unpack)
 
 
 def command_table() -> dict[str, Any]:

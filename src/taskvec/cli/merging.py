@@ -37,7 +37,7 @@ def recipes_from(sources: list[Path], method: str | None, base: Path | None, cha
         if base is not None:
             data["base"] = str(base)
     for change in changes:
-        _set(data, change)
+        set_key(data, change)
     recipe = validate(Document(data, "command line" if method else str(sources[0]), {}))
     if method is not None:
         _check_base(METHODS[recipe.method], recipe)
@@ -56,7 +56,12 @@ def _check_base(method: Method, recipe: Recipe) -> None:
         )
 
 
-def _set(data: dict[str, Any], change: str) -> None:
+def set_key(data: dict[str, Any], change: str) -> None:
+    """Change one key as `--set key=value` says.
+
+    Raises:
+        RecipeError: not of that form, or no such place.
+    """
     path, equals, text = change.partition("=")
     if not equals:
         raise RecipeError(f"--set {change!r} is not of the form key=value, e.g. --set settings.density=0.3.")
@@ -118,7 +123,7 @@ def merge(
     if json:
         as_json(receipt.facts)
     elif not quiet:
-        _say_receipt(receipt.folder, receipt.facts)
+        say_receipt(receipt.folder, receipt.facts)
     return 0
 
 
@@ -133,7 +138,8 @@ def _load_kernels(quiet: bool) -> None:
     kernels.prepare()
 
 
-def _say_receipt(folder: Path, facts: dict[str, Any]) -> None:
+def say_receipt(folder: Path, facts: dict[str, Any]) -> None:
+    """Say what a merge did."""
     rounding, moved = facts["rounding"], facts["bytes"]
     print(
         f"{folder}: {facts['tensors']['merged']} tensors merged by {facts['method']}, "

@@ -17,6 +17,7 @@ from ..store.dtypes import LONG_NAMES, is_float
 from ..store.formats.announced import cleaned
 from ..store.formats.config import read_config
 from ..store.hashes import sha256
+from ..store.pack import packed
 from ..store.sidecars import config_text, copy_sidecars
 from ..store.writer import sync_folder, write_whole
 from .depth import Depth
@@ -179,6 +180,8 @@ def _card(plan: Plan, name: str, rounding: dict[str, Any]) -> str:
 def _title(path: str) -> str:
     """Return what to call a model: its hub id where it has one, else the folder's own name."""
     resolved = Path(path).resolve()
+    if packed(path):
+        return resolved.name
     if not resolved.exists():
         return path.partition("@")[0]  # a name of the hub
     for part in resolved.parts:

@@ -10,6 +10,7 @@ from ..store.adapter import adapter_notes, adapters_of, is_adapter, is_sum, open
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
 from ..store.hub import locate
+from ..store.pack import Pack, pack_and_task, packed
 from ..store.sample import fingerprint
 from ..store.sidecars import is_tokenizer_file, sidecars, token_ids
 from ..store.taskvector import TaskVector, check_base, is_task_vector
@@ -70,10 +71,12 @@ class Pool:
 
 
 def open_input(path: str, role: Literal["base", "model"], base: Checkpoint | None = None) -> Input:
-    """Open a model, a saved task vector, an adapter (seen as what it changes in `base`), or 'model+adapter'.
+    """Open a model, a task vector, an adapter (seen as what it changes in `base`), 'model+adapter' or 'x.pack#task'.
 
     Each is a path, or a name on the hub.
     """
+    if packed(path):
+        return _open_packed(path, role, base)
     if is_sum(path):
         return _open_sum(path, role, base)
     place = locate(path)
@@ -99,6 +102,17 @@ def _open_adapter(path: str, place: Path, role: Literal["base", "model"], base: 
         )
     checkpoint = open_adapter(place, base)
     return Input(role, checkpoint, "delta", fingerprint(checkpoint), path, tuple(adapter_notes(place, base)))
+
+
+def _open_packed(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:
+    """Open one task of a pack: its change of the base."""
+    if role == "base":
+        raise RecipeError(f"{path} is packed, as a change of a base; 'base' must be a model.")
+    if base is None:
+        raise RecipeError(f"{path} is packed, as a change of a base. Type 'base: …', the model it was packed with.")
+    file, task = pack_and_task(path)
+    checkpoint = Pack(file).open(task, base)
+    return Input(role, checkpoint, "delta", fingerprint(checkpoint), path)
 
 
 def _open_sum(path: str, role: Literal["base", "model"], base: Checkpoint | None) -> Input:

@@ -17,8 +17,8 @@ MAX_HEADER = 100_000_000
 
 
 def matches(path: Path) -> bool:
-    """Take any regular file whose name ends in .safetensors (task vectors, .tv, are such files too)."""
-    return path.is_file() and path.suffix in (".safetensors", ".tv")
+    """Take any regular file whose name ends in .safetensors (.tv and .pack files are such, too)."""
+    return path.is_file() and path.suffix in (".safetensors", ".tv", ".pack")
 
 
 def read(path: Path) -> Found:
