@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from .recipe.apply import apply
     from .recipe.in_memory import Merged, merge_in_memory
     from .recipe.load import load_recipe, load_recipes
+    from .recipe.lora.extract import extract_lora
     from .recipe.merge import Receipt, run
     from .recipe.plan import Plan, describe, make_plan
     from .recipe.reweighted import Reweighted
@@ -86,6 +87,7 @@ _PLACES = {
     ".recipe.apply": "apply",
     ".recipe.in_memory": "Merged merge_in_memory",
     ".recipe.load": "load_recipe load_recipes",
+    ".recipe.lora.extract": "extract_lora",
     ".recipe.merge": "Receipt run",
     ".recipe.plan": "Plan describe make_plan",
     ".recipe.reweighted": "Reweighted",
@@ -130,6 +132,7 @@ __all__ = [
     "diff",
     "ema",
     "expo",
+    "extract_lora",
     "fingerprint",
     "geometric_median",
     "karcher",

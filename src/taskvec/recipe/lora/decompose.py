@@ -15,7 +15,8 @@ from .pair import F32, Layer, Pair
 BLOCK = 1 << 22
 """Entries of a difference that are compared with the factors at a time."""
 
-One, Result = TypeVar("One"), TypeVar("Result")
+One = TypeVar("One")
+Result = TypeVar("Result")
 
 
 @dataclass

@@ -22,7 +22,7 @@ from ...store.sample import fingerprint
 from ..finish import versions
 from ..inputs import check_not_an_input
 from ..merge import Receipt, check_output
-from .decompose import Decomposed, decompose, error_of, factors, in_parallel, norm_of
+from .decompose import BLOCK, Decomposed, decompose, error_of, factors, in_parallel, norm_of
 from .folder import AdapterFile, AdapterFolder, layout
 from .options import Options
 from .pair import Layer, Pair
@@ -146,7 +146,7 @@ class Extraction:
         if not kept:
             self._refuse_nothing(made)
         loras = {one.layer.name: self._lora(one) for one in kept}
-        whole = [self._out(name) for name in self.whole]
+        whole = [tensor for name in self.whole for tensor in self._out(name)]
         with self.folder.begin(list(loras.values()), self.options.code, whole) as file:
             errors = self._write(kept, loras, file)
             for name in self.whole:
@@ -187,13 +187,13 @@ class Extraction:
     def _cost(self, layer: Layer) -> int:
         """Return the bytes that one rank of a layer takes."""
         size = OutTensor("", self.options.code, layer.shape[:1]).nbytes // layer.shape[0]
-        return size * sum(layer.sides) * (2 if self.pair.twin(layer) else 1)
+        return size * sum(layer.sides) * (2 if self.pair.twin(layer.name) else 1)
 
     def _choose(self, changed: list[Decomposed]) -> None:
         """Give each layer its rank, where it depends on the others."""
         if self.options.bytes is None or not changed:
             return
-        whole = [self._out(name) for name in self.whole]
+        whole = [tensor for name in self.whole for tensor in self._out(name)]
         header = len(layout([self._lora(one) for one in changed], self.options.code, whole).header)
         left = self.options.bytes - header - sum(tensor.nbytes for tensor in whole)
         costs = [self._cost(one.layer) for one in changed]
@@ -203,8 +203,8 @@ class Extraction:
         if not any(ranks):
             fixed = self.options.bytes - left
             raise RecipeError(
-                f"--budget {self.options.budget} is too small: one rank of the smallest layer takes {min(costs)} bytes, "
-                f"the header and what is stored whole {fixed}. Type --budget {fixed + sum(costs)} or more for rank 1."
+                f"--budget {self.options.budget} is too small: one rank of the smallest layer takes {min(costs)} "
+                f"bytes, the header and what is stored whole {fixed}. Type --budget {fixed + sum(costs)} or more for rank 1."
             )
 
     def _refuse_nothing(self, made: list[Decomposed]) -> None:
@@ -217,7 +217,7 @@ class Extraction:
 
     def _lora(self, one: Decomposed) -> OutLora:
         rows, columns = one.layer.sides
-        twin = self.pair.twin(one.layer)
+        twin = self.pair.twin(one.layer.name)
         return OutLora(
             self.options.prefix + one.layer.module,
             one.rank,
@@ -265,26 +265,32 @@ class Extraction:
         biases = [n for n in moved if self.options.save_rest and n.rpartition(".")[0] in layers]
         return [*whole, *biases]
 
-    def _out(self, name: str) -> OutTensor:
+    def _out(self, name: str) -> list[OutTensor]:
+        """Return what a tensor that is stored whole is called in the file; PEFT wants a tied head, too."""
         info = self.pair.tuned.info(name)
         layers = {layer.module for layer in self.layers}
         module, _, leaf = name.rpartition(".")
-        place = f"{module}.base_layer.{leaf}" if module in layers else name
-        return OutTensor(f"{PREFIX}{self.options.prefix}{place}", info.dtype, info.shape)
+        places = [f"{module}.base_layer.{leaf}" if module in layers else name]
+        places += [f"{twin}.{leaf}"] if (twin := self.pair.twin(name)) else []
+        return [OutTensor(f"{PREFIX}{self.options.prefix}{place}", info.dtype, info.shape) for place in places]
 
     def _copy(self, name: str, file: AdapterFile) -> None:
-        info, out = self.pair.tuned.info(name), self._out(name)
-        step = 1 << 22
-        for start in range(0, info.count, step):
-            file.raw(out.name, start, self.pair.tuned.files.raw(info, start, min(start + step, info.count)))
+        info = self.pair.tuned.info(name)
+        for start in range(0, info.count, BLOCK):
+            raw = self.pair.tuned.files.raw(info, start, min(start + BLOCK, info.count))
+            for out in self._out(name):
+                file.raw(out.name, start, raw)
 
     def _config(self, loras: list[OutLora], base: str) -> dict[str, Any]:
         prefix, layers = self.options.prefix, {layer.module for layer in self.layers}
         modules = {prefix + name.rpartition(".")[0] for name in self.pair.base.tensors}
-        whole = sorted({prefix + name.rpartition(".")[0] for name in self.whole if name.rpartition(".")[0] not in layers})
+        whole = sorted(
+            {prefix + name.rpartition(".")[0] for name in self.whole if name.rpartition(".")[0] not in layers}
+        )
         biases = any(name.rpartition(".")[0] in layers for name in self.whole)
+        tied = sorted({prefix + twin for name in self.whole if (twin := self.pair.twin(name))})
         task = task_of(self.pair.base.config)
-        return adapter_config(loras, modules, base_name=base, whole=whole, biases=biases, task_type=task)
+        return adapter_config(loras, modules, base_name=base, whole=whole, tied=tied, biases=biases, task_type=task)
 
     def _facts(
         self, made: list[Decomposed], moved: dict[str, float], errors: dict[str, float], base: str, finetuned: str
@@ -330,7 +336,7 @@ class Extraction:
         }
 
     def _notes(self) -> list[str]:
-        twins = [layer for layer in self.layers if self.pair.twin(layer)]
+        twins = [layer for layer in self.layers if self.pair.twin(layer.name)]
         return [
             f"'{layer.module}' is tied to the output head, which takes the same change (ensure_weight_tying). PEFT "
             f"computes with that as it should; its merge_and_unload (0.21) adds the change twice."

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ...errors import MismatchError, NumbersError
 from ...ops.floats import nonfinite
 from ...store.adapter import open_adapter, open_applied, open_model
-from ...store.checkpoint import OUTPUT_HEADS, Checkpoint
+from ...store.checkpoint import OUTPUT_HEADS
 from ...store.dtypes import is_float
 from ...store.peft.changes import CONV1D_LAYERS, CONV1D_MODELS
 from ...store.peft.write import HEAD
@@ -102,9 +102,7 @@ class Pair:
             if other.shape != info.shape:
                 rows = info.shape[1:] == other.shape[1:] and any(part in name for part in EMBEDDINGS)
                 why = "Their vocabularies differ, and an adapter adds no rows. " if rows else ""
-                raise MismatchError(
-                    f"'{name}' is {info.shape} in {base} but {other.shape} in {tuned}. {why}{remedy}"
-                )
+                raise MismatchError(f"'{name}' is {info.shape} in {base} but {other.shape} in {tuned}. {why}{remedy}")
             if is_float(info.dtype) != is_float(other.dtype):
                 raise MismatchError(f"'{name}' is {info.dtype} in {base} but {other.dtype} in {tuned}. {remedy}")
         for name in self.tuned.tensors:
@@ -141,9 +139,9 @@ class Pair:
         turned = self.base.config.get("model_type") in CONV1D_MODELS and last in CONV1D_LAYERS
         return Layer(name, (info.shape[0], info.shape[1]), embedding, turned)
 
-    def twin(self, layer: Layer) -> str | None:
+    def twin(self, name: str) -> str | None:
         """Return the output head that is tied to an embedding, and so takes its change."""
-        tied = self.base.tied_to(f"{HEAD}.weight") == layer.name and f"{HEAD}.weight" not in self.base.tensors
+        tied = self.base.tied_to(f"{HEAD}.weight") == name and f"{HEAD}.weight" not in self.base.tensors
         return HEAD if tied else None
 
     def rows(self, layer: Layer, start: int, stop: int) -> F32:

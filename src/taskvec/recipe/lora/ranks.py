@@ -34,8 +34,9 @@ def ranks_by_budget(spectra: Sequence[Values], costs: Sequence[int], budget: int
     [1, 1]
     """
     ranks = [0] * len(spectra)
-    owner = np.concatenate([np.full(len(s), i) for i, s in enumerate(spectra)] or [np.zeros(0, int)]).astype(int)
-    worth = np.concatenate([s.astype(np.float64) ** 2 / c for s, c in zip(spectra, costs, strict=True)] or [[]])
+    owner = np.repeat(np.arange(len(spectra)), [len(s) for s in spectra])
+    cost = np.repeat(np.asarray(costs, np.float64), [len(s) for s in spectra])
+    worth = np.concatenate([np.zeros(0), *spectra]).astype(np.float64) ** 2 / cost
     left, full = budget, [False] * len(spectra)
     for at in np.argsort(-worth, kind="stable"):
         one = owner[at]

@@ -57,6 +57,7 @@ def adapter_config(
     *,
     base_name: str,
     whole: Sequence[str] = (),
+    tied: Sequence[str] = (),
     biases: bool = False,
     task_type: str | None = None,
 ) -> dict[str, Any]:
@@ -67,12 +68,14 @@ def adapter_config(
         modules: all modules of the base: short names of targets must not reach others.
         base_name: where the base is, for whoever loads the adapter.
         whole: modules that are stored whole.
+        tied: output heads that are tied to one of these.
         biases: whether biases are stored.
         task_type: PEFT's name of the model's kind, where it is known.
     """
     rank = Counter(lora.rank for lora in loras).most_common(1)[0][0]
     # PEFT takes the first pattern that a name ends with: longer ones first, so that none hides another.
     others = sorted((one for one in loras if one.rank != rank), key=lambda one: (-len(one.module), one.module))
+    twins = sorted({one.twin for one in loras if one.twin})  # PEFT ties what is named, and knows heads by their names
     patterns = {one.module: one.rank for one in others}
     return {
         "peft_type": "LORA",
@@ -82,10 +85,11 @@ def adapter_config(
         "lora_alpha": rank,
         "rank_pattern": patterns,
         "alpha_pattern": patterns,
-        "target_modules": targets([one.module for one in loras], modules),
-        "modules_to_save": targets(whole, modules) if whole else None,
+        "target_modules": sorted([*targets([one.module for one in loras], modules), *twins]),
+        # PEFT takes any module whose name ends so, from whatever letter on: only full names are safe.
+        "modules_to_save": sorted([*whole, *tied]) or None,
         "fan_in_fan_out": any(one.turned for one in loras),
-        "ensure_weight_tying": any(one.twin for one in loras),
+        "ensure_weight_tying": bool(twins or tied),
         "bias": "all" if biases else "none",
         "lora_dropout": 0.0,
         "use_rslora": False,
