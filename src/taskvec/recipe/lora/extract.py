@@ -204,7 +204,7 @@ class Extraction:
             fixed = self.options.bytes - left
             raise RecipeError(
                 f"--budget {self.options.budget} is too small: one rank of the smallest layer takes {min(costs)} "
-                f"bytes, the header and what is stored whole {fixed}. Type --budget {fixed + sum(costs)} or more for rank 1."
+                f"bytes, the header and what is stored whole {fixed}. Rank 1 everywhere: --budget {fixed + sum(costs)}."
             )
 
     def _refuse_nothing(self, made: list[Decomposed]) -> None:
@@ -331,7 +331,7 @@ class Extraction:
             "rank": one.rank,
             "norm": one.norm,
             "error": error,
-            "best": one.best(),
+            "best": min(one.best(), error),  # a small rest of large squares is known to half the digits
             "bytes": one.rank * self._cost(one.layer),
         }
 
