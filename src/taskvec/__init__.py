@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from .recipe.in_memory import Merged, merge_in_memory
     from .recipe.load import load_recipe, load_recipes
     from .recipe.lora.extract import extract_lora
+    from .recipe.lora.merge import merge_adapters
     from .recipe.merge import Receipt, run
     from .recipe.plan import Plan, describe, make_plan
     from .recipe.reweighted import Reweighted
@@ -88,6 +89,7 @@ _PLACES = {
     ".recipe.in_memory": "Merged merge_in_memory",
     ".recipe.load": "load_recipe load_recipes",
     ".recipe.lora.extract": "extract_lora",
+    ".recipe.lora.merge": "merge_adapters",
     ".recipe.merge": "Receipt run",
     ".recipe.plan": "Plan describe make_plan",
     ".recipe.reweighted": "Reweighted",
@@ -142,6 +144,7 @@ __all__ = [
     "load_recipes",
     "magnitude_prune",
     "make_plan",
+    "merge_adapters",
     "merge_in_memory",
     "merge_method",
     "metagpt",
