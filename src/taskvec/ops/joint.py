@@ -26,7 +26,7 @@ class Blocks(NamedTuple):
     blocks: Float[Array, "task rank column"]
 
 
-def core_space(bs: Sequence[Float[Array, "row inner"]], as_: Sequence[Float[Array, "inner column"]]) -> Core:
+def core_space(bs: Sequence[Float[Array, "row _"]], as_: Sequence[Float[Array, "_ column"]]) -> Core:
     """Return the changes B_t A_t as small matrices between two orthonormal bases that all tasks share.
 
         [B_1 … B_T] = U diag(s) Vᵀ,   [A_1; …; A_T] = U' diag(s') V'ᵀ
@@ -49,7 +49,7 @@ def core_space(bs: Sequence[Float[Array, "row inner"]], as_: Sequence[Float[Arra
     return Core(left, xp.stack(cores), right)
 
 
-def knots_space(bs: Sequence[Float[Array, "row inner"]], as_: Sequence[Float[Array, "inner column"]]) -> Blocks:
+def knots_space(bs: Sequence[Float[Array, "row _"]], as_: Sequence[Float[Array, "_ column"]]) -> Blocks:
     """Return the changes B_t A_t as blocks over one basis of their outputs.
 
         [B_1 A_1 … B_T A_T] = U diag(s) [V_1ᵀ … V_Tᵀ],   block_t = diag(s) V_tᵀ = Uᵀ B_t A_t

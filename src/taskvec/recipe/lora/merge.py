@@ -20,9 +20,9 @@ from ..inputs import check_not_an_input
 from ..merge import Receipt, check_output
 from ..schema import Recipe
 from .folder import AdapterFolder, Kept
-from .methods import Statistics, coefficients_of, merge_by, refuse_nonfinite, statistics_of
+from .methods import Statistics, coefficients_of, merge_by, statistics_of
 from .ranks import rank_by_energy
-from .sites import AdapterPlan, Site, plan_adapter
+from .sites import AdapterPlan, Site, plan_adapter, refuse_nonfinite
 from .spaces import Merged, Product, Rows, joined, shown
 
 REPORT = "receipt.json"
@@ -111,7 +111,7 @@ class Merging:
         merged = self._merged(site, statistics)
         norm = merged.norm
         if not np.isfinite(norm):
-            refuse_nonfinite(self.made, site)
+            refuse_nonfinite(self.made.plan, site)
         factors = self._factors(merged) if norm else None
         if factors is None:
             return None

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import NumbersError
 from ...merge.statistics import Question
 from ...ops.chance import Chance
 from ...ops.slices import Slice
 from ..budget import WHOLE_MODEL
-from .sites import AdapterPlan, Site
+from .sites import AdapterPlan, Site, refuse_nonfinite
 from .spaces import Rows, shown
 
 Statistics = Mapping[str, npt.NDArray[np.floating]]
@@ -31,8 +30,8 @@ def merge_by(made: AdapterPlan, site: Site, stack: Rows, statistics: Statistics)
     _check_finite(made, site, stack)
     merged = made.plan.method.function(stack, np.array(unit.weights), **unit.settings, **statistics, **extra)
     out = np.asarray(unit.scale * np.asarray(merged))
-    if made.plan.recipe.nonfinite == "refuse" and not np.isfinite(out).all():
-        raise NumbersError(f"merging '{unit.name}' overflows, though every input is finite.")
+    if not np.isfinite(out).all():
+        refuse_nonfinite(made.plan, site)
     return out
 
 
@@ -90,20 +89,5 @@ def _chance(made: AdapterPlan, site: Site) -> Chance:
 
 
 def _check_finite(made: AdapterPlan, site: Site, stack: Rows) -> None:
-    if made.plan.recipe.nonfinite == "refuse" and not np.isfinite(stack).all():
-        refuse_nonfinite(made, site)
-
-
-def refuse_nonfinite(made: AdapterPlan, site: Site) -> None:
-    """Say which adapter holds NaN or Inf.
-
-    Raises:
-        NumbersError: always.
-    """
-    for task, (model, tensor) in enumerate(made.plan.sources(site.unit)):
-        parts = site.factors(task) if site.tasks[task] else (np.asarray(model.checkpoint.files.raw(tensor)),)
-        if bad := sum(int((~np.isfinite(part)).sum()) for part in parts):
-            raise NumbersError(
-                f"{model.name} holds {bad} NaN or Inf in its factors of '{site.unit.name}'. Mend that adapter."
-            )
-    raise NumbersError(f"merging '{site.unit.name}' overflows, though every input is finite.")
+    if not np.isfinite(stack).all():
+        refuse_nonfinite(made.plan, site)

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import RecipeError
+from ...errors import NumbersError, RecipeError
 from ...ops.floats import widen
 from ...store.adapter import is_adapter
 from ...store.computed.dora import Dora
@@ -23,7 +24,7 @@ from ..units import Unit
 
 F64 = npt.NDArray[np.float64]
 
-NO_EFFECT = ("stack", "vocabulary", "chat_template", "tokenizer", "output", "rounding")
+NO_EFFECT = ("stack", "vocabulary", "chat_template", "tokenizer", "output", "rounding", "nonfinite")
 """Keys about whole models."""
 
 
@@ -180,3 +181,18 @@ def _base_name(plan: Plan) -> str:
 def _read(files: Files, tensor: Tensor) -> F64:
     wide = widen(files.raw(tensor), tensor.dtype, np.float64)
     return np.asarray(wide, np.float64)
+
+
+def refuse_nonfinite(plan: Plan, site: Site) -> NoReturn:
+    """Say which adapter holds NaN or Inf.
+
+    Raises:
+        NumbersError: always.
+    """
+    for task, (model, tensor) in enumerate(plan.sources(site.unit)):
+        parts = site.factors(task) if site.tasks[task] else (np.asarray(model.checkpoint.files.raw(tensor)),)
+        if bad := sum(int((~np.isfinite(part)).sum()) for part in parts):
+            raise NumbersError(
+                f"{model.name} holds {bad} NaN or Inf in its factors of '{site.unit.name}'. Mend that adapter."
+            )
+    raise NumbersError(f"merging '{site.unit.name}' overflows, though every input is finite.")

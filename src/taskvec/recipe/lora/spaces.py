@@ -10,7 +10,7 @@ from ...ops.floats import widen
 from ...ops.joint import core_space, knots_space, product_norm, refactored
 from ...ops.spectral import Spectrum, svd
 from ..planned import Plan
-from .sites import F64, AdapterPlan, Site
+from .sites import F64, AdapterPlan, Site, refuse_nonfinite
 
 Rows = npt.NDArray[np.floating]
 
@@ -78,6 +78,8 @@ def shown(made: AdapterPlan, site: Site) -> Shown:
     if made.adapter.space == "dense" or not site.factored:
         return _dense(made.plan, site)
     bs, as_ = zip(*(site.factors(task) for task in range(len(site.tasks))), strict=True)
+    if not all(np.isfinite(factor).all() for factor in (*bs, *as_)):
+        refuse_nonfinite(made.plan, site)
     if made.adapter.space == "core":
         core = core_space(bs, as_)
         return Shown(core.cores, lambda merged: Product(core.left @ np.asarray(merged, np.float64), core.right.T))
