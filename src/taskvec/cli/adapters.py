@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..recipe.load import Loaded
-from ..recipe.lora.merge import describe_adapter
+from ..recipe.lora.describe import describe_adapter
 from ..recipe.lora.sites import plan_adapter
 from .show import duration, say, size, table
 

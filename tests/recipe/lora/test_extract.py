@@ -14,6 +14,8 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import taskvec as tv
+from taskvec.cli.app import app
+from taskvec.cli.exits import run
 from taskvec.errors import MismatchError, NumbersError, OutputError, RecipeError
 from taskvec.store.adapter import open_applied
 from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
@@ -266,7 +268,7 @@ def test_names_that_peft_puts_something_before(pair: Path) -> None:
 
 
 def test_it_is_there_whole_or_not_at_all(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from taskvec.recipe.lora import extract as module
+    from taskvec.recipe.lora import extraction as module
 
     def fails(*args: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -361,3 +363,17 @@ class TestRefusals:
         tv.diff(pair / "base", pair / "tuned").save(pair / "x.tv")
         with pytest.raises(MismatchError, match="is a task vector, the difference of two models"):
             extract(pair, finetuned=pair / "x.tv", rank=2)
+
+
+def test_the_command_says_what_is_lost(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["extract-lora", str(pair / "base"), str(pair / "tuned"), "-o", str(pair / "a")]
+    assert run(app, [*line, "-r", "3", "-e", "up_proj", "--save-module", "lm_head"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "model.layers.0.self_attn.q_proj.weight 12×12 3 0." in said
+    assert "a: 3 layers, " in said
+    assert "5 tensors changed and are not in the adapter: 'model.embed_tokens.weight' (" in said
+    assert "1 tensors are stored whole." in said
+    assert run(app, [*line, "--energy", "0.5", "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["options"] == {"energy": 0.5}
+    assert run(app, line) == 2
+    assert "the rank is given in one of three ways" in capsys.readouterr().err

@@ -81,7 +81,7 @@ class Pair:
         for model, path in ((self.base, base), (self.tuned, finetuned)):
             if is_task_vector(model):
                 raise MismatchError(f"{path} is a task vector, the difference of two models. Give the models.")
-        self._names = {"base": str(base), "tuned": str(finetuned)}
+        self.names = {"base": str(base), "tuned": str(finetuned)}
         self._check()
 
     def excluded(self, name: str) -> bool:
@@ -90,7 +90,7 @@ class Pair:
         return any(pattern.search(module) for pattern in self.exclude)
 
     def _check(self) -> None:
-        base, tuned = self._names["base"], self._names["tuned"]
+        base, tuned = self.names["base"], self.names["tuned"]
         hint = "To leave it out, type --exclude-regex '{}'."
         for name, info in self.base.tensors.items():
             if self.excluded(name):
@@ -121,7 +121,7 @@ class Pair:
             files = self.tuned.files
             if head.shape != embedding.shape or not np.array_equal(files.raw(head), files.raw(embedding)):
                 raise MismatchError(
-                    f"{self._names['tuned']} has a '{name}' of its own, which {self._names['base']} ties to '{tied}': "
+                    f"{self.names['tuned']} has a '{name}' of its own, which {self.names['base']} ties to '{tied}': "
                     f"no adapter changes one without the other. {hint.format(re.escape(name.rpartition('.')[0]))}"
                 )
 
@@ -159,7 +159,7 @@ class Pair:
         part = self._source.entries(name, start, stop)
         if bad := nonfinite(part):
             raise NumbersError(
-                f"'{name}' differs by NaN or Inf in {bad} entries of {self._names['tuned']} and {self._names['base']}. "
+                f"'{name}' differs by NaN or Inf in {bad} entries of {self.names['tuned']} and {self.names['base']}. "
                 f"Mend the models, or type --exclude-regex '{re.escape(name.rpartition('.')[0])}'."
             )
         return part
