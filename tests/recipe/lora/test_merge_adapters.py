@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import taskvec as tv
 from reference.core import core
 from reference.knots import knots
+from store.test_adapter_like_peft import Mixed
 from taskvec.cli.app import app
 from taskvec.cli.exits import run
 from taskvec.errors import MismatchError, NumbersError, OutputError, RecipeError
@@ -399,3 +400,40 @@ class TestRefusals:
             tv.merge_adapters(recipe(family), family / "out")
         with pytest.raises(RecipeError, match="would lie over the input"):
             tv.merge_adapters(recipe(family), family / "one", force=True)
+
+
+@peft_talks
+@pytest.mark.parametrize("space", ["core", "knots", "dense"])
+def test_convolutions_and_attention_in_one_matrix(tmp_path: Path, space: str) -> None:
+    torch.manual_seed(0)
+    base = Mixed()
+    (tmp_path / "base").mkdir()
+    save_file(base.state_dict(), tmp_path / "base" / "model.safetensors")
+    for name, rank in (("one", 2), ("two", 3)):
+        adapted = get_peft_model(Mixed(), LoraConfig(r=rank, target_modules=["wide", "line", "attention", "head"]))
+        with torch.no_grad():
+            for n, p in adapted.named_parameters():
+                if "lora" in n:
+                    p.copy_(0.1 * torch.randn(p.shape))
+        adapted.save_pretrained(tmp_path / name)
+    two: Any = {"weights": (0.6, -0.4), "names": ["one", "two"], "allow": ["unrelated"]}
+    mine, facts = merged(tmp_path, recipe(tmp_path, **two))
+    assert facts["exact"]
+    assert {len(one["shape"]) for one in facts["layers"]} == {2, 3, 4}
+    one, other = (changes(tmp_path / name, tmp_path / "base") for name in ("one", "two"))
+    for module, change in mine.items():
+        close(change, 0.6 * one[module] - 0.4 * other[module])
+    how: Any = {"settings": {"density": 1.0, "scope": "tensor"}, "adapter": {"space": space, "rank": 30}}
+    mine, _ = merged(tmp_path, recipe(tmp_path, "magnitude_prune", **two, **how))
+    for module, change in mine.items():
+        close(change, 0.6 * one[module] - 0.4 * other[module], 1e-5)
+    loaded = PeftModel.from_pretrained(base, tmp_path / "out").base_model.model
+    close(loaded.wide.get_delta_weight("default").detach().numpy(), mine["wide"])
+
+
+def test_unfinished_work_on_a_model_of_the_same_name_stays(family: Path) -> None:
+    (family / ".out.partial").mkdir()
+    (family / ".out.partial" / "journal.jsonl").write_text("{}")
+    tv.merge_adapters(recipe(family), family / "out")
+    assert (family / ".out.partial" / "journal.jsonl").exists()
+    assert sorted(p.name for p in family.iterdir() if p.name.startswith(".out")) == [".out.partial"]

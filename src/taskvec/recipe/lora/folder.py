@@ -20,7 +20,7 @@ from ...store.layout import Layout, OutFile, OutTensor, out_file
 from ...store.peft.config import NAME
 from ...store.peft.write import OutLora
 from ...store.writer import ShardWriter, output_error, write_whole
-from ..merge import put_in_place, staging_folder
+from ..merge import put_in_place
 
 F32 = npt.NDArray[np.float32]
 
@@ -71,7 +71,7 @@ class AdapterFolder:
     def __init__(self, out: Path) -> None:
         """Make the hidden folder beside `out`; the caller has checked that `out` may be written."""
         self.out = out
-        self.staging = staging_folder(out)
+        self.staging = out.parent / f".{out.name}.adapter"  # not that of a model, whose unfinished work is kept
 
     def __enter__(self) -> "AdapterFolder":
         try:
