@@ -12,7 +12,7 @@ from ...ops.spectral import svd
 from .folder import Kept, Spool
 from .pair import F32, Layer, Pair
 
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 """Entries of a difference that are compared with the factors at a time."""
 
 One = TypeVar("One")
@@ -48,16 +48,26 @@ def decompose(
         top: how many singular values are looked at; all when None.
         wanted: values → how many may be needed.
     """
-    stored = pair.rows(layer, 0, layer.shape[0])
-    pair.forget(layer.name)
-    norm = float(np.sqrt(sum(_squares(block) for block in _blocks(stored))))
+    stored, norm = _difference(pair, layer)
     if norm == 0:
         return Decomposed(layer, 0.0)
-    # Tiny differences must not vanish when they are squared.
-    u, s, v = svd((stored.T if layer.swapped else stored) / np.float32(norm), top)
+    u, s, v = svd(stored.T if layer.swapped else stored, top)
     values = s.astype(np.float64) * norm
     keep = wanted(values)
     return Decomposed(layer, norm, values, spool.put(v[:, :keep].T), spool.put(u[:, :keep].T))
+
+
+def _difference(pair: Pair, layer: Layer) -> tuple[F32, float]:
+    """Return a layer's difference divided by its norm, so that no square of a tiny one vanishes, and the norm."""
+    stored = np.empty(layer.shape, np.float32)
+    total = 0.0
+    for row, end in _blocks(layer):
+        stored[row:end] = pair.rows(layer, row, end)
+        total += _squares(stored[row:end])
+    pair.forget(layer.name)
+    norm = float(np.sqrt(total))
+    stored /= np.float32(norm or 1.0)
+    return stored, norm
 
 
 def factors(one: Decomposed, spool: Spool, distribute: bool) -> tuple[F32, F32]:
@@ -74,10 +84,8 @@ def error_of(pair: Pair, layer: Layer, a: F32, b: F32, norm: float) -> float:
     """Return ‖Δ − B A‖ / ‖Δ‖, entry by entry, from the models themselves."""
     left, right = (a.T, b.T) if layer.swapped else (b, a)
     wide = right.astype(np.float64)
-    step = max(1, BLOCK // layer.shape[1])
     total = 0.0
-    for row in range(0, layer.shape[0], step):
-        end = min(row + step, layer.shape[0])
+    for row, end in _blocks(layer):
         total += _squares(pair.rows(layer, row, end) - left[row:end].astype(np.float64) @ wide)
     pair.forget(layer.name)
     return float(np.sqrt(total)) / norm
@@ -118,6 +126,7 @@ def _squares(x: npt.NDArray[np.floating]) -> float:
     return float(flat @ flat)
 
 
-def _blocks(x: F32) -> Iterator[F32]:
-    step = max(1, BLOCK // max(1, x.shape[1]))
-    return (x[row : row + step] for row in range(0, x.shape[0], step))
+def _blocks(layer: Layer) -> Iterator[tuple[int, int]]:
+    """Yield ranges of rows of about `BLOCK` entries."""
+    step = max(1, BLOCK // layer.shape[1])
+    return ((row, min(row + step, layer.shape[0])) for row in range(0, layer.shape[0], step))
