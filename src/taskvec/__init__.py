@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from .recipe.apply import apply
     from .recipe.in_memory import Merged, merge_in_memory
     from .recipe.load import load_recipe, load_recipes
+    from .recipe.lora.extract import extract_lora
+    from .recipe.lora.merge import merge_adapters
     from .recipe.merge import Receipt, run
     from .recipe.plan import Plan, describe, make_plan
     from .recipe.reweighted import Reweighted
@@ -96,6 +98,8 @@ _PLACES = {
     ".recipe.apply": "apply",
     ".recipe.in_memory": "Merged merge_in_memory",
     ".recipe.load": "load_recipe load_recipes",
+    ".recipe.lora.extract": "extract_lora",
+    ".recipe.lora.merge": "merge_adapters",
     ".recipe.merge": "Receipt run",
     ".recipe.plan": "Plan describe make_plan",
     ".recipe.reweighted": "Reweighted",
@@ -141,6 +145,7 @@ __all__ = [
     "diff",
     "ema",
     "expo",
+    "extract_lora",
     "fingerprint",
     "geometric_median",
     "iso_c",
@@ -153,6 +158,7 @@ __all__ = [
     "load_recipes",
     "magnitude_prune",
     "make_plan",
+    "merge_adapters",
     "merge_in_memory",
     "merge_method",
     "metagpt",

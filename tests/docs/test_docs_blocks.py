@@ -16,6 +16,7 @@ from taskvec.cli.app import app
 from taskvec.evaluate.heads import Head
 from taskvec.merge import METHODS
 from taskvec.recipe.load import inputs_of
+from taskvec.recipe.lora.sites import plan_adapter
 from taskvec.recipe.mergekit import is_mergekit, translate
 from taskvec.recipe.plan import make_plan
 from taskvec.recipe.schema import Recipe, validate
@@ -154,7 +155,9 @@ def test_recipes_can_be_planned(block, tmp_path):
     (folder / "recipe.yaml").write_text(block.text, "utf-8")
     Family(folder, read(block)).write()
     loaded = taskvec.load_recipes(folder / "recipe.yaml")
-    if len(loaded) > 1:
+    if loaded[-1].recipe.adapter:
+        assert plan_adapter(loaded[-1].recipe, tmp_path / "out").sites
+    elif len(loaded) > 1:
         receipt = taskvec.run_series(loaded, tmp_path / "out", make_plan)
         assert receipt.facts["tensors"]["merged"]
     else:

@@ -360,7 +360,7 @@ POINTS = [
     ("merge.write_folder", 1),
     ("finish.receipt", 1),
     ("finish.sync_folder", 1),
-    ("merge._put_in_place", 1),
+    ("merge.put_in_place", 1),
     ("os.rename", 1),
     ("merge.sync_folder", 1),
 ]
@@ -419,7 +419,7 @@ def test_the_rest_of_another_merge_never_gets_into_the_output(
     """Killed when all but the last rename was done; then another recipe is run into the same folder."""
     cut = recipe("linear", **SHARDS)
     (tmp_path / "recipe.yaml").write_text(cut.model_dump_json(exclude_defaults=True))
-    assert killed("merge._put_in_place", 1, tmp_path / "recipe.yaml", out) == -signal.SIGKILL
+    assert killed("merge.put_in_place", 1, tmp_path / "recipe.yaml", out) == -signal.SIGKILL
     whole = recipe("task_arithmetic")
     again(whole, out)
     assert contents(out) == contents(merged(whole))

@@ -50,6 +50,7 @@ tokenizer: ./math
 vocabulary: union
 chat_template: chatml
 name: everything
+adapter: {rank: 0.9, space: knots}
 output:
   shard_size: 2 GiB
 """
@@ -121,6 +122,7 @@ def test_every_key(typed: Load, tmp_path: Path) -> None:
         "vocabulary": {"rule": "union", "tokens": {}, "pad_to_multiple_of": None, "keep_padding": True},
         "chat_template": "chatml",
         "name": "everything",
+        "adapter": {"rank": 0.9, "space": "knots"},
         "output": {"shard_size": 2 * 2**30},
     }
 

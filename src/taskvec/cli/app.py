@@ -170,6 +170,81 @@ def apply(
     return merging.merge([Loaded(recipe, [])], out, force, restart, memory, threads, 0, json, quiet)
 
 
+@app.command(name="extract-lora")
+def extract_lora(
+    base: Path,
+    finetuned: Path,
+    /,
+    *,
+    out: Out,
+    rank: Annotated[int | None, Parameter(name=["--rank", "-r"], help="The rank of every layer.")] = None,
+    energy: Annotated[
+        float | None, Parameter(help="Or the share of a layer's squared singular values that is kept, e.g. 0.9.")
+    ] = None,
+    budget: Annotated[
+        str | None, Parameter(help="Or the size of the file, e.g. 50MB: the largest squares a byte over all layers.")
+    ] = None,
+    max_rank: Annotated[int | None, Parameter(help="The largest rank of a layer, with --energy or --budget.")] = None,
+    sv_epsilon: Annotated[float, Parameter(help="Singular values up to this are left out.")] = 0.0,
+    embeddings: Annotated[bool, Parameter(negative="", help="Embeddings get factors, too.")] = False,
+    include_regex: Annotated[
+        list[str] | None,
+        Parameter(name=["--include-regex", "-i"], negative="", help="Only modules in whose name this is found."),
+    ] = None,
+    exclude_regex: Annotated[
+        list[str] | None,
+        Parameter(name=["--exclude-regex", "-e"], negative="", help="Modules that are not looked at."),
+    ] = None,
+    save_rest: Annotated[
+        bool, Parameter(negative="", help="Store whole what changed and gets no factors: biases, norms, embeddings.")
+    ] = False,
+    save_module: Annotated[
+        list[str] | None, Parameter(negative="", help="Store this module whole (repeatable).")
+    ] = None,
+    distribute_scale: Annotated[bool, Parameter(help="The root of each singular value to both factors.")] = True,
+    dtype: Annotated[str, Parameter(help="What factors are stored as.")] = "float32",
+    prefix: Annotated[
+        str, Parameter(help="Put before the base's names, where PEFT's model has more, e.g. 'transformer.'.")
+    ] = "",
+    threads: Annotated[int | None, Parameter(help="Layers worked on at a time, at most 2.")] = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Write a PEFT adapter of what fine-tuning added to a base: low-rank factors, and what they lack, layer by layer.
+
+    The fine-tuned may be model+adapter. What the adapter cannot say (biases, norms) is told, with its share.
+
+    Example: `taskvec extract-lora ./base ./math -o lora-math -r 16`
+
+    Example: `taskvec extract-lora ./base ./math -o lora-math --budget 50MB --dtype bfloat16`
+    """
+    from . import extracting
+
+    return extracting.extract(
+        base,
+        finetuned,
+        out,
+        json,
+        quiet,
+        rank=rank,
+        energy=energy,
+        budget=budget,
+        max_rank=max_rank,
+        sv_epsilon=sv_epsilon,
+        embeddings=embeddings,
+        include=include_regex or (),
+        exclude=exclude_regex or (),
+        save_rest=save_rest,
+        save_modules=save_module or (),
+        distribute_scale=distribute_scale,
+        dtype=dtype,
+        prefix=prefix,
+        threads=threads,
+        force=force,
+    )
+
+
 @app.command(name="schema")
 def schema() -> int:
     """Print the JSON schema of a recipe, for editors.

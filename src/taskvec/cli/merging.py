@@ -17,6 +17,7 @@ from ..recipe.schema import Recipe, validate
 from ..recipe.series import check_place, run_series, step_folder
 from ..recipe.yaml_lines import Document, parse
 from ..store.layout import parse_size
+from .adapters import planned_adapter, say_adapter
 from .show import as_json, duration, progress, say, size, table
 
 
@@ -103,7 +104,8 @@ def merge(
         return _plan(recipe, folder, memory, threads, slice_, shown)
 
     def beginning() -> Progress:
-        loading.join()  # only here: a refusal of the plan need not wait for the kernels
+        if loading.ident is not None:  # an adapter's merge needs few of them, or none
+            loading.join()  # only here: a refusal of the plan need not wait for the kernels
         shown: Progress = progress(quiet or json)
         return shown
 
@@ -123,7 +125,8 @@ def merge(
     if json:
         as_json(receipt.facts)
     elif not quiet:
-        say_receipt(receipt.folder, receipt.facts)
+        told = say_adapter if loaded[-1].recipe.adapter else say_receipt
+        told(receipt.folder, receipt.facts)
     return 0
 
 
@@ -172,6 +175,8 @@ def _planned(
     one: Loaded, out: Path | None, last: bool, memory: str, threads: int | None, slice_: int, quiet: bool
 ) -> dict[str, Any]:
     """Return the plan in plain data, and print it unless `quiet`."""
+    if one.recipe.adapter:
+        return planned_adapter(one, out, quiet)
     if one.recipe.choice:
         _load_kernels(quiet)
     made = _plan(one.recipe, out, memory, threads, slice_, progress(quiet))

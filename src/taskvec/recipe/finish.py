@@ -142,11 +142,12 @@ def receipt(plan: Plan, state: "Stream", resumed: bool, rounding: dict[str, Any]
         "resumed": resumed,
         "memory": {"peak_anonymous": state.peak, "planned": plan.budget.peak},
         "threads": plan.budget.threads,
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of what takes part in the arithmetic."""
     out = {"python": platform.python_version(), "kernels": in_use()}
     for package in ("numpy", "numba", "torch", "transformers"):
         try:

@@ -67,7 +67,7 @@ def run(
             state = stream(plan, sink, progress)
             writer.finish()
         facts = write_folder(plan, staging, out.name, state, sink, time.monotonic() - began)
-        _put_in_place(staging, out)
+        put_in_place(staging, out)
     except TaskVecError as exc:
         if isinstance(exc, NumbersError) or not journal.finished:
             shutil.rmtree(staging, ignore_errors=True)  # nothing that the same command could continue from
@@ -155,7 +155,7 @@ def _check_unfinished(plan: Plan, staging: Path, journal: Journal) -> None:
             )
 
 
-def _put_in_place(staging: Path, out: Path) -> None:
+def put_in_place(staging: Path, out: Path) -> None:
     """Rename the finished folder; an output it replaces is moved aside first and removed last."""
     old = out.parent / f".{out.name}.replaced"
     _remove(old)

@@ -124,6 +124,11 @@ def role_notes(method: Method, units: Sequence[Unit]) -> list[str]:
 def check_request(recipe: Recipe, method: Method) -> None:
     """Refuse what a method cannot do, before anything is opened."""
     needs, space = method.needs, space_of(method, recipe)
+    if recipe.adapter:
+        raise RecipeError(
+            "a recipe with 'adapter' makes an adapter: run it with `taskvec merge`, or in Python with merge_adapters. "
+            "Remove 'adapter' to make a whole model."
+        )
     if needs.space == "delta" and recipe.base is None:
         raise RecipeError(f"'{method.name}' merges task vectors and needs the base they start from. Type 'base: …'.")
     if needs.space == "weight" and recipe.base is not None:

@@ -162,6 +162,37 @@ class Output(Strict):
     shard_size: Size = Field(5_000_000_000, description="Largest size of a file, e.g. 5GB.")
 
 
+def _rank(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value != "all" and not whole and not (isinstance(value, float) and 0 < value < 1):
+        raise ValueError("must be 'all', a whole number above 0, or a share of the energy between 0 and 1")
+    return value
+
+
+Rank = Annotated[
+    Any,
+    BeforeValidator(_rank),
+    Field(
+        json_schema_extra={
+            "anyOf": [
+                {"const": "all"},
+                {"type": "integer", "minimum": 1},
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            ]
+        }
+    ),
+]
+
+
+class Adapter(Strict):
+    """How adapters are merged into one adapter."""
+
+    rank: Rank = Field("all", description="Its rank: 'all' keeps everything, or a number, or a share of the energy.")
+    space: Literal["core", "knots", "dense"] = Field(
+        "core", description="What a method that is not linear works on, module by module."
+    )
+
+
 class Recipe(Strict):
     """A merge: which models, by which method, with which numbers."""
 
@@ -193,6 +224,9 @@ class Recipe(Strict):
         None, description="How tokens are matched; by default all must agree."
     )
     chat_template: str | None = Field(None, description="'auto', a name such as 'chatml', or a template.")
+    adapter: Adapter | None = Field(
+        None, description="Write an adapter, not a model; all models are adapters of the base."
+    )
     output: Output = Field(default_factory=lambda: Output.model_validate({}), description="How the result is written.")
     _origin: Origin = PrivateAttr(default=Origin())
 
@@ -359,6 +393,7 @@ def _keys(path: tuple[str | int, ...]) -> list[str]:
         "models": PartEntry if "stack" in names else ModelEntry,
         "overrides": Override,
         "output": Output,
+        "adapter": Adapter,
         "stack": Part,
         "rename": Rename,
         "vocabulary": Vocabulary,

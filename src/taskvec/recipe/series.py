@@ -10,6 +10,8 @@ from ..errors import TaskVecError
 from ..progress import Progress
 from .inputs import check_not_an_input
 from .load import Loaded
+from .lora.merge import merge_adapters
+from .lora.sites import plan_adapter
 from .merge import Receipt, check_output, continued, run
 from .paths import inputs_of, renamed_models
 from .plan import Plan
@@ -66,6 +68,10 @@ def run_series(
             last = at == len(loaded) - 1
             recipe = renamed_models(one.recipe, made)
             folder = out if last else step_folder(out, str(recipe.name))
+            if recipe.adapter:
+                receipt = _adapter(one, recipe, folder, force or not last, progress, tell)
+                made[str(recipe.name)] = str(folder)
+                continue
             plan = planner(recipe, folder)
             if not last:
                 tell(f"making '{recipe.name}', {at + 1} of {len(loaded)}")
@@ -82,6 +88,21 @@ def run_series(
         raise
     shutil.rmtree(steps, ignore_errors=True)
     return receipt
+
+
+def _adapter(
+    one: Loaded,
+    recipe: Recipe,
+    folder: Path,
+    force: bool,
+    progress: Callable[[], Progress] | None,
+    tell: Callable[[str], None],
+) -> Receipt:
+    """Merge adapters into one. That takes seconds, so it is done anew after an interruption."""
+    made = plan_adapter(recipe, folder)
+    for note in [*one.notes, *made.plan.notes]:
+        tell(note)
+    return merge_adapters(made, folder, force=force, progress=progress() if progress else None)
 
 
 def check_place(loaded: Sequence[Loaded], out: Path, force: bool = False) -> None:

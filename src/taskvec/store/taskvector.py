@@ -297,7 +297,7 @@ def diff(base: Checkpoint | str | Path, finetuned: Checkpoint | str | Path) -> T
         MismatchError: names or shapes differ, or an integer tensor is a float in the other.
     """
     base = base if isinstance(base, Checkpoint) else open_model(base)
-    if not isinstance(finetuned, Checkpoint) and (adapter := _adapter_on(str(finetuned), base)):
+    if not isinstance(finetuned, Checkpoint) and (adapter := adapter_on(str(finetuned), base)):
         saved = Saved(open_adapter(adapter, base))
         return TaskVector(fingerprint(base), ((1.0, saved),), (saved.describe(),))
     tuned = finetuned if isinstance(finetuned, Checkpoint) else open_model(finetuned)
@@ -318,7 +318,7 @@ def diff(base: Checkpoint | str | Path, finetuned: Checkpoint | str | Path) -> T
     return TaskVector(fingerprint(base), ((1.0, source),), (source.describe(),))
 
 
-def _adapter_on(path: str, base: Checkpoint) -> Path | None:
+def adapter_on(path: str, base: Checkpoint) -> Path | None:
     """Return the adapter that `path` is, or that it puts on this base, whose exact change is the difference."""
     if is_sum(path):
         adapters = adapters_of(path)

@@ -90,6 +90,16 @@ def _unwrapped(name: str) -> str:
     return name.replace(".base_layer.", ".").removesuffix(".base_layer")
 
 
+def module_of(name: str) -> str:
+    """Return the module that a factor belongs to, as PEFT calls it.
+
+    >>> module_of("base_model.model.h.0.attn.lora_A.default.weight"), module_of("wte.lora_embedding_B")
+    ('h.0.attn', 'wte')
+    """
+    found = _LORA.fullmatch(name.removeprefix(PREFIX))
+    return _unwrapped(found["module"] if found else name)
+
+
 class Places:
     """Finds an adapter's names among a base's."""
 

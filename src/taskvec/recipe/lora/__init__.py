@@ -1,0 +1,1 @@
+"""Adapters made here: extracted from two models, or merged from others."""
