@@ -328,7 +328,7 @@ class TestPublicNames:
     def test_they_are_sorted_and_all_there_is(self) -> None:
         assert sorted(tv.__all__) == sorted(set(tv.__all__))
         assert dir(tv) == sorted(tv.__all__)
-        assert len(set(tv.__all__) - set(tv.METHODS)) <= 35
+        assert len(set(tv.__all__) - set(tv.METHODS)) <= 40
 
     def test_every_method_is_public(self) -> None:
         assert set(tv.METHODS) <= set(tv.__all__)

@@ -10,12 +10,13 @@ from ..recipe.schema import Recipe
 from .schema import MethodEntry
 
 SUM, VOTE, MEAN, STOCK = 1.0, 3.0, 6.0, 30.0
-"""How far the 21 points of a grid reach: for sums of task vectors, for means over those that agree, for means, and for
-model_stock, which keeps a small part of a mean where task vectors are nearly orthogonal."""
+"""How far the 21 points of a grid reach: for sums of task vectors, for means over those that agree, for means (and for
+flat spectra, whose length is a mean of singular values), and for model_stock, which keeps a small part of a mean where
+task vectors are nearly orthogonal."""
 
 REACH = {"ties": VOTE, "dare_ties": VOTE, "della": VOTE, "breadcrumbs_ties": VOTE, "sce": VOTE, "pcb": VOTE,
     "multislerp": VOTE, "ram": MEAN, "ramplus_tl": MEAN, "geometric_median": MEAN, "metagpt": MEAN,
-    "model_stock": STOCK, "tsv_m": VOTE, "iso_c": VOTE, "iso_cts": VOTE, "cart": VOTE, "wudi": VOTE,
+    "model_stock": STOCK, "tsv_m": VOTE, "iso_c": MEAN, "iso_cts": MEAN, "cart": VOTE, "wudi": VOTE,
     "knots": VOTE}  # fmt: skip
 """Methods whose result is shorter than a sum; all others add up."""
 

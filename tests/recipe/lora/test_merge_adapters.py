@@ -19,6 +19,7 @@ from store.test_adapter_like_peft import Mixed
 from taskvec.cli.app import app
 from taskvec.cli.exits import run
 from taskvec.errors import MismatchError, NumbersError, OutputError, RecipeError
+from taskvec.ops.joint import core_space
 from taskvec.store.adapter import open_adapter, open_applied
 from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
 
@@ -437,3 +438,29 @@ def test_unfinished_work_on_a_model_of_the_same_name_stays(family: Path) -> None
     tv.merge_adapters(recipe(family), family / "out")
     assert (family / ".out.partial" / "journal.jsonl").exists()
     assert sorted(p.name for p in family.iterdir() if p.name.startswith(".out")) == [".out.partial"]
+
+
+@pytest.mark.parametrize("space", ["core", "knots", "dense"])
+@pytest.mark.parametrize("method", [name for name, m in tv.METHODS.items() if m.needs.role])
+def test_methods_of_matrices_in_every_space(family: Path, method: str, space: str) -> None:
+    settings = {"spectral": "tables"} | ({"steps": 3} if method == "wudi" else {})
+    rank = {"rank": 8} if space == "dense" else {}
+    mine, facts = merged(family, recipe(family, method, settings=settings, adapter={"space": space, **rank}))
+    assert mine.keys() == {Q, UP, EMBED}
+    assert all(np.isfinite(change).all() and change.any() for change in mine.values())
+    assert facts["exact"] or space == "dense"
+
+
+def test_in_core_space_a_rotation_costs_nothing(rng: np.random.Generator) -> None:
+    """Methods that know no axes make of the small cores what they make of the dense changes."""
+    bs = [rng.standard_normal((40, 3)) for _ in range(4)]
+    as_ = [rng.standard_normal((3, 30)) for _ in range(4)]
+    space, dense = core_space(bs, as_), np.stack([b @ a for b, a in zip(bs, as_, strict=True)])
+
+    def in_core(method: str, **settings: Any) -> np.ndarray:
+        return space.left @ tv.METHODS[method].function(space.cores, np.ones(4), **settings) @ space.right.T
+
+    close(in_core("tsv_m"), tv.tsv_m(dense, np.ones(4)), 1e-4)
+    close(in_core("subspace_boosting"), tv.subspace_boosting(dense, np.ones(4)), 1e-4)
+    # the mean is taken over the joint rank, 12, not over the shorter side, 30
+    close(in_core("iso_c"), 30 / 12 * tv.iso_c(dense, np.ones(4)), 1e-4)
