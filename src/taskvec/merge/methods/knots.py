@@ -33,7 +33,7 @@ def steps(
 
 def holds(tasks: int, rows: int, columns: int) -> int:
     """Return how many float32 numbers are held at once."""
-    return (4 * tasks + 8) * rows * columns + 14 * rows**2
+    return (4 * tasks + 6) * rows * columns + 11 * rows**2
 
 
 def threshold(blocks: Float[Array, "task rank column"], density: float) -> Float[np.ndarray, " task"]:
@@ -109,7 +109,10 @@ def knots(
         return blend(deltas, how)
     basis = common_basis(deltas)
     xp = namespace(basis)
-    blocks = xp.stack([basis.T @ x for x in matrices(deltas, np.ones(deltas.shape[0]))], axis=0)
+    tasks, columns = deltas.shape[0], math.prod(deltas.shape[2:])
+    blocks = xp.empty((tasks, basis.shape[1], columns), dtype=basis.dtype, device=basis.device)
+    for t, x in enumerate(matrices(deltas, np.ones(tasks))):
+        blocks[t, ...] = basis.T @ x
     if keep == "random":
         blocks = drop(blocks, density, chance or Chance())
     band = (threshold(blocks, density), np.full(blocks.shape[0], np.inf)) if keep == "largest" else None
