@@ -160,7 +160,8 @@ def row(model: str, name: str, layer: Sequence[list[Tensor]], most: int) -> list
     off = max((error(ours[i], exact[i]) for i in exact), default=float("nan"))
     off_theirs = max((error(theirs[i], exact[i]) for i in exact), default=float("nan"))
     widest = max((deltas[0].shape for deltas in layer), key=lambda shape: shape[0] * shape[1])
-    copies = tv.METHODS[name].needs.holds(TASKS, *widest) / (widest[0] * widest[1])
+    method = tv.METHODS[name]
+    copies = method.needs.holds(TASKS, *widest, method.check({})) / (widest[0] * widest[1])
     seconds, own = between - began, ended - between
     return [
         model,

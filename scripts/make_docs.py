@@ -20,7 +20,7 @@ from rich.console import Console
 import taskvec
 from taskvec.cli.app import app, command_table
 from taskvec.errors import TaskVecError
-from taskvec.merge import METHODS, Method, Needs
+from taskvec.merge import METHODS, Method
 from taskvec.merge.registry import Setting
 from taskvec.recipe.schema import json_schema
 
@@ -157,13 +157,14 @@ def _needs(method: Method) -> list[str]:
     memory = {
         "entry": "Any slice of a tensor will do, so memory does not grow with the model.",
         "row": "It works on whole rows, as many at a time as memory allows, so memory does not grow with the model.",
-        "tensor": _whole(needs),
+        "tensor": _whole(method),
     }[needs.scope]
     return [space, models, weights, reads, chance, memory]
 
 
-def _whole(needs: Needs) -> str:
-    grows = needs.holds(9, 8, 8) > needs.holds(2, 8, 8)
+def _whole(method: Method) -> str:
+    needs, usual = method.needs, method.check({})
+    grows = needs.holds(9, 64, 64, usual) > 1.5 * needs.holds(2, 64, 64, usual)
     how = "all models at once" if grows else "one model after the other"
     size = "the largest matrix and the number of models" if grows else "the largest matrix"
     return f"It takes whole matrices, {how}: memory grows with {size}."

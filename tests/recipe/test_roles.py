@@ -44,7 +44,7 @@ def wholes(made: tv.Plan) -> set[str]:
         ({"spectral": "all"}, set(SHAPES) - {"model.layers.0.mlp.up_proj.bias"}),
         ({"spectral": "none"}, set()),
     ],
-    ids=str,
+    ids=["default", "tables", "all", "none"],
 )
 @pytest.mark.parametrize("method", [name for name, m in tv.METHODS.items() if m.needs.role])
 def test_what_is_taken_apart(

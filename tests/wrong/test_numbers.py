@@ -1,13 +1,14 @@
 """Numbers that go wrong: NaN, Inf, overflow, weights that cannot be normalised."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import taskvec as tv
-from taskvec.testing import finetuned
+from taskvec.testing import finetuned, write_model
 
 from .conftest import Family
 
@@ -213,3 +214,29 @@ def test_weights_are_tried_before_anything_is_searched(
 ) -> None:
     models = [{"model": str(family.folder / f"m{i}"), "weight": w} for i, w in enumerate(weights)]
     refused(tv.RecipeError, message, method, models=models)
+
+
+@pytest.mark.parametrize("method", [name for name, m in tv.METHODS.items() if m.needs.role])
+def test_a_matrix_with_nan_is_refused_or_is_nan_as_a_whole(
+    tmp_path: Path, method: str, rng: np.random.Generator
+) -> None:
+    base = {"up.weight": rng.standard_normal((6, 5)).astype(np.float32), "b": np.ones(6, np.float32)}
+    broken = {name: x.copy() for name, x in base.items()}
+    broken["up.weight"][2, 3] = np.nan
+    folders = [str(write_model(tmp_path / n, x)) for n, x in (("base", base), ("a", broken), ("c", base))]
+    data = {"method": method, "base": folders[0], "models": [{"model": f} for f in folders[1:]]}
+    data |= {"settings": {"steps": 2}} if method == "wudi" else {}
+    with pytest.raises(tv.NumbersError, match=r"'up\.weight' in .*a holds 1 NaN or Inf among 30 entries"):
+        tv.merge_in_memory(tv.make_plan(tv.Recipe.model_validate(data)))
+    merged = tv.merge_in_memory(tv.make_plan(tv.Recipe.model_validate({**data, "nonfinite": "pass"})))
+    assert np.isnan(merged["up.weight"]).any()
+    assert np.isfinite(merged["b"]).all()
+
+
+def test_a_matrix_whose_products_overflow_is_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    base = {"up.weight": rng.standard_normal((6, 5)).astype(np.float32)}
+    folders = [str(write_model(tmp_path / n, {"up.weight": (1 + i) * base["up.weight"]})) for i, n in enumerate("bac")]
+    models = [{"model": f, "weight": 1e38} for f in folders[1:]]
+    recipe = tv.Recipe.model_validate({"method": "tsv_m", "base": folders[0], "models": models})
+    with pytest.raises(tv.NumbersError, match=r"'up\.weight' cannot be decomposed: its products overflow|overflows"):
+        tv.merge_in_memory(tv.make_plan(recipe))

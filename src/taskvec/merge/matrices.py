@@ -1,9 +1,10 @@
 """What is a matrix: which tensors matrix methods take apart, and how the others are added."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from ..ops.blend import Blend
 from ..ops.shapes import Float
 from ..ops.spectral import WIDENED, Spectrum
 
-Role = Literal["matrix", "table", "convolution", "vector"]
-"""What a tensor is: the weight of a linear layer; a table of vectors (embeddings of tokens or positions, output heads);
-anything else of three axes or more; what has one axis or none (biases, norms)."""
+Role = Literal["matrix", "turned", "table", "experts", "convolution", "vector"]
+"""What a tensor is: the weight of a linear layer, stored (out, in) or turned (in, out); a table of vectors (embeddings
+of tokens or positions, heads); several matrices in one tensor; anything else of three axes or more; what is one row
+alone, or multiplies nothing (biases, norms)."""
 
 Spectral = Literal["matrices", "tables", "all", "none"]
 """Which tensors are taken apart: linear layers; tables too; convolutions too, first axis against the others; none."""
@@ -23,30 +25,58 @@ Others = Literal["mean", "sum"]
 """How tensors are added that are not taken apart."""
 
 TAKEN_APART: dict[Spectral, tuple[Role, ...]] = {
-    "matrices": ("matrix",),
-    "tables": ("matrix", "table"),
-    "all": ("matrix", "table", "convolution"),
+    "matrices": ("matrix", "turned"),
+    "tables": ("matrix", "turned", "table"),
+    "all": ("matrix", "turned", "table", "convolution"),
     "none": (),
 }
 
-TABLES = ("embed", "wte", "wpe", "lm_head", "shared.weight", "relative_attention_bias", "token_type")
-"""Parts of the names of tables."""
+TABLES = re.compile(
+    r"(^|[._])(wte|wpe|shared|emb|embed_in|embed_out|embed_tokens|embed_positions|[a-z]+_embed|[a-z]*_?embeddings?|"
+    r"[a-z]+_token|relative_attention_bias|relative_position_bias_table|"
+    r"lm_head|head|classifier|score|output_layer|proj_out|predictions\.decoder)(\.weight)?$|^output\.weight$"
+)
+"""Names of tables: their last part, whatever module holds them."""
 
-PATCHES = ("patch_embed",)
-"""Parts of the names of what turns patches of an image into vectors: linear layers or convolutions."""
+NO_MATRICES = re.compile(r"(bias|A_log|time_[a-z]+|r_[wrs]_bias|inv_freq|logit_scale)$")
+"""Names of tensors of two axes that multiply nothing."""
+
+TURNED = re.compile(r"(^|\.)(text_projection|visual\.proj)$")
+"""Names of weights that are stored (in, out) in any model; of some models all are (`stored_turned`)."""
 
 
-def role_of(shape: Sequence[int], name: str = "") -> Role:
-    """Return what a tensor is, by its shape and its name.
+def role_of(shape: Sequence[int], name: str = "", stored_turned: bool = False) -> Role:
+    """Return what a tensor is, by its shape and its name; `stored_turned`: its model stores linear layers (in, out).
 
     >>> role_of((4, 4), "model.layers.0.mlp.up_proj.weight"), role_of((9, 4), "model.embed_tokens.weight")
     ('matrix', 'table')
     """
-    if len(shape) < 2:
+    if len(shape) < 2 or 1 in (shape[0], math.prod(shape[1:])):  # one row alone has no directions
         return "vector"
-    if any(part in name for part in TABLES) and not any(part in name for part in PATCHES):
+    if len(shape) > 2:
+        return "experts" if "experts" in name else "convolution"
+    if TABLES.search(name):
         return "table"
-    return "matrix" if len(shape) == 2 else "convolution"
+    if NO_MATRICES.search(name):
+        return "vector"
+    return "turned" if stored_turned or TURNED.search(name) else "matrix"
+
+
+class Turned:
+    """Task vectors of a layer that is stored (in, out), seen as (out, in), one at a time."""
+
+    def __init__(self, deltas: Array) -> None:
+        """Take what gives the tensors as they are stored."""
+        tasks, rows, columns = deltas.shape
+        self.stored, self.shape, self.dtype = deltas, (tasks, columns, rows), deltas.dtype
+
+    def __getitem__(self, task: int) -> Array:
+        return self.stored[task].T
+
+
+def upright(deltas: Float[Array, " task *shape"], role: Role | None) -> Any:
+    """Return task vectors as (out, in), for methods to which inputs and outputs are not the same."""
+    return Turned(deltas) if role == "turned" else deltas
 
 
 def added(
@@ -116,4 +146,6 @@ def beside(parts: Iterator[Spectrum], deltas: Float[Array, " task *shape"], coun
 def shaped(merged: Float[Array, "row column"], deltas: Float[Array, " task *shape"]) -> Float[Array, "*shape"]:
     """Return a matrix in the shape and type of the tensors that it was merged from."""
     xp = namespace(merged)
+    if isinstance(deltas, Turned):
+        merged, deltas = merged.T, deltas.stored
     return xp.astype(xp.reshape(merged, deltas.shape[1:]), deltas.dtype)

@@ -62,9 +62,9 @@ def each(value: float | Sequence[float], task: int) -> float:
     return float(value[task] if isinstance(value, Sequence) else value)
 
 
-def nothing(tasks: int, rows: int, columns: int) -> int:
+def nothing(tasks: int, rows: int, columns: int, settings: Mapping[str, Any]) -> int:
     """Return 0: what methods hold that see a slice."""
-    del tasks, rows, columns
+    del tasks, rows, columns, settings
     return 0
 
 
@@ -77,7 +77,7 @@ class Needs:
     scope: `entry`: any slice of a tensor will do (the statistics given). `row`: whole rows, as (task, row, column);
         a row is what shares a first index, and a tensor of one axis or none is one row. `tensor`: the whole tensor,
         in its own shape; tasks are then asked for one after the other, as often as the method likes, and given as
-        torch tensors, so that memory does not grow with their number.
+        torch tensors, so that none but the one in hand need be held.
     tasks: how many models it takes.
     weighted: whether each model may carry a weight.
     chance: it draws random words, and takes them as `chance`.
@@ -85,7 +85,7 @@ class Needs:
         follows it).
     role: it takes as `role` what a tensor is: a matrix, a table of vectors, a convolution or a vector.
     holds: with `scope: tensor`, how many float32 numbers (a float64 is two) it holds at once for so many tasks, rows
-        and columns, its input and LAPACK's work space among them.
+        and columns and with these settings, its input and LAPACK's work space among them.
     place: it takes as `place` where a slice lies in its tensor: (its first entry, entries a row).
     statistics: numbers about whole tensors that a first pass finds, by the name of the argument that takes them.
     blend: for methods that are a blend (drop, keep a band, add with weights or by vote): (weights, settings and
@@ -101,7 +101,7 @@ class Needs:
     depth: bool = False
     place: bool = False
     role: bool = False
-    holds: Callable[[int, int, int], int] = nothing
+    holds: Callable[[int, int, int, Mapping[str, Any]], int] = nothing
     blend: Callable[..., Blend | None] | None = None
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
 

@@ -25,7 +25,8 @@ def polar(x: Float[Array, "row column"]) -> Float[Array, "row column"]:
     and by eigenvectors where these do not come to an end.
 
     Shape: that of `x`.
-    Zero:  directions below 1e-6 of the largest singular value are left out, where U Vᵀ is not determined.
+    Zero:  directions below 1e-6 of the largest singular value are left out, where U Vᵀ is not determined. (On an
+           accelerator those between that and 1e-6 / √columns may count, too.)
 
     >>> import numpy as np
     >>> polar(np.array([[2.0, 0.0], [0.0, -3.0]])).round(9) + 0.0

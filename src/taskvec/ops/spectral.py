@@ -16,8 +16,10 @@ ZERO = 1e-6
 """Singular values below this share of the largest are rounding: in a Gram matrix in float64 they are 1e-12."""
 
 CLOSE = 3e-6
-"""How near to the leading subspace `leading` must come; what is made of it is then good to 1e-4 (polar factors of
-vectors that hardly differ raise an error tenfold and more)."""
+"""How near to the leading subspace `leading` must come. Polar factors of vectors that hardly differ raise errors."""
+
+FEW = 16
+"""Where `leading` would carry more than one of so many directions, eigenvectors of the Gram matrix cost no more."""
 
 ROUNDS = 6
 """How often `leading` may improve its vectors before it gives up."""
@@ -37,7 +39,7 @@ class Spectrum(NamedTuple):
 def svd(x: Float[Array, "row column"], rank: int | None = None, *, exact: bool = False) -> Spectrum:
     """Return the singular values and vectors of a matrix, or the `rank` largest of them.
 
-        few of many (rank below a third of the shorter side): `leading`, as long as it measures itself to be close
+        few of many (a sixteenth of the shorter side or less): `leading`, where it measures itself to be close
         else: xᵀx = V diag(s²) Vᵀ,   U = X V diag(1/s)        (of xxᵀ where there are fewer rows)
 
     The Gram matrix is summed and decomposed in float64, so values down to 1e-6 of the largest, and their vectors, are
@@ -58,7 +60,7 @@ def svd(x: Float[Array, "row column"], rank: int | None = None, *, exact: bool =
     if x.shape[0] < x.shape[1]:
         v, s, u = svd(x.T, rank)
         return Spectrum(u, s, v)
-    if 3 * keep < x.shape[1]:
+    if FEW * block_of(keep, x.shape[1]) < x.shape[1]:
         found, error = leading(x, keep)
         if error <= CLOSE:
             return found
@@ -68,24 +70,27 @@ def svd(x: Float[Array, "row column"], rank: int | None = None, *, exact: bool =
 def leading(x: Float[Array, "row column"], rank: int) -> tuple[Spectrum, float]:
     """Return the `rank` largest singular values of a tall matrix, their vectors, and how far off these may be.
 
-        V: eigenvectors of xᵀx in float32, or where `rank` is small an orthonormal basis of xᵀx Ω, Ω random
-        again and again:  (xV)ᵀ(xV) z = s² VᵀV z in float64,   u = xVz / s,   v = Vz,   V = orth(xᵀu)
-        error² = Σ (sin θ_i s_i)² / Σ s_i²,   sin θ_i = |xᵀu_i - s_i v_i| s_i / (s_i² - s_b²)
+        V = orth(xᵀ orth(x Ω)), Ω random; then again and again
+        (xV)ᵀ(xV) z = s² VᵀV z in float64,   u = xVz / s,   v = Vz,   V = orth(xᵀu)
+        error² = mean of sin² θ_i,   sin θ_i = |xᵀu_i - s_i v_i| s_i / (s_i² - s_b²)
 
     θ_i bounds the angle between v_i and the true leading subspace (Davis and Kahan 1970), s_b is the smallest value of
     the block. Within the subspace vectors are exact, so a few directions more than `rank` are carried along.
 
-    Shape: `x` is (row, column), row ≥ column. As `svd`; a rank of all columns has nothing left out and error 0.
+    Shape: `x` is (row, column), row ≥ column. As `svd`; a block of all columns has nothing left out and error 0.
     Chance: Ω is always the same.
     Source: Halko, Martinsson and Tropp 2011, SIAM Review 53, §4 (range finder) and §5 (Ritz values); the bound of §4.3
            is replaced by the residual, which is measured.
 
+    >>> import numpy as np
     >>> leading(np.diag([5.0, 4.0, 3.0, 2.0, 1.0, 0.5]), 2)[0].s.round(6)
     array([5., 4.])
     """
     xp, n = namespace(x), x.shape[1]
-    block = min(n, rank + max(8, rank // 2))
-    v = _start(x, block)
+    block = block_of(rank, n)
+    drawn = np.random.default_rng(0).standard_normal((n, block))
+    spread = xp.linalg.qr(x @ xp.asarray(drawn, dtype=x.dtype, device=x.device))[0]
+    v = xp.linalg.qr(x.T @ spread)[0]
     for _ in range(ROUNDS):
         u, s, v = _ritz(x, v)
         pulled = x.T @ u
@@ -96,25 +101,21 @@ def leading(x: Float[Array, "row column"], rank: int) -> tuple[Spectrum, float]:
     return Spectrum(u[:, :rank], xp.astype(s[:rank], x.dtype), v[:, :rank]), error
 
 
-def _start(x: Float[Array, "row column"], block: int) -> Float[Array, "column block"]:
-    """Return orthonormal vectors near the leading right ones."""
-    xp = namespace(x)
-    if 8 * block < x.shape[1]:
-        drawn = np.random.default_rng(0).standard_normal((x.shape[1], block))
-        spread = x @ xp.asarray(drawn, dtype=x.dtype, device=x.device)
-        return xp.linalg.qr(x.T @ xp.linalg.qr(spread)[0])[0]
-    return xp.flip(xp.linalg.eigh(x.T @ x)[1], axis=-1)[:, :block]
+def block_of(rank: int, columns: int) -> int:
+    """Return how many directions `leading` carries along for a rank."""
+    return min(columns, rank + max(8, rank // 2))
 
 
 def _ritz(x: Float[Array, "row column"], v: Float[Array, "column block"]) -> Spectrum:
     """Return the best singular values (in float64) and vectors of x that are made of the columns of v."""
     xp = namespace(x)
-    y = x @ v
+    wide = xp.astype(v, xp.float64)
+    y = _times(x, wide, xp.empty((x.shape[0], v.shape[1]), dtype=xp.float64, device=x.device))
     bend = xp.linalg.inv(xp.linalg.cholesky(gram(v)))
-    values, z = xp.linalg.eigh(bend @ gram(y) @ bend.T)
+    values, z = xp.linalg.eigh(bend @ (y.T @ y) @ bend.T)
     values, z = xp.flip(values, axis=-1), bend.T @ xp.flip(z, axis=-1)
     s = rounded_down(xp.sqrt(xp.clip(values, min=0.0)))
-    return Spectrum(y @ xp.astype(z * inverse(s), x.dtype), s, v @ xp.astype(z * (s != 0), x.dtype))
+    return Spectrum(xp.astype(y @ (z * inverse(s)), x.dtype), s, xp.astype(wide @ (z * (s != 0)), x.dtype))
 
 
 def _angle(residual: Float[Array, "column block"], s: Float[Array, " block"], rank: int) -> float:
@@ -124,8 +125,7 @@ def _angle(residual: Float[Array, "column block"], s: Float[Array, " block"], ra
     gap = kept**2 - s[-1] ** 2
     size = xp.sqrt(xp.sum(xp.astype(residual[:, :rank], xp.float64) ** 2, axis=0))
     sine = xp.where(size == 0, xp.zeros_like(gap), size * kept / xp.where(gap > 0, gap, 1e-300 * xp.ones_like(gap)))
-    total = float(xp.sum(kept**2))
-    return float(xp.sum((xp.clip(sine, max=1e100) * kept) ** 2) / total) ** 0.5 if total else 0.0
+    return float(xp.mean(xp.clip(sine, max=1e100) ** 2)) ** 0.5 if rank else 0.0
 
 
 def _by_gram(x: Float[Array, "row column"], keep: int) -> Spectrum:

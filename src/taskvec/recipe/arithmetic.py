@@ -18,7 +18,7 @@ from .budget import LARGEST, Budget
 from .inputs import Input
 from .planned import Plan
 from .units import Unit
-from .whole import Tasks
+from .whole import Tasks, no_decomposition
 
 Rows = npt.NDArray[np.floating]
 
@@ -151,8 +151,10 @@ class Arithmetic:
     def merged_whole(self, unit: Unit, statistics: Mapping[str, Any]) -> Rows:
         """Return what a method makes of a whole tensor, flat, before it is scaled or stored; tasks are read in turn.
 
+        Where NaN and Inf may pass, a matrix with one of them has no decomposition, and all of it is NaN.
+
         Raises:
-            NumbersError: NaN or Inf in an input.
+            NumbersError: NaN or Inf in an input, or products that overflow.
         """
 
         def read(task: int) -> Rows:
@@ -161,7 +163,15 @@ class Arithmetic:
         tasks = Tasks(read, len(unit.sources), unit.shape, unit.numpy)
         chance = {"chance": self.chance(unit, 0)} if self.plan.method.needs.chance else {}
         weights, given = np.array(unit.weights), self._given(unit, statistics)
-        merged = self.plan.method.function(tasks, weights, **given, **chance)
+        try:
+            merged = self.plan.method.function(tasks, weights, **given, **chance)
+        except no_decomposition() as exc:
+            if self.careful:
+                raise NumbersError(
+                    f"'{unit.name}' cannot be decomposed: its products overflow {unit.numpy.name}. Type smaller "
+                    f"weights, or an override with 'spectral: none' for it."
+                ) from exc
+            return np.full(unit.count, np.nan, unit.numpy)
         return np.asarray(merged.cpu().numpy(), unit.numpy).reshape(-1)
 
     def _task(self, unit: Unit, task: int) -> Rows:
@@ -196,6 +206,8 @@ class Arithmetic:
 
     def delta(self, unit: Unit, part: Slice, rows: Rows, statistics: Mapping[str, Any], scratch: Scratch) -> Rows:
         """Return what a method makes of the gathered rows of a slice, before it is scaled or stored."""
+        if unit.whole:
+            return self.merged_whole(unit, statistics)
         given = self._given(unit, statistics)
         needs = self.plan.method.needs
         if not needs.blend or not (how := needs.blend(np.array(unit.weights), **given)):

@@ -108,7 +108,7 @@ def _whole_bytes(needs: Needs, unit: "Unit", gathers: bool) -> int:
     """Bytes that a method holds to merge a tensor that it must see as a whole; with `gathers` all inputs, too."""
     if not unit.whole:
         return 0
-    held = needs.holds(len(unit.sources), unit.count // max(1, unit.columns), unit.columns)
+    held = needs.holds(len(unit.sources), unit.count // max(1, unit.columns), unit.columns, unit.settings)
     inputs = len(unit.sources) + 2 if gathers else 0
     return unit.numpy.itemsize * (held + (2 + inputs) * unit.count)
 

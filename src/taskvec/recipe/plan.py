@@ -21,8 +21,18 @@ from .units import Unit, check_patterns, in_one_order, make_units, space_of
 
 __all__ = ["Plan", "describe", "make_plan", "plan_on", "tokenizer_folder"]
 
-PLURALS = {"matrix": "matrices", "table": "tables", "convolution": "convolutions", "vector": "vectors"}
+PLURALS = {
+    "matrix": "matrices",
+    "turned": "matrices",
+    "table": "tables",
+    "experts": "stacks of experts",
+    "convolution": "convolutions",
+    "vector": "vectors",
+}
 """What tensors are called in a note, by their role."""
+
+MEANS = ("cart", "knots")
+"""Methods of matrices that average what they do not take apart, and make of matrices no sum either."""
 
 
 def make_plan(
@@ -109,14 +119,18 @@ def _plan(ground: Ground, recipe: Recipe, memory: int, threads: int | None, slic
 def role_notes(method: Method, units: Sequence[Unit]) -> list[str]:
     """Say how tensors are added that a method of matrices does not take apart: a mean is T times shorter than a sum."""
     merged = [u for u in units if u.merged and method.needs.role]
+    if method.name in MEANS:
+        return []
     averaged = [u for u in merged if not u.whole and u.settings.get("others") == "mean" and len(u.sources) > 1]
     taken = sum(u.whole for u in merged)
     if not averaged or not taken:
         return []
+    counts = sorted({len(u.sources) for u in averaged})
+    times = " or ".join(map(str, counts))
     roles = ", ".join(f"{n} {PLURALS[role]}" for role in PLURALS if (n := sum(u.role == role for u in averaged)))
     return [
         f"{method.name} takes {taken} matrices apart and averages the other {len(averaged)} tensors ({roles}): what "
-        f"these get is {len(averaged[0].sources)} times shorter than a sum. 'settings: {{others: sum}}' adds them, "
+        f"these get is {times} times shorter than a sum. 'settings: {{others: sum}}' adds them, "
         f"'settings: {{spectral: tables}}' or 'all' takes more apart."
     ]
 

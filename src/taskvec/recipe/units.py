@@ -13,6 +13,7 @@ from ..merge import Method
 from ..merge.matrices import Role, role_of
 from ..store.checkpoint import OUTPUT_HEADS
 from ..store.dtypes import NAMES, is_float
+from ..store.peft.changes import CONV1D_LAYERS, CONV1D_MODELS
 from ..store.tensors import Tensor
 from .budget import WHOLE_MODEL
 from .depth import Depth, ends_of, in_layers, layer_of, matches, near, outside, spread, unmatched
@@ -160,7 +161,7 @@ def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place, dtypes: Mapp
         return Unit(place.name, origin.shape, code, work, False, place.origin)
     weights, settings, scale = _numbers(recipe, recipe.parts[place.part], method, place)
     _check_weights(method, weights, settings, place.name)
-    role = role_of(origin.shape, place.name)
+    role = role_of(origin.shape, place.name, _stored_turned(pool[place.origin[0]], place.origin[1]))
     tensor_wide = "scope" not in method.settings or settings["scope"] == "tensor"
     return Unit(
         place.name,
@@ -178,6 +179,12 @@ def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place, dtypes: Mapp
         role,
         _is_whole(method, weights, settings, role),
     )
+
+
+def _stored_turned(model: Input, name: str) -> bool:
+    """Tell whether a model stores a layer's weight (in, out), as GPT-2 does."""
+    layer = name.removesuffix(".weight").rpartition(".")[2]
+    return model.checkpoint.config.get("model_type") in CONV1D_MODELS and layer in CONV1D_LAYERS
 
 
 def _is_whole(method: Method, weights: tuple[float, ...], settings: dict[str, Any], role: Role) -> bool:

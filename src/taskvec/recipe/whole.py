@@ -38,6 +38,13 @@ class Tasks:
         return (self[task] for task in range(len(self)))
 
 
+def no_decomposition() -> tuple[type[Exception], ...]:
+    """Return what libraries raise for a matrix that they cannot decompose."""
+    import torch
+
+    return np.linalg.LinAlgError, torch.linalg.LinAlgError  # type: ignore[attr-defined]
+
+
 @contextmanager
 def sharing_cores(workers: int) -> Iterator[None]:
     """Give each of some threads its part of torch's threads, so that they do not get in each other's way."""

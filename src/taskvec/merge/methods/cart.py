@@ -10,6 +10,7 @@ from ...ops.shapes import Float
 from ...ops.spectral import svd
 from ..matrices import Others, Role, Spectral, added, decomposed, matrices, role_in, shaped, side, total
 from ..registry import Interval, Needs, Share, merge_method
+from ..statistics import Settings
 
 
 def steps(
@@ -26,9 +27,9 @@ def steps(
     return added(weights, spectral=spectral, others=others, role=role)
 
 
-def holds(tasks: int, rows: int, columns: int) -> int:
+def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
     """Return how many float32 numbers are held at once."""
-    del tasks
+    del tasks, settings
     return 6 * rows * columns + decomposed(rows, columns)
 
 

@@ -8,6 +8,7 @@ from ...ops.polar import nuclear_norm, polar
 from ...ops.shapes import Float
 from ..matrices import Others, Role, Spectral, added, decomposed, role_in, shaped, side, total
 from ..registry import Needs, merge_method
+from ..statistics import Settings
 
 
 def steps(
@@ -21,9 +22,9 @@ def steps(
     return added(weights, spectral=spectral, others=others, role=role)
 
 
-def holds(tasks: int, rows: int, columns: int) -> int:
+def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
     """Return how many float32 numbers are held at once."""
-    del tasks
+    del tasks, settings
     return 4 * rows * columns + decomposed(rows, columns)
 
 

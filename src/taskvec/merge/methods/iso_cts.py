@@ -9,8 +9,22 @@ from ...ops.blend import Blend, blend
 from ...ops.polar import polar
 from ...ops.shapes import Float
 from ...ops.spectral import ZERO, Spectrum, above, svd
-from ..matrices import Others, Role, Spectral, added, beside, decomposed, matrices, role_in, shaped, side, total
+from ..matrices import (
+    Others,
+    Role,
+    Spectral,
+    added,
+    beside,
+    decomposed,
+    matrices,
+    role_in,
+    shaped,
+    side,
+    total,
+    upright,
+)
 from ..registry import Needs, Rest, merge_method
+from ..statistics import Settings
 
 
 def steps(
@@ -37,9 +51,9 @@ def ranks(rank: int, tasks: int, common: float) -> tuple[int, int]:
     return rank - own * tasks, own
 
 
-def holds(tasks: int, rows: int, columns: int) -> int:
+def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
     """Return how many float32 numbers are held at once."""
-    del tasks
+    del tasks, settings
     return 7 * rows * columns + decomposed(rows, columns)
 
 
@@ -95,6 +109,7 @@ def iso_cts(
     """
     if how := added(weights, spectral=spectral, others=others, role=role_in(deltas, role)):
         return blend(deltas, how)
+    deltas = upright(deltas, role)
     rank = side(deltas)
     shared, own = ranks(rank, deltas.shape[0], common)
     both = svd(total(deltas, weights), shared)

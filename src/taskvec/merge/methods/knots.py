@@ -12,8 +12,9 @@ from ...ops.combine import elect_and_average, weighted_sum
 from ...ops.select import count_of, kth_largest
 from ...ops.shapes import Float
 from ...ops.spectral import gram, rounded_down
-from ..matrices import Others, Role, Spectral, added, matrices, role_in, shaped
+from ..matrices import Others, Role, Spectral, added, matrices, role_in, shaped, upright
 from ..registry import Needs, Share, merge_method
+from ..statistics import Settings
 
 
 def steps(
@@ -31,9 +32,10 @@ def steps(
     return added(weights, spectral=spectral, others=others, role=role)
 
 
-def holds(tasks: int, rows: int, columns: int) -> int:
+def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
     """Return how many float32 numbers are held at once."""
-    return (4 * tasks + 6) * rows * columns + 11 * rows**2
+    del settings
+    return (5 * tasks + 10) * rows * columns + 11 * rows**2
 
 
 def threshold(blocks: Float[Array, "task rank column"], density: float) -> Float[np.ndarray, " task"]:
@@ -107,6 +109,7 @@ def knots(
     """
     if how := added(weights, spectral=spectral, others=others, role=role_in(deltas, role)):
         return blend(deltas, how)
+    deltas = upright(deltas, role)
     basis = common_basis(deltas)
     xp = namespace(basis)
     tasks, columns = deltas.shape[0], math.prod(deltas.shape[2:])

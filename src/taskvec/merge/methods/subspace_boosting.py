@@ -10,6 +10,7 @@ from ...ops.shapes import Float
 from ...ops.spectral import reshaped
 from ..matrices import Others, Role, Spectral, added, decomposed, role_in, shaped, total
 from ..registry import Needs, Rest, merge_method
+from ..statistics import Settings
 
 
 def steps(
@@ -38,9 +39,9 @@ def boosted(s: Float[Array, " rank"], beta: float) -> Float[Array, " rank"]:
     return xp.clip(s, min=float(s[min(int(below), s.shape[0] - 1)]))
 
 
-def holds(tasks: int, rows: int, columns: int) -> int:
+def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
     """Return how many float32 numbers are held at once."""
-    del tasks
+    del tasks, settings
     return 3 * rows * columns + decomposed(rows, columns)
 
 

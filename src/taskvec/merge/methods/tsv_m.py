@@ -9,6 +9,7 @@ from ...ops.shapes import Float
 from ...ops.spectral import svd
 from ..matrices import Others, Role, Spectral, added, beside, decomposed, matrices, role_in, shaped, side
 from ..registry import Needs, Rest, merge_method
+from ..statistics import Settings
 
 
 def steps(
@@ -24,10 +25,20 @@ def steps(
     return added(weights, spectral=spectral, others=others, role=role)
 
 
-def holds(tasks: int, rows: int, columns: int) -> int:
+def kept(share: float, rank: int, tasks: int) -> int:
+    """Return how many singular values each task keeps.
+
+    >>> kept(0.0, 100, 8), kept(0.5, 100, 8), kept(0.001, 100, 8)
+    (12, 50, 1)
+    """
+    return min(rank, max(1, int(rank * (share or 1 / tasks))))
+
+
+def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
     """Return how many float32 numbers are held at once."""
-    del tasks
-    return 4 * rows * columns + decomposed(rows, columns)
+    width = tasks * kept(settings["share"], min(rows, columns), tasks)
+    largest = max(decomposed(rows, columns), decomposed(max(rows, columns), width))
+    return 3 * (rows + columns) * width + rows * columns + largest
 
 
 @merge_method(
@@ -75,7 +86,7 @@ def tsv_m(
     """
     if how := added(weights, spectral=spectral, others=others, role=role_in(deltas, role)):
         return blend(deltas, how)
-    tasks, rank = deltas.shape[0], side(deltas)
-    keep = min(rank, max(1, int(rank * (share or 1 / tasks))))
+    tasks = deltas.shape[0]
+    keep = kept(share, side(deltas), tasks)
     u, s, v = beside((svd(x, keep) for x in matrices(deltas, weights)), deltas, keep * tasks)
     return shaped((polar(u) * s) @ polar(v).T, deltas)

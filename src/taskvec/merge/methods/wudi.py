@@ -8,8 +8,9 @@ from ...ops.arrays import Array, namespace
 from ...ops.blend import Blend, blend
 from ...ops.shapes import Float
 from ...ops.spectral import inverse, rounded_down
-from ..matrices import Others, Role, Spectral, added, matrices, role_in, shaped, total
+from ..matrices import Others, Role, Spectral, added, matrices, role_in, shaped, total, upright
 from ..registry import Interval, Needs, merge_method
+from ..statistics import Settings
 
 
 def blend_of(
@@ -27,9 +28,9 @@ def blend_of(
     return added(weights, spectral=spectral, others=others, role=role)
 
 
-def holds(tasks: int, rows: int, columns: int) -> int:
+def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
     """Return how many float32 numbers are held at once."""
-    del tasks
+    del tasks, settings
     return 14 * rows * columns + 14 * columns**2
 
 
@@ -44,10 +45,11 @@ def normal_equations(
             metric = xp.zeros((x.shape[1], x.shape[1]), dtype=xp.float64, device=x.device)
             target = xp.zeros(x.shape, dtype=xp.float64, device=x.device)
         wide = xp.astype(x, xp.float64)
-        if size := float(xp.sum(wide * wide)):
-            own = (wide.T @ wide) / size
+        if size := float(xp.linalg.vector_norm(wide)):
+            wide = wide / size
+            own = wide.T @ wide
             metric += own
-            target += wide @ own
+            target += (size * wide) @ own
     return target, metric
 
 
@@ -108,8 +110,9 @@ def wudi(
     Zero:  a task whose matrix is zero, or that weighs 0, has no inputs and asks for nothing.
     Scale: Adam's steps are absolute: 300 of 1e-5 move an entry by 0.003 at most, which suits task vectors of such
            entries. `solve: exact` has no scale.
-    Rest:  what is not taken apart (embeddings, positional tables, heads, convolutions, biases, norms) gets the mean, as
-           in the authors' code, T times shorter than the sum that matrices start from; `others: sum` treats all alike.
+    Rest:  what is not taken apart (embeddings, positional tables, heads, convolutions, biases, norms) gets the mean, T
+           times shorter than the sum that matrices start from; `others: sum` treats all alike. The authors leave it at
+           the base: `ignore` does.
     Paper: Adam with the steps and the rate given here, λ = 1. The authors' code multiplies by every task vector in
            every step; M and C hold all that is needed of them, so a step is one product.
 
@@ -124,12 +127,14 @@ def wudi(
         others: how all other tensors are added.
         role: what the tensor is (names tell tables from matrices); by its shape alone when not given.
 
-    >>> x = np.array([[[2.0, 0.0]], [[0.0, 3.0]]])
+    >>> x = np.array([[[2.0, 0.0], [1.0, 0.0]], [[0.0, 3.0], [0.0, 1.0]]])
     >>> wudi(x, np.ones(2), solve="exact").round(9)
-    array([[2., 3.]])
+    array([[2., 3.],
+           [1., 1.]])
     """
     if how := added(weights, spectral=spectral, others=others, role=role_in(deltas, role)):
         return blend(deltas, how)
+    deltas = upright(deltas, role)
     target, metric = normal_equations(deltas, weights)
     xp = namespace(metric)
     start = xp.astype(total(deltas, weights), xp.float64)
