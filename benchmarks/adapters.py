@@ -24,10 +24,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 import taskvec as tv
+from page import put
 from taskvec.store.adapter import open_adapter
 from taskvec.testing import write_adapter, write_model
 
-HERE = Path(__file__).parent
 RANK, SIZES, COUNTS = 16, (512, 2048), (2, 8)
 DENSE = {"space": "dense", "rank": RANK}
 TIES = {"density": 0.5, "scope": "tensor", "combine": "count", "tied": "positive"}
@@ -180,11 +180,7 @@ def main() -> None:
     rows_of = [row for size in args.sizes for count in args.counts for row in rows(size, count, args.repeats)]
     lines += ["| " + " | ".join(row) + " |" for row in rows_of]
     if args.write_docs:
-        path = HERE.parent / "docs" / "benchmarks.md"
-        before, found, rest = path.read_text().partition(BEGIN)
-        if not found:
-            raise SystemExit(f"{path} has no '{BEGIN}'")
-        path.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + rest.partition(END)[2])
+        put(BEGIN, END, lines)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,14 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
 
 import taskvec as tv
+from page import put
 from taskvec.recipe.whole import sharing_cores
 
-HERE = Path(__file__).parent
 BEGIN, END = "<!-- matrices: made by benchmarks/matrix_methods.py -->", "<!-- /matrices -->"
 TASKS = 8
 STEPS = 20
@@ -191,11 +190,7 @@ def main() -> None:
             lines.append("| " + " | ".join(row(model, method, layer, args.exact)) + " |")
             print(lines[-1], flush=True)
     if args.write_docs:
-        path = HERE.parent / "docs" / "benchmarks.md"
-        before, found, rest = path.read_text().partition(BEGIN)
-        if not found:
-            raise SystemExit(f"{path} has no '{BEGIN}'")
-        path.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + rest.partition(END)[2])
+        put(BEGIN, END, lines)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import taskvec as tv
+from page import put
 
 HERE = Path(__file__).parent
 SHAPE = {"hidden": 384, "layers": 12, "intermediate": 1024, "vocab": 16000}
@@ -79,11 +80,7 @@ def main() -> None:
         lines.append("| " + " | ".join(row(method, data, args.repeats)) + " |")
         print(lines[-1], flush=True)
     if args.write_docs:
-        path = HERE.parent / "docs" / "benchmarks.md"
-        before, found, rest = path.read_text().partition(BEGIN)
-        if not found:
-            raise SystemExit(f"{path} has no '{BEGIN}'")
-        path.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + rest.partition(END)[2])
+        put(BEGIN, END, lines)
 
 
 if __name__ == "__main__":
