@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskvec.ops import spectral
-from taskvec.ops.spectral import CLOSE, Spectrum, above, gram, leading, product_svd, reshaped, svd
+from taskvec.ops.spectral import CLOSE, Spectrum, above, gram, leading, reshaped, svd
 
 Array = np.ndarray
 SHAPES = [(40, 40), (90, 30), (30, 90), (1, 7), (7, 1), (64, 63)]
@@ -122,16 +122,6 @@ def test_values_below_a_number_are_left_out() -> None:
     assert parts.s.tolist() == [3.0, 2.0, 0.0]
     assert not parts.u[:, 2].any()
     assert not parts.v[:, 2].any()
-
-
-@pytest.mark.parametrize(("rows", "inner", "columns"), [(50, 4, 30), (3, 8, 40), (40, 8, 3), (20, 20, 20), (5, 1, 5)])
-def test_products_of_thin_factors(rows: int, inner: int, columns: int, rng: np.random.Generator) -> None:
-    left, right = rng.standard_normal((rows, inner)), rng.standard_normal((inner, columns))
-    parts = product_svd(left, right)
-    exact = np.linalg.svd(left @ right, compute_uv=False)[: len(parts.s)]
-    np.testing.assert_allclose(parts.s, exact, rtol=1e-9)
-    assert relative(product(parts), left @ right) < 1e-12
-    assert product_svd(left, right, 2).s.shape == (min(2, inner, rows, columns),)
 
 
 def test_a_gram_matrix_of_float32_is_summed_in_float64(rng: np.random.Generator) -> None:

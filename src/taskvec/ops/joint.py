@@ -82,7 +82,7 @@ def _basis(x: Float[Array, "row column"]) -> Float[Array, "row rank"]:
 def refactored(left: Float[Array, "row inner"], right: Float[Array, "inner column"]) -> Spectrum:
     """Return the singular values and vectors of left @ right, which is never made, down to 1e-12 of the largest.
 
-    As `spectral.product_svd`, which stops at 1e-6, for factors that must stay exact. Zeros are left out.
+    Zeros are left out.
 
     >>> import numpy as np
     >>> refactored(np.array([[3.0, 3.0], [4.0, 4.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])).s.round(9)

@@ -202,29 +202,6 @@ def inverse(s: Float[Array, " n"]) -> Float[Array, " n"]:
     return xp.where(here, 1.0 / xp.where(here, s, xp.ones_like(s)), xp.zeros_like(s))
 
 
-def product_svd(
-    left: Float[Array, "row inner"], right: Float[Array, "inner column"], rank: int | None = None
-) -> Spectrum:
-    """Return the singular values and vectors of left @ right, which is never made.
-
-        left = Q_l R_l,   rightᵀ = Q_r R_r,   R_l R_rᵀ = U diag(s) Vᵀ (inner × inner)
-        out: Q_l U, s, Q_r V
-
-    Shape: `left` is (row, inner), `right` is (inner, column); r = min(row, inner, column) or `rank`.
-    Zero:  values below 1e-6 of the largest are exactly 0.
-
-    >>> product_svd(np.array([[3.0], [4.0]]), np.array([[2.0, 0.0]])).s
-    array([10.])
-    """
-    xp, kind = namespace(left), left.dtype
-    q_left, r_left = xp.linalg.qr(xp.astype(left, xp.float64))
-    q_right, r_right = xp.linalg.qr(xp.astype(right.T, xp.float64))
-    u, s, vt = xp.linalg.svd(r_left @ r_right.T, full_matrices=False)
-    keep = s.shape[0] if rank is None else min(rank, s.shape[0])
-    parts = q_left @ u[:, :keep], rounded_down(s)[:keep], q_right @ vt[:keep].T
-    return Spectrum(*(xp.astype(part, kind) for part in parts))
-
-
 def reshaped(x: Float[Array, "row column"], values: Callable[[Array], Array]) -> Float[Array, "row column"]:
     """Return a matrix with other singular values: U diag(values(s)) Vᵀ.
 
