@@ -1,7 +1,7 @@
 """Singular values and vectors of matrices without a library's SVD, mostly by the shorter Gram matrix.
 
-An SVD of float32 takes as long as twenty products of the same size and uses few cores. A Gram matrix and its
-eigenvectors take less, the less the longer the other side. Gram matrices are summed, and divided by, in float64.
+A Gram matrix and its eigenvectors take less time than an SVD, the less the longer the other side, and use more cores.
+Gram matrices are summed, and divided by, in float64.
 """
 
 from collections.abc import Callable, Iterator
