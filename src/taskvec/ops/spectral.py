@@ -1,6 +1,6 @@
 """Singular values and vectors of matrices without a library's SVD, mostly by the shorter Gram matrix.
 
-A Gram matrix and its eigenvectors take less time than an SVD, the less the longer the other side, and use more cores.
+A Gram matrix and its eigenvectors take less time than an SVD, the less the longer the other side.
 Gram matrices are summed, and divided by, in float64.
 """
 
