@@ -189,8 +189,8 @@ def main() -> None:
         for method in args.methods:
             lines.append("| " + " | ".join(row(model, method, layer, args.exact)) + " |")
             print(lines[-1], flush=True)
-    if args.write_docs:
-        put(BEGIN, END, lines)
+            if args.write_docs:
+                put(BEGIN, END, lines)
 
 
 if __name__ == "__main__":
