@@ -251,7 +251,7 @@ def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     for name, value in ours.items():
         if isinstance(value, dict):
             assert_same(value, theirs[name])
-        elif isinstance(value, str):
+        elif value is None or isinstance(value, str):
             assert value == theirs[name]
         else:
             np.testing.assert_allclose(value, theirs[name], rtol=1e-9, atol=1e-12)
@@ -416,7 +416,9 @@ def share_of(span: float, entries: int | None, **settings: Any) -> Location:
     ("share", "verdict"), [(0.02, "retrieve"), (0.0181, "retrieve"), (0.0179, "recombine"), (0.0099, "learn")]
 )
 def test_a_gradient_is_measured_by_what_a_known_task_has_explained(share: float, verdict: str) -> None:
-    assert share_of(share, 10_000_000, reference=0.02).verdict == verdict
+    found = share_of(share, 10_000_000, reference=0.02)
+    assert found.verdict == verdict
+    assert found.inside == pytest.approx(share / 0.02, rel=1e-4)
     assert share_of(share, 10_000_000).verdict == "learn"
 
 
@@ -437,6 +439,7 @@ def test_a_share_that_chance_has_too_is_nothing_known() -> None:
 def test_where_a_known_task_would_be_taken_for_chance_nothing_is_decided(reference: float) -> None:
     found = share_of(0.03, 300, reference=reference)
     assert found.verdict == "undecided"
+    assert np.isnan(found.inside)
     assert_matches(f"a known task would have {reference:.3g} explained, and a random direction 0.01", found)
 
 
@@ -468,6 +471,21 @@ def test_the_reference_is_what_known_tasks_have_explained(rng: np.random.Generat
     energies[0, 0], products[0, 0] = 0, 0
     np.testing.assert_allclose(reference_share(grams, products, energies)[0], np.median(shares[1:, 0]))
     assert np.isnan(reference_share(np.eye(2), np.zeros((2, 2)), np.zeros(2)))
+
+
+def test_of_a_noisy_target_the_share_of_its_task_vector_is_estimated() -> None:
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((8, 50_000))
+    new = rng.uniform(0, 1, (20, 8)) @ vectors + 1.5 * rng.standard_normal((20, 50_000))
+
+    def noisy(x: Floats) -> Floats:
+        return x + 5 * np.linalg.norm(x, axis=1, keepdims=True) / 50_000**0.5 * rng.standard_normal(x.shape)
+
+    probes, target = noisy(vectors), noisy(new)
+    reference = reference_share(vectors @ vectors.T, probes @ vectors.T, (probes**2).sum(1))
+    found = among(vectors, target, reference=reference, entries=50_000, scale_free=True)
+    assert reference == pytest.approx(1 / 26, rel=0.1)
+    np.testing.assert_allclose(found.inside, among(vectors, new).span.explained, atol=0.1)
 
 
 def test_facts_are_plain_json(rng: np.random.Generator) -> None:
