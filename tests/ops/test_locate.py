@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -20,8 +20,8 @@ Floats = npt.NDArray[np.float64]
 SETS = ("span", "affine", "cone", "simplex")
 
 
-def among(vectors: Floats, target: Floats, **settings: Any) -> Location:
-    return locate(vectors @ vectors.T, target @ vectors.T, (target * target).sum(axis=-1), **settings)
+def among(vectors: Floats, target: Floats, **options: Any) -> Location:
+    return locate(vectors @ vectors.T, target @ vectors.T, (target * target).sum(axis=-1), **options)
 
 
 @st.composite
@@ -189,6 +189,7 @@ def test_a_smaller_set_explains_no_more(problem: tuple[Floats, Floats]) -> None:
         assert share["affine"] <= share["span"] + 1e-7
 
 
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.floats(1e-8, 1e8))
 def test_span_and_cone_do_not_mind_the_scale(seed: int, scale: float) -> None:
     vectors, target = smooth(seed)
@@ -210,6 +211,7 @@ def test_a_longer_known_vector_has_a_smaller_coefficient() -> None:
     np.testing.assert_allclose(after.cone.coefficients * factors, before.cone.coefficients, rtol=1e-8)
 
 
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.permutations(range(5)))
 def test_the_order_of_the_vectors_changes_nothing(seed: int, order: list[int]) -> None:
     vectors, target = smooth(seed)
@@ -220,6 +222,7 @@ def test_the_order_of_the_vectors_changes_nothing(seed: int, order: list[int]) -
     np.testing.assert_allclose(after.among, before.among[order], atol=1e-9)
 
 
+@settings(max_examples=15)
 @given(st.integers(0, 1000))
 def test_a_rotation_changes_nothing(seed: int) -> None:
     vectors, target = smooth(seed)
@@ -241,8 +244,7 @@ def test_targets_and_groups_at_once_are_each_on_its_own(rng: np.random.Generator
     assert many[2].batch == (3,)
     assert many[1:3, 0].batch == (2,)
     for b, g in itertools.product(range(5), range(3)):
-        settings = {"entries": entries[g], "reference": reference[b, g]}
-        one = locate(grams[g], products[b, g], energies[b, g], **settings)
+        one = locate(grams[g], products[b, g], energies[b, g], entries=entries[g], reference=reference[b, g])
         assert_same(many[b, g].facts(), one.facts())
 
 
@@ -407,9 +409,9 @@ def assert_matches(said: str, found: Location) -> None:
         raise AssertionError(str(found.reason))
 
 
-def share_of(span: float, entries: int | None, **settings: Any) -> Location:
+def share_of(span: float, entries: int | None, **options: Any) -> Location:
     """Locate a vector of which the cone and the span explain the same share; it is long, as gradients are."""
-    return locate(np.eye(3), [1e4 * span**0.5, 0.0, 0.0], 1e8, entries=entries, scale_free=True, **settings)
+    return locate(np.eye(3), [1e4 * span**0.5, 0.0, 0.0], 1e8, entries=entries, scale_free=True, **options)
 
 
 @pytest.mark.parametrize(
@@ -546,7 +548,7 @@ def test_numbers_that_are_no_inner_products(arguments: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("options", "said"),
     [
         ({"ridge": -1.0}, "ridge is -1.0, but must be 0 or more"),
         ({"ridge": np.nan}, "ridge is nan"),
@@ -559,9 +561,9 @@ def test_numbers_that_are_no_inner_products(arguments: Any, said: str) -> None:
         ({"entries": [2, 3]}, r"entries has shape \(2,\)"),
     ],
 )
-def test_settings_that_make_no_sense(settings: dict[str, Any], said: str) -> None:
+def test_settings_that_make_no_sense(options: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        locate(EYE, B, 1.0, **settings)
+        locate(EYE, B, 1.0, **options)
 
 
 def test_a_reference_of_one_probe_without_a_side_or_of_no_quantile() -> None:

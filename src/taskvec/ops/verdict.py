@@ -48,13 +48,13 @@ def decide(span: float, hull: float, random: Share | None, rule: Rule) -> Decisi
         retrieve    x_hull ≥ (1 - tolerance) max(1, x_span)     otherwise
         recombine                                              otherwise
 
-    x is 0 at chance and 1 for a known task. Of a target that is its task vector and isotropic noise, x estimates the share
-    of the task vector alone: if p of that lies in S and r of the target's energy is no noise, s_S = rp + (1 - r)s₀ and
-    ρ = r + (1 - r)s₀, so x_S = (p - s₀) / (1 - s₀). The max matters for targets that are less noisy than a typical one:
-    the hull must then hold nearly all of what the span holds.
+    x is 0 at chance and 1 for a known task. Of a target that is its task vector and isotropic noise, x estimates the
+    share of the task vector alone: if p of that lies in S and r of the target's energy is no noise, in expectation
+    s_S = rp + (1 - r)s₀ and ρ = r + (1 - r)s₀, so x_S = (p - s₀) / (1 - s₀). The max matters for targets that are less
+    noisy than a typical one: the hull must then hold nearly all of what the span holds.
 
-    Zero:  without chance s₀ = σ₀ = 0. With a reference of NaN nothing is decided. The chance of a hull is at most that of
-        its span, which is taken for both.
+    Zero:  without chance s₀ = σ₀ = 0. With a reference of NaN nothing is decided. The chance of a hull is at most that
+        of its span, which is taken for both.
     """
     chance, sure = (random.mean, random.mean + CLEARLY * random.spread) if random else (0.0, 0.0)
     if isnan(rule.reference):
