@@ -547,6 +547,18 @@ def test_numbers_that_are_no_inner_products(arguments: Any, said: str) -> None:
         locate(*arguments)
 
 
+def test_products_in_float32_of_vectors_that_hardly_differ_need_a_ridge(rng: np.random.Generator) -> None:
+    vectors = rng.standard_normal(500) + 3e-4 * rng.standard_normal((40, 500))
+    target = vectors[:5].mean(axis=0) + 0.3 * rng.standard_normal(500)
+    vectors, target = (x.astype(np.float32).astype(np.float64) for x in (vectors, target))
+    exact, products = among(vectors, target).span, target @ vectors.T
+    gram = (vectors @ vectors.T).astype(np.float32)
+    with pytest.raises(NumbersError, match="summed in float64, or vectors that hardly differ need a ridge=1e-4"):
+        locate(gram, products, target @ target)
+    ridged = locate(gram, products, target @ target, ridge=1e-4).span
+    assert ridged.explained == pytest.approx(exact.explained, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
