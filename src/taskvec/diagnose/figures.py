@@ -1,6 +1,7 @@
 """What follows from the sums of a group of tensors: cosines, shares, and how far chance can move them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,8 @@ def relative_change(group: Group) -> Float64[np.ndarray, " task"]:
     Zero: where the base is all zeros, 0 for vectors of zeros and Inf for others.
     """
     norms, base = group.norms, np.sqrt(group.base)
-    return norms / base if base > 0 else np.where(norms > 0, np.inf, 0.0)
+    change: Float64[np.ndarray, " task"] = norms / base if base > 0 else np.where(norms > 0, np.inf, 0.0)
+    return change
 
 
 def in_span(group: Group) -> Float64[np.ndarray, " task"]:
@@ -107,19 +109,18 @@ def lost(rounding: Rounding) -> Float64[np.ndarray, " task+1"]:
 
     Zero: 0 where Δ is zero.
     """
-    energy = rounding.energy
-    return np.divide(rounding.lost, energy, out=np.zeros_like(energy), where=energy > 0)
+    return _divided(rounding.lost, rounding.energy)
 
 
 def gone(rounding: Rounding) -> Float64[np.ndarray, " task+1"]:
     """Return the share of entries with Δ ≠ 0 that the output stores as the base has them; 0 where there are none."""
-    changed = rounding.changed.astype(np.float64)
-    return np.divide(rounding.gone, changed, out=np.zeros_like(changed), where=changed > 0)
+    return _divided(rounding.gone, rounding.changed)
 
 
 def zero_vectors(group: Group) -> npt.NDArray[np.bool_]:
     """Tell which models are equal to the base."""
-    return group.norms == 0
+    zero: npt.NDArray[np.bool_] = group.norms == 0
+    return zero
 
 
 def nearest(group: Group) -> list[tuple[int, float] | None]:
@@ -146,8 +147,7 @@ def near_opposites(group: Group, above: float = NEAR) -> list[tuple[int, int, fl
 
 def stable_rank(matrix: Matrix) -> Float64[np.ndarray, " task"]:
     """Return |τ_t|_F² / σ_1²: how many directions a matrix has, counted by their energy; 0 for one of zeros."""
-    first = matrix.values[:, 0] ** 2
-    return np.divide(matrix.energy, first, out=np.zeros_like(first), where=first > 0)
+    return _divided(matrix.energy, matrix.values[:, 0] ** 2)
 
 
 def shared_subspace(cosines_of_angles: Float64[np.ndarray, "task task k"]) -> Float64[np.ndarray, "task task"]:
@@ -159,6 +159,12 @@ def shared_subspace(cosines_of_angles: Float64[np.ndarray, "task task k"]) -> Fl
 def interference(matrix: Matrix) -> float:
     """Return a matrix's singular task interference as a share of what its vectors weigh alone; 0 for zeros."""
     return matrix.interference / matrix.alone if matrix.alone > 0 else 0.0
+
+
+def _divided(of: npt.NDArray[Any], by: npt.NDArray[Any]) -> Float64[np.ndarray, " n"]:
+    """Return of / by, and 0 where there is nothing to divide by."""
+    out: Float64[np.ndarray, " n"] = np.divide(of, by, out=np.zeros(len(by)), where=by > 0)
+    return out
 
 
 def _pairs(cos: Float64[np.ndarray, "task task"], above: float) -> list[tuple[int, int, float]]:

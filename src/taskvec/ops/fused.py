@@ -293,6 +293,7 @@ def _ones(typing_context: Any, word: Any) -> Any:
 
     return types.uint64(types.uint64), generate
 
+
 @_intrinsic
 def _pick(typing_context: Any, address: Any, low: Any, width: Any, to: Any) -> Any:
     """Store those of `LANES` magnitudes that are within low … low + width side by side; return how many."""
@@ -1649,9 +1650,7 @@ def measure(
     bits = np.maximum(least.astype(np.float32).view(np.uint32), np.uint32(1))
     rows, marks = np.empty((tasks + 2) * block, np.float32), np.zeros((tasks, 3, -(-block // 64)), np.uint64)
     given, kind, space = _inputs(inputs, base), KINDS.index(code), _space(0)
-    finite = _measure(
-        given, n, block, looked_at, bits, kind, rows, marks, grams, sums, largest, meetings, stays, space
-    )
+    finite = _measure(given, n, block, looked_at, bits, kind, rows, marks, grams, sums, largest, meetings, stays, space)
     return bool(finite), grams, sums, largest.view(np.float32), meetings, stays
 
 

@@ -103,9 +103,7 @@ def _of_block(part: Slice, looked_at: bool, least: Float[np.ndarray, " task"], c
     if not looked_at:
         none, nothing = np.zeros((tasks, tasks), np.int64), np.zeros(tasks + 1, np.int64)
         lost = np.zeros((1, tasks + 1))
-        return Meeting(
-            finite, 0, grams, energy, largest, none, none, none, none, lost, np.zeros(1), nothing, nothing
-        )
+        return Meeting(finite, 0, grams, energy, largest, none, none, none, none, lost, np.zeros(1), nothing, nothing)
     mean = _mean(rows)
     rounded = [_round_off(base, x, code) for x in (*rows, mean)]
     lost, gone, changed = np.array([[r[0] for r in rounded]]), *(np.array([r[k] for r in rounded]) for k in (1, 2))
