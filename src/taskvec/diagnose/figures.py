@@ -36,7 +36,8 @@ def cosines(group: Group) -> Float64[np.ndarray, "task task"]:
     both = np.outer(norms, norms)
     found = np.divide(group.gram, both, out=np.zeros_like(both), where=both > 0)
     np.fill_diagonal(found, norms > 0)
-    return np.clip(found, -1, 1)
+    clipped: Float64[np.ndarray, "task task"] = np.clip(found, -1, 1)
+    return clipped
 
 
 def mean_cosine(group: Group) -> float:

@@ -89,7 +89,8 @@ def looked_at(first: int, blocks: int, among: int) -> npt.NDArray[np.bool_]:
     ([True, True, True], 64)
     """
     edges = np.arange(first, first + blocks + 1) * min(LOOKED_AT, among) // among
-    return edges[1:] != edges[:-1]
+    seen: npt.NDArray[np.bool_] = edges[1:] != edges[:-1]
+    return seen
 
 
 def least_of(rows: Float[np.ndarray, "task n"], kept: float) -> Float[np.ndarray, " task"]:

@@ -1,4 +1,4 @@
-"""How task vectors meet, slice by slice: inner products, signs, their largest entries, what rounding takes from them."""
+"""How task vectors meet in a slice: inner products, signs, the largest entries, what rounding takes from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -59,8 +59,22 @@ def measure(part: Slice, seen: Seen, least: Float[np.ndarray, " task"], code: st
     if fused := _fused_for(part, code):
         given = np.ascontiguousarray(least, np.float32)
         finite, grams, sums, largest, meetings, stays = fused.measure(part.inputs, part.base, BLOCK, seen, given, code)
-        sampled, meetings = _sampled(part.count, seen), _both_halves(meetings)
-        return Meeting(finite, sampled, grams, sums[:, 0], largest, *meetings, sums[:, 1:-1], sums[:, -1], *stays)
+        nonzero, opposite, kept, kept_opposite = _both_halves(meetings)
+        return Meeting(
+            finite=finite,
+            sampled=_sampled(part.count, seen),
+            grams=grams,
+            base=sums[:, 0],
+            largest=largest,
+            nonzero=nonzero,
+            opposite=opposite,
+            kept=kept,
+            kept_opposite=kept_opposite,
+            lost=sums[:, 1:-1],
+            mean=sums[:, -1],
+            gone=stays[0],
+            changed=stays[1],
+        )
     return _joined([_of_block(block, bool(look), least, code) for block, look in zip(_blocks(part), seen, strict=True)])
 
 
@@ -75,7 +89,8 @@ def _fused_for(part: Slice, code: str) -> ModuleType | None:
 
 def _both_halves(counts: Int64[np.ndarray, "4 task task"]) -> Int64[np.ndarray, "4 task task"]:
     """Fill the upper halves of symmetric matrices from the lower ones."""
-    return counts + np.tril(counts, -1).swapaxes(1, 2)
+    both: Int64[np.ndarray, "4 task task"] = counts + np.tril(counts, -1).swapaxes(1, 2)
+    return both
 
 
 def _sampled(count: int, seen: Seen) -> int:
@@ -115,10 +130,11 @@ def _of_block(part: Slice, looked_at: bool, least: Float[np.ndarray, " task"], c
 
 def _mean(rows: Float[np.ndarray, "task n"]) -> Float[np.ndarray, " n"]:
     """Add one row after the other, and multiply by 1 / T: what the fused kernel does too."""
-    total = rows[0].copy()
+    total: Float[np.ndarray, " n"] = rows[0].copy()
     for row in rows[1:]:
         total += row
-    return total * (rows.dtype.type(1) / rows.dtype.type(len(rows)))
+    total *= rows.dtype.type(1) / rows.dtype.type(len(rows))
+    return total
 
 
 def _pairs(rows: Float[np.ndarray, "task n"], marked: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

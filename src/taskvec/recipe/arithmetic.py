@@ -279,7 +279,8 @@ class Arithmetic:
                 bad += floats.nonfinite(floats.widen(raw, tensor.dtype, unit.numpy))
             if bad:
                 raise NumbersError(
-                    f"'{tensor.name}' in {model.name} holds {bad} NaN or Inf among {tensor.count} entries. {self.mending}"
+                    f"'{tensor.name}' in {model.name} holds {bad} NaN or Inf among {tensor.count} entries. "
+                    f"{self.mending}"
                 )
 
 

@@ -47,7 +47,7 @@ def write_folder(
     seconds: float,
     report: "Report | None" = None,
 ) -> dict[str, Any]:
-    """Write everything but the weights into the staged folder, and return the receipt, with a report if there is one."""
+    """Write everything but the weights into the staged folder, and return the receipt (with the report, if any)."""
     model = plan.reference.checkpoint
     copy_sidecars(model.folder, tokenizer_folder(plan), folder)
     if plan.vocabulary:

@@ -270,7 +270,7 @@ def _larger_than_the_base(group: Group) -> list[tuple[int, float]]:
 
 def _equal_to_the_base(names: Sequence[str], groups: Sequence[Group]) -> tuple[str, ...]:
     zero = np.all([g.norms == 0 for g in groups], axis=0) if groups else ()
-    return tuple(f"{names[t]} is equal to the base: its task vector is zero." for t in np.flatnonzero(zero))
+    return tuple(f"{names[int(t)]} is equal to the base: its task vector is zero." for t in np.flatnonzero(zero))
 
 
 def _stored_as(units: Sequence[Unit]) -> str:
