@@ -48,7 +48,8 @@ def cluster(cosines: Float64[np.ndarray, "task task"]) -> Tree:
     near = 1.0 - cosines
     far = near.astype(np.float64).copy()
     names = list(range(models))
-    joined, heights = [], []
+    joined: list[tuple[int, int]] = []
+    heights: list[float] = []
     for step in range(models - 1):
         i, j = _nearest(far)
         a, b = sorted((names[i], names[j]))
