@@ -3,7 +3,7 @@
 from html import escape
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import OutputError, RecipeError
 from .advice import advise
 from .page_parts.closing import closing
 from .page_parts.layers import changes, conflicts
@@ -33,7 +33,12 @@ def render(report: Report) -> str:
 
     Edge: without spectra their section is not there; where numbers do not fit into a heat map's cells, they are said
         where the cell is pointed at, and in the tables.
+
+    Raises:
+        RecipeError: where the report has fewer than two models.
     """
+    if len(report.models) < 2:
+        raise RecipeError(f"a report of {len(report.models)} model has nothing to compare; inspect at least two models")
     shown = Shown(report)
     parts = [
         suggestions(advise(report)),
@@ -51,7 +56,8 @@ def render(report: Report) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title><style>{style()}</style></head>\n'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{style()}</style></head>\n"
         f'<body><main>{opening(shown)}<nav aria-label="On this page">{links}</nav>\n{"".join(parts)}'
         "<footer>Made by taskvec inspect.</footer></main></body></html>\n"
     )

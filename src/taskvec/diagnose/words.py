@@ -1,6 +1,7 @@
 """How figures, groups of tensors and lists are said, in advice and on the page."""
 
 from collections.abc import Sequence
+from math import isnan
 
 from .report import Group
 
@@ -51,11 +52,13 @@ def percent(share: float) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Say a number with a real minus sign.
+    """Say a number with a real minus sign; what is none as a dash.
 
     >>> number(-0.123), number(0.5, 1), number(-0.001)
     ('−0.12', '0.5', '0.00')
     """
+    if isnan(value):
+        return "–"
     said = f"{value:.{digits}f}"
     return said.lstrip("-") if float(said) == 0 else said.replace("-", "−")
 

@@ -7,7 +7,7 @@ import numpy as np
 from .. import figures
 from ..report import Report
 from ..words import percent, several
-from .said import Advice
+from .said import Advice, Severity
 
 LOST = 0.01
 """A hundredth of a change's energy: a tenth of its length, the size of what methods differ by."""
@@ -41,7 +41,9 @@ def rounding(report: Report) -> Iterator[Advice]:
             " Write the merge as `dtype: float32`, or use `rounding: stochastic`, which keeps small moves in the mean."
         )
     source = "docs/checkpoints.md#what-rounding-loses" if heavy else ""
-    yield Advice("rounding", "warning" if heavy else "note", text, behind, (report.models[worst],), source=source)
+    severity: Severity = "warning" if heavy else "note"
+    title = f"{report.dtype} loses part of the change" if heavy else f"{report.dtype} is fine enough"
+    yield Advice("rounding", severity, title, text, behind, (report.models[worst],), source=source)
 
 
 def tensors(report: Report) -> Iterator[Advice]:
@@ -51,7 +53,7 @@ def tensors(report: Report) -> Iterator[Advice]:
             f"{len(report.dead)} {'tensor is' if len(report.dead) == 1 else 'tensors are'} as in the base in all "
             f"models ({several(report.dead)}): frozen in training, or never reached. A merge leaves them as they are."
         )
-        yield Advice("tensors", "note", text, {"dead_tensors": float(len(report.dead))}, report.dead)
+        yield Advice("tensors", "note", "Never changed", text, {"dead_tensors": float(len(report.dead))}, report.dead)
     if report.exploding:
         most = sorted(report.exploding, key=lambda found: -found[2])
         named = [f"{tensor} of {model} ({ratio:.3g} times)" for model, tensor, ratio in most]
@@ -60,4 +62,11 @@ def tensors(report: Report) -> Iterator[Advice]:
             "from elsewhere; add it from one model, or leave it out (`ignore`)."
         )
         about = tuple(dict.fromkeys(tensor for _, tensor, _ in most))
-        yield Advice("tensors", "warning", text, {"largest_ratio": most[0][2], "cases": float(len(most))}, about)
+        yield Advice(
+            "tensors",
+            "warning",
+            "Larger than the base",
+            text,
+            {"largest_ratio": most[0][2], "cases": float(len(most))},
+            about,
+        )

@@ -35,8 +35,9 @@ class Scale:
 
 
 def sequential(values: list[float], low: float = 0.0) -> Scale:
-    """Return a one-sided scale from `low` to the largest of some numbers."""
-    return Scale("q", low, max([v for v in values if isfinite(v)], default=low))
+    """Return a one-sided scale from `low`, or from 0 where no number is larger, to the largest of some numbers."""
+    high = max([v for v in values if isfinite(v)], default=low)
+    return Scale("q", low if high > low else 0.0, high)
 
 
 def diverging(kind: Literal["a", "c"], values: list[float], middle: float, least: float) -> Scale:

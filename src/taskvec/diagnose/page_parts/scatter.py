@@ -14,6 +14,8 @@ EDGE = 16
 LONGEST = 18
 SIZE = 12
 SMALL, LARGE = 4.0, 9.0
+MANY = 20
+"""Models from which on points are small."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -27,7 +29,8 @@ def map_figure(found: TaskMap, names: Sequence[str], norms: Float64[np.ndarray, 
     labels = shortened(names, LONGEST)
     place = _places(found.points, max(letters(label, SIZE) for label in labels))
     origin, points = place[0], place[1:]
-    radii = SMALL + (LARGE - SMALL) * norms / max(float(norms.max()), 1e-300)
+    largest = LARGE if len(names) <= MANY else SMALL + 1
+    radii = SMALL + (largest - SMALL) * norms / max(float(norms.max()), 1e-300)
     body = [
         line(EDGE, origin[1], SIDE - EDGE, origin[1], "grid"),
         line(origin[0], EDGE, origin[0], SIDE - EDGE, "grid"),

@@ -26,9 +26,9 @@ def spectra(shown: Shown) -> str:
     if not kinds:
         return ""
     lead = (
-        f"The leading {shown.report.spectra} directions of each matrix's task vector. A steep curve: few directions hold "
-        "the task. A shared subspace: tasks write to the same directions, and methods that take matrices apart have "
-        "something to separate."
+        f"The leading {shown.report.spectra} directions of each matrix's task vector. A steep curve: few directions "
+        "hold the task. A shared subspace: tasks write to the same directions, and methods that take matrices apart "
+        "have something to separate."
     )
     drawn = [_curves(shown, kinds), side_by_side([_ranks(shown, kinds), _shared(shown, kinds), _interference(shown)])]
     return section("spectra", "Inside the matrices", lead, drawn)
@@ -72,7 +72,9 @@ def _key(names: list[str]) -> str:
 
 
 def _ranks(shown: Shown, kinds: Kinds) -> str:
-    values = np.array([np.mean([figures.stable_rank(m) for m in matrices], axis=0)[shown.order] for _, matrices in kinds])
+    values = np.array(
+        [np.mean([figures.stable_rank(m) for m in matrices], axis=0)[shown.order] for _, matrices in kinds]
+    )
     heat = Heat(
         key="ranks",
         title="Stable rank by kind and model",

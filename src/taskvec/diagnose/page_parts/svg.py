@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from html import escape
+from os.path import commonprefix
 
-LETTER = 0.56
-"""Width of a letter over its size, of a wide face; labels get this much room."""
+NARROW, PLAIN, BROAD = 0.4, 0.63, 0.98
+"""Widths of letters over their size, of a wide face; labels get this much room."""
+
+THIN, THICK = frozenset("fijlrtIJ.,:;'|!()[]-/ ·"), frozenset("mwMW@%…")
+SEPARATORS = "/-_. "
 
 
 def letters(said: str, size: float = 12) -> float:
     """Return the room that some words need."""
-    return LETTER * size * len(said)
+    return size * sum(NARROW if c in THIN else BROAD if c in THICK else PLAIN for c in said)
 
 
 def short(name: str, most: int) -> str:
@@ -20,16 +24,19 @@ def short(name: str, most: int) -> str:
     """
     if len(name) <= most:
         return name
-    head = (most - 1 + 1) // 2
+    head = most // 2
     return f"{name[:head]}…{name[len(name) - (most - 1 - head) :]}"
 
 
 def shortened(names: Sequence[str], most: int) -> list[str]:
-    """Shorten names so that they stay different, by their numbers where nothing else does.
+    """Shorten names so that they stay different: what all begin with first, then middles; numbers where all else fails.
 
-    >>> shortened(["a/long/name", "a/long/shame"], 5), shortened(["aaaa1bbbb", "aaaa2bbbb"], 5)
-    (['a/…me', '2 a/…'], ['aa…bb', '2 aa…'])
+    >>> shortened(["org/llama-maths", "org/llama-code"], 10), shortened(["aaaa1bbbb", "aaaa2bbbb"], 5)
+    (['…maths', '…code'], ['aa…bb', '2 aa…'])
     """
+    if len(names) > 1 and max(map(len, names)) > most:
+        shared = _whole_words(commonprefix(list(names)))
+        names = [f"…{name[shared:]}" for name in names] if shared > 1 else names
     out: list[str] = []
     for number, name in enumerate(names, 1):
         said = short(name, most)
@@ -37,7 +44,14 @@ def shortened(names: Sequence[str], most: int) -> list[str]:
     return out
 
 
-def text(x: float, y: float, said: str, *, kind: str = "", anchor: str = "start", size: float = 12, more: str = "") -> str:
+def _whole_words(prefix: str) -> int:
+    """Return the length of a beginning up to its last separator."""
+    return max(prefix.rfind(separator) for separator in SEPARATORS) + 1
+
+
+def text(
+    x: float, y: float, said: str, *, kind: str = "", anchor: str = "start", size: float = 12, more: str = ""
+) -> str:
     """Return letters whose base line begins, has its middle or ends at a point."""
     at = "" if anchor == "start" else f' text-anchor="{anchor}"'
     named = f' class="{kind}"' if kind else ""
@@ -67,10 +81,10 @@ def path(points: Sequence[tuple[float, float]], kind: str, title: str = "") -> s
 
 
 def picture(key: str, width: float, height: float, title: str, about: str, body: Sequence[str]) -> str:
-    """Return a whole drawing, with a title and a description for those who do not see it; `key` names it on the page."""
+    """Return a whole drawing, with a title and a description for those who do not see it; `key` is its name here."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" role="img" aria-labelledby="{key}-title {key}-about">'
+        f'height="{height:.0f}" style="--wide:{width:.0f}px" role="img" aria-labelledby="{key}-title {key}-about">'
         f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-about">{escape(about)}</desc>'
         f"{''.join(body)}</svg>"
     )

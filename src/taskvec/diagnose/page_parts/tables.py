@@ -1,7 +1,10 @@
 """Tables: one of the models, one of every group of tensors, and what rounding loses as bars."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ...ops.coefficients import norm_shares
 from .. import figures
 from ..report import Group
 from ..words import number, percent, place_of
@@ -14,27 +17,37 @@ from .shown import Shown
 
 def models(shown: Shown) -> str:
     """Return the section with a row for each model."""
-    header = ["model", "|τ|", "|τ| / |θ|", "share of all |τ|²", "largest entry", "inside the others' span", "nearest", "cosine"]
-    rows = [_model(shown, int(t)) for t in shown.order]
-    lead = "A task vector τ is what fine-tuning added to the base θ."
+    header = [
+        "model",
+        "|τ|",
+        "|τ| / |θ|",
+        "share of energy",
+        "largest entry",
+        "inside the others' span",
+        "nearest",
+        "cosine",
+    ]
+    change, inside = figures.relative_change(shown.total), figures.in_span(shown.total)
+    near, shares = figures.nearest(shown.total), norm_shares(np.diagonal(shown.total.gram))
+    names = shown.report.models
+    rows = [
+        [
+            names[t],
+            f"{shown.total.norms[t]:.3g}",
+            percent(float(change[t])),
+            percent(float(shares[t])),
+            f"{shown.total.largest[t]:.2g}",
+            percent(float(inside[t])),
+            *_nearest(names, near[t]),
+        ]
+        for t in shown.order.tolist()
+    ]
+    lead = "A task vector τ is what fine-tuning added to the base θ; its energy is |τ|²."
     return section("models", "The models", lead, [table("The models", header, rows)])
 
 
-def _model(shown: Shown, t: int) -> list[str]:
-    total, names = shown.total, shown.report.models
-    energies = np.diagonal(total.gram)
-    share = energies[t] / energies.sum() if energies.any() else 0.0
-    near = figures.nearest(total)[t]
-    return [
-        names[t],
-        f"{total.norms[t]:.3g}",
-        percent(float(figures.relative_change(total)[t])),
-        percent(float(share)),
-        f"{total.largest[t]:.2g}",
-        percent(float(figures.in_span(total)[t])),
-        names[near[0]] if near else "–",
-        number(near[1], 3) if near else "–",
-    ]
+def _nearest(names: Sequence[str], near: tuple[int, float] | None) -> list[str]:
+    return [names[near[0]], number(near[1], 3)] if near else ["–", "–"]
 
 
 def losses(shown: Shown) -> str:
@@ -46,10 +59,12 @@ def losses(shown: Shown) -> str:
         ("rounding error, of the change's energy", figures.lost(rounding)[order]),
         ("changed entries stored as the base's", figures.gone(rounding)[order]),
     ]
-    drawn = bar_figure("rounding", f"What {dtype} loses", "A row for each model, and one for their average.", rows, panels, percent)
+    drawn = bar_figure(
+        "rounding", f"What {dtype} loses", "A row for each model, and one for their average.", rows, panels, percent
+    )
     lead = (
-        f"A change smaller than half a step of {dtype} is not stored, and the average of many models changes each entry "
-        "least of all. From the sampled blocks; the error of storing the base itself is part of it."
+        f"A change smaller than half a step of {dtype} is not stored, and the average of many models changes each "
+        "entry least of all. From the sampled blocks; the error of storing the base itself is part of it."
     )
     how = "Left: |round(θ + Δ) − (θ + Δ)|² over |Δ|². Right: entries with Δ ≠ 0 whose stored bits are the base's."
     return section("rounding", f"What {dtype} loses", lead, [side_by_side([figure("Rounding", how, drawn)])])
@@ -57,7 +72,7 @@ def losses(shown: Shown) -> str:
 
 def groups(shown: Shown) -> str:
     """Return the section with a row for every group, the most energy first."""
-    header = ["group", "tensors", "entries", "share of all |τ|²", "|τ| / |θ|, mean", "lowest", "highest"]
+    header = ["group", "tensors", "entries", "share of energy", "|τ| / |θ|, mean", "lowest", "highest"]
     header += ["mean cosine", "sign conflict", "trimmed", "± error", "overlap", "largest entry"]
     whole = float(np.trace(shown.total.gram)) or 1.0
     ordered = sorted(shown.report.groups, key=lambda group: -float(np.trace(group.gram)))
