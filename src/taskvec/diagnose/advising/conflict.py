@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ...ops.shapes import Float64
 from .. import figures
 from ..report import Group, Report
-from ..words import FEW, number, percent, place_of
+from ..words import FEW, number, percent, say_place
 from .said import Advice
 
 OPPOSED = -0.1
@@ -42,7 +42,7 @@ def _opposed(report: Report) -> list[Found]:
         cos = figures.cosines(group)
         limit = min(OPPOSED, -SURE / np.sqrt(max(1, group.entries)))
         for i, j in _pairs(cos < limit):
-            found.append((float(cos[i, j]), report.models[i], report.models[j], place_of(group)))
+            found.append((float(cos[i, j]), report.models[i], report.models[j], say_place(group)))
     return sorted(found)
 
 
@@ -53,7 +53,7 @@ def _clashing(report: Report) -> list[Found]:
         share = figures.trimmed_conflict(group)
         least = np.maximum(CLASHING, 0.5 + SURE * _error(group))
         for i, j in _pairs(share.value > least):
-            found.append((float(share.value[i, j]), report.models[i], report.models[j], place_of(group)))
+            found.append((float(share.value[i, j]), report.models[i], report.models[j], say_place(group)))
     return sorted(found, reverse=True)
 
 

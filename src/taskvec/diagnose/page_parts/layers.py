@@ -7,7 +7,7 @@ import numpy as np
 from ...ops.shapes import Float64
 from .. import figures
 from ..report import Group
-from ..words import kind_of, number, percent
+from ..words import say_kind, number, percent
 from .colours import diverging, sequential
 from .heat import Heat, heat_map
 from .html import figure, section
@@ -56,7 +56,7 @@ def _change_of_kinds(shown: Shown) -> str:
         title="Relative change by layer and kind",
         about=f"{len(shown.layers)} layers by {len(shown.kinds)} kinds of tensors; the mean of all models.",
         rows=shown.layer_names(),
-        columns=[kind_of(group) for group in shown.kinds],
+        columns=[say_kind(group) for group in shown.kinds],
         values=values,
         scale=sequential(flat),
         said=Percent(flat),
@@ -111,7 +111,7 @@ def _trimmed(shown: Shown) -> str:
         title="Sign conflict by layer and kind",
         about=f"{len(rows)} layers by {len(columns)} kinds of tensors; the mean of all pairs of models.",
         rows=[shown.layer_names()[row] for row in rows],
-        columns=[kind_of(shown.kinds[column]) for column in columns],
+        columns=[say_kind(shown.kinds[column]) for column in columns],
         values=values,
         scale=diverging("c", flat, 0.5, FAINT),
         said=lambda value: number(100 * value, 1),

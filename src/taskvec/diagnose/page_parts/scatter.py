@@ -53,7 +53,8 @@ def _places(points: Float64[np.ndarray, "task 2"], room: float) -> Float64[np.nd
     plot = np.array([SIDE - 2 * EDGE - min(room, SIDE / 3), SIDE - 2 * EDGE - 3 * SIZE])
     reach = float(np.max((high - low) / plot))
     moved = (all_points - (low + high) / 2) / (reach if reach > 0 else 1.0)
-    return SIDE / 2 + moved * np.array([1.0, -1.0])
+    places: Float64[np.ndarray, "place 2"] = SIDE / 2 + moved * np.array([1.0, -1.0])
+    return places
 
 
 def _labels(

@@ -45,7 +45,8 @@ class Shown:
 
     def ordered(self, values: Float64[np.ndarray, "task task"]) -> Float64[np.ndarray, "task task"]:
         """Put the rows and the columns of a matrix as the tree has them."""
-        return values[np.ix_(self.order, self.order)]
+        moved: Float64[np.ndarray, "task task"] = values[np.ix_(self.order, self.order)]
+        return moved
 
     def layer_names(self) -> list[str]:
         """Say which layer each group of a layer is; the stack only where there are several."""

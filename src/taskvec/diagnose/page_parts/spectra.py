@@ -7,7 +7,7 @@ import numpy as np
 from ...ops.shapes import Float64
 from .. import figures
 from ..report import Matrix
-from ..words import kind_of, number, percent
+from ..words import say_kind, number, percent
 from .colours import sequential
 from .curves import LINES, line_class, spectrum_figure
 from .heat import Heat, heat_map
@@ -16,13 +16,16 @@ from .html import figures as side_by_side
 from .layers import by_kind, some
 from .shown import Percent, Shown
 
+LEAST = 5
+"""The axes of spectra span this factor at least."""
+
 Kinds = list[tuple[str, tuple[Matrix, ...]]]
 """Kinds by their names, and the matrices of each."""
 
 
 def spectra(shown: Shown) -> str:
     """Return the section on spectra; nothing where none were looked at."""
-    kinds = [(kind_of(group), group.matrices) for group in shown.kinds if group.matrices]
+    kinds = [(say_kind(group), group.matrices) for group in shown.kinds if group.matrices]
     if not kinds:
         return ""
     lead = (
@@ -37,7 +40,8 @@ def spectra(shown: Shown) -> str:
 def _curves(shown: Shown, kinds: Kinds) -> str:
     curves = [_mean_curve(matrices)[shown.order] for _, matrices in kinds]
     some = np.concatenate([curve[curve > 0] for curve in curves])
-    low, high = (float(some.min()) / 1.15, float(some.max()) * 1.15) if some.size else (0.1, 1.0)
+    high = 1.15 * float(some.max(initial=1.0 if not some.size else 0.0))
+    low = min([high / LEAST, *(some / 1.15).tolist()])
     drawings = [
         spectrum_figure(f"spectrum-{k}", name, curve, shown.names, low, high)
         for k, ((name, _), curve) in enumerate(zip(kinds, curves, strict=True))
@@ -128,7 +132,7 @@ def _interference(shown: Shown) -> str:
         title="Singular task interference by layer and kind",
         about=f"{len(rows)} layers by {len(columns)} kinds of matrices.",
         rows=[names[place] for place in rows],
-        columns=[kind_of(shown.kinds[place]) for place in columns],
+        columns=[say_kind(shown.kinds[place]) for place in columns],
         values=values,
         scale=sequential(values.reshape(-1).tolist()),
         said=lambda value: number(value, 1),

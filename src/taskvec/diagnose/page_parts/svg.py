@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from html import escape
-from os.path import commonprefix
 
 NARROW, PLAIN, BROAD = 0.4, 0.63, 0.98
 """Widths of letters over their size, of a wide face; labels get this much room."""
@@ -35,7 +34,7 @@ def shortened(names: Sequence[str], most: int) -> list[str]:
     (['…maths', '…code'], ['aa…bb', '2 aa…'])
     """
     if len(names) > 1 and max(map(len, names)) > most:
-        shared = _whole_words(commonprefix(list(names)))
+        shared = _same(names)
         names = [f"…{name[shared:]}" for name in names] if shared > 1 else names
     out: list[str] = []
     for number, name in enumerate(names, 1):
@@ -44,9 +43,11 @@ def shortened(names: Sequence[str], most: int) -> list[str]:
     return out
 
 
-def _whole_words(prefix: str) -> int:
-    """Return the length of a beginning up to its last separator."""
-    return max(prefix.rfind(separator) for separator in SEPARATORS) + 1
+def _same(names: Sequence[str]) -> int:
+    """Return how many letters all names begin with, up to the last separator among them."""
+    first, last = min(names), max(names)
+    same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return max(first.rfind(separator, 0, same) for separator in SEPARATORS) + 1
 
 
 def text(

@@ -7,7 +7,7 @@ import numpy as np
 from ...ops.coefficients import norm_shares
 from .. import figures
 from ..report import Group
-from ..words import number, percent, place_of
+from ..words import number, percent, say_place
 from .bars import bar_figure
 from .html import figure, section, table
 from .html import figures as side_by_side
@@ -88,7 +88,7 @@ def _group(group: Group, whole: float, several: bool) -> list[str]:
     upper = np.triu_indices(len(change), 1)
     errors = trimmed.error[upper][np.isfinite(trimmed.error[upper])]
     return [
-        f"{group.stack}, {place_of(group)}" if several and group.stack else place_of(group),
+        f"{group.stack}, {say_place(group)}" if several and group.stack else say_place(group),
         str(group.tensors),
         count(group.entries),
         percent(float(np.trace(group.gram)) / whole),
