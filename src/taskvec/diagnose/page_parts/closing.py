@@ -26,7 +26,9 @@ def _lines(shown: Shown) -> list[str]:
     ]
     if report.spectra:
         sure = max(float(matrix.sure.max()) for matrix in total.matrices) if total.matrices else 0.0
-        error = "exactly" if sure == 0 else f"with a measured error of at most {percent(sure)} of the first singular value"
+        error = (
+            "exactly" if sure == 0 else f"with a measured error of at most {percent(sure)} of the first singular value"
+        )
         lines.append(f"Spectra: the leading {report.spectra} directions of {len(total.matrices)} matrices, {error}.")
     if report.dead:
         lines.append(f"Tensors that no model changed: {several(report.dead, 12)}.")
@@ -43,6 +45,12 @@ def _sampled(shown: Shown) -> str:
     share = counts.sampled / max(1, shown.total.entries)
     errors = figures.trimmed_conflict(shown.total).error
     errors = errors[np.isfinite(errors)]
-    sure = f" One standard error of a trimmed share in total is at most {percent(float(errors.max()))}" if errors.size else ""
+    sure = (
+        f" One standard error of a trimmed share in total is at most {percent(float(errors.max()))}"
+        if errors.size
+        else ""
+    )
     caution = "; neighbours in a block are alike, so it may be somewhat more." if sure else ""
-    return f"Signs, overlap and rounding: from {count(counts.sampled)} entries ({percent(share)} of all).{sure}{caution}"
+    return (
+        f"Signs, overlap and rounding: from {count(counts.sampled)} entries ({percent(share)} of all).{sure}{caution}"
+    )

@@ -47,7 +47,9 @@ def heat_map(heat: Heat) -> str:
     left = max(letters(name, size) for name in rows) + 2 * ROOM
     top = 2 * ROOM + (size if flat else 0.72 * longest + ROOM)
     width = left + wide * len(columns) + (ROOM if flat else max(ROOM, 0.72 * longest - wide / 2 + ROOM))
-    body = [text(left - ROOM, top + (r + 0.5) * high + size / 3, n, anchor="end", size=size) for r, n in enumerate(rows)]
+    body = [
+        text(left - ROOM, top + (r + 0.5) * high + size / 3, n, anchor="end", size=size) for r, n in enumerate(rows)
+    ]
     body += [_above(left + (c + 0.5) * wide, top - ROOM, name, size, flat) for c, name in enumerate(columns)]
     body += _cells(heat, left, top, wide, high)
     bottom = top + high * len(rows)

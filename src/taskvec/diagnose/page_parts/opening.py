@@ -39,7 +39,11 @@ def _tiles(shown: Shown) -> list[tuple[str, str, str]]:
     lost = figures.lost(total.rounding)
     return [
         ("Entries", count(total.entries), f"in {total.tensors:,} tensors"),
-        ("Relative change |τ| / |θ|", percent(float(np.mean(change))), _range(percent(change.min()), percent(change.max()))),
+        (
+            "Relative change |τ| / |θ|",
+            percent(float(np.mean(change))),
+            _range(percent(change.min()), percent(change.max())),
+        ),
         ("Mean cosine", number(figures.mean_cosine(total), 3), _range(number(cos.min(), 3), number(cos.max(), 3))),
         (
             "Sign conflict (by chance 50 %)",

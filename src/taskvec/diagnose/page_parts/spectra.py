@@ -72,7 +72,9 @@ def _key(names: list[str]) -> str:
 
 
 def _ranks(shown: Shown, kinds: Kinds) -> str:
-    values = np.array([np.mean([figures.stable_rank(m) for m in matrices], axis=0)[shown.order] for _, matrices in kinds])
+    values = np.array(
+        [np.mean([figures.stable_rank(m) for m in matrices], axis=0)[shown.order] for _, matrices in kinds]
+    )
     heat = Heat(
         key="ranks",
         title="Stable rank by kind and model",

@@ -37,7 +37,9 @@ def shortened(names: Sequence[str], most: int) -> list[str]:
     return out
 
 
-def text(x: float, y: float, said: str, *, kind: str = "", anchor: str = "start", size: float = 12, more: str = "") -> str:
+def text(
+    x: float, y: float, said: str, *, kind: str = "", anchor: str = "start", size: float = 12, more: str = ""
+) -> str:
     """Return letters whose base line begins, has its middle or ends at a point."""
     at = "" if anchor == "start" else f' text-anchor="{anchor}"'
     named = f' class="{kind}"' if kind else ""

@@ -14,7 +14,16 @@ from .shown import Shown
 
 def models(shown: Shown) -> str:
     """Return the section with a row for each model."""
-    header = ["model", "|τ|", "|τ| / |θ|", "share of all |τ|²", "largest entry", "inside the others' span", "nearest", "cosine"]
+    header = [
+        "model",
+        "|τ|",
+        "|τ| / |θ|",
+        "share of all |τ|²",
+        "largest entry",
+        "inside the others' span",
+        "nearest",
+        "cosine",
+    ]
     rows = [_model(shown, int(t)) for t in shown.order]
     lead = "A task vector τ is what fine-tuning added to the base θ."
     return section("models", "The models", lead, [table("The models", header, rows)])
@@ -46,7 +55,9 @@ def losses(shown: Shown) -> str:
         ("rounding error, of the change's energy", figures.lost(rounding)[order]),
         ("changed entries stored as the base's", figures.gone(rounding)[order]),
     ]
-    drawn = bar_figure("rounding", f"What {dtype} loses", "A row for each model, and one for their average.", rows, panels, percent)
+    drawn = bar_figure(
+        "rounding", f"What {dtype} loses", "A row for each model, and one for their average.", rows, panels, percent
+    )
     lead = (
         f"A change smaller than half a step of {dtype} is not stored, and the average of many models changes each entry "
         "least of all. From the sampled blocks; the error of storing the base itself is part of it."
