@@ -95,7 +95,8 @@ def overlap(group: Group) -> Share:
     """
     kept = group.counts.kept
     own = np.diagonal(kept)
-    return _share(kept, own[:, None] + own[None, :] - kept, group.counts.sampled, group.entries)
+    union = np.where(np.outer(own, own) > 0, own[:, None] + own[None, :] - kept, 0)
+    return _share(kept, union, group.counts.sampled, group.entries)
 
 
 def mean_pair(values: Float64[np.ndarray, "task task"]) -> float:
