@@ -25,14 +25,14 @@ KINDS = {
 }
 
 
-def kind_of(group: Group) -> str:
+def say_kind(group: Group) -> str:
     """Say the kind of a group's tensors."""
     return KINDS.get(group.kind, group.kind)
 
 
-def place_of(group: Group) -> str:
+def say_place(group: Group) -> str:
     """Say where a group is, and what: "layer 3, values"."""
-    return kind_of(group) if group.layer is None else f"layer {group.layer}, {kind_of(group)}"
+    return say_kind(group) if group.layer is None else f"layer {group.layer}, {say_kind(group)}"
 
 
 def percent(share: float) -> str:

@@ -105,8 +105,8 @@ def _by_matrix(report: Report) -> Iterator[Advice]:
 
 def _unseen() -> Advice:
     text = (
-        "Spectra were not looked at, so this does not say whether tasks share subspaces. On Text-8 methods that take "
-        "matrices apart were three points ahead of the best scale of a sum."
+        "Spectra were not looked at (`taskvec inspect --spectra 16` does), so this does not say whether tasks share "
+        "subspaces. On Text-8 methods that take matrices apart were three points ahead of the best scale of a sum."
     )
     return Advice("method", "note", "Matrices were not taken apart", text, source=TEXT8)
 
