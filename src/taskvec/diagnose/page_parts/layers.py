@@ -7,7 +7,7 @@ import numpy as np
 from ...ops.shapes import Float64
 from .. import figures
 from ..report import Group
-from ..words import say_kind, number, percent
+from ..words import number, percent, say_kind
 from .colours import diverging, sequential
 from .heat import Heat, heat_map
 from .html import figure, section

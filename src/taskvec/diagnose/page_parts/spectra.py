@@ -7,7 +7,7 @@ import numpy as np
 from ...ops.shapes import Float64
 from .. import figures
 from ..report import Matrix
-from ..words import say_kind, number, percent
+from ..words import number, percent, say_kind
 from .colours import sequential
 from .curves import LINES, line_class, spectrum_figure
 from .heat import Heat, heat_map
