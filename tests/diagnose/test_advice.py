@@ -127,6 +127,10 @@ def test_matrices_are_taken_apart_where_few_directions_are_shared(rng: np.random
     found = titled(advise(made(_one_subspace(rng), spectra=2)), "Methods of matrices may help")
     assert found.figures["shared_subspace"] == pytest.approx(1)
     assert found.figures["shared_by_chance"] == pytest.approx((2 / SHAPE[0] + 2 / SHAPE[1]) / 2)
+    frozen = group(np.zeros((3, *SHAPE)), layer=5, kind="v", spectra=2)
+    one = made(_one_subspace(rng), spectra=2)
+    half = titled(advise(replace(one, groups=(*one.groups, frozen))), "Methods of matrices may help")
+    assert half.figures["shared_subspace"] == pytest.approx(1)
     full = titles(advise(made(rng.normal(size=(3, *SHAPE)), spectra=2)))
     assert not {"Methods of matrices may help", "Matrices were not taken apart"} & full
     assert "Matrices were not taken apart" in titles(advise(made(rng.normal(size=(3, *SHAPE)))))

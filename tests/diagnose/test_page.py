@@ -5,7 +5,8 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from html import unescape
+from dataclasses import replace
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from taskvec.diagnose.page import render, write_page
-from taskvec.diagnose.page_parts.colours import DARK, LIGHT, STEPS, between, rgb
+from taskvec.diagnose.page_parts.colours import DARK, LIGHT, STEPS, between, contrast, ink, rgb
 from taskvec.diagnose.page_parts.svg import shortened
 from taskvec.diagnose.report import Report
 from taskvec.errors import OutputError, RecipeError
@@ -23,7 +24,7 @@ from .reports import report
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 ALWAYS = {"advice", "models", "relations", "change", "conflict", "rounding", "groups", "how"}
-FIGURES = {"cosines", "map", "tree", "overlap", "change", "kinds", "signs", "between", "pairs", "rounding"}
+FIGURES = {"cosines", "map", "tree", "overlap", "change", "kinds", "signs", "between", "pairs", "lost", "gone"}
 OF_SPECTRA = {"spectrum-0", "ranks", "angles", "interference"}
 
 HARD: dict[str, Callable[[np.random.Generator], Report]] = {
@@ -139,6 +140,8 @@ def test_colours_get_steadily_lighter_or_darker_on_each_side(scales: dict) -> No
     for kind, anchors in scales.items():
         light = [between(anchors, step / (STEPS - 1))[0] for step in range(STEPS)]
         assert len({rgb(between(anchors, step / (STEPS - 1))) for step in range(STEPS)}) == STEPS
+        fills = [rgb(between(anchors, step / (STEPS - 1))) for step in range(STEPS)]
+        assert min(contrast(fill, ink(fill)) for fill in fills) >= 4.5
         halves = [light] if kind == "q" else [light[: STEPS // 2 + 1], light[STEPS // 2 :]]
         for half in halves:
             assert np.all(np.diff(half) > 0) or np.all(np.diff(half) < 0)
@@ -153,6 +156,12 @@ const ground = getComputedStyle(document.body).backgroundColor;
 const text = JSON.stringify({drawn, ground, inner: innerWidth, page: document.documentElement.scrollWidth});
 document.body.insertAdjacentHTML("beforeend", `<pre id="measured">${text}</pre>`);
 </script></body>"""
+
+PHONE = """<!doctype html><iframe style="width:390px;height:844px;border:0" srcdoc="PAGE"></iframe><script>
+const frame = document.querySelector("iframe");
+frame.onload = () => document.body.append(frame.contentDocument.querySelector("#measured"));
+</script>"""
+"""A browser's own windows have a least width that is more than a phone's; a frame has not."""
 
 QUIET = [
     "--headless",
@@ -185,15 +194,16 @@ def test_a_browser_draws_every_figure_in_the_dark_and_a_phone_need_not_scroll_th
     rng: np.random.Generator, tmp_path: Path
 ) -> None:
     page = tmp_path / "page.html"
-    made = render(report(rng, names=[f"a-model-with-a-long-name-{t}" for t in range(9)], layers=12, spectra=3))
-    page.write_text(made.replace("</body>", MEASURE), encoding="utf-8")
-    options = ["--blink-settings=preferredColorScheme=0", "--window-size=390,844", "--dump-dom"]
+    names = [f"a-model-with-a-long-name-{t}" for t in range(9)]
+    made = render(replace(report(rng, names=names, layers=12, spectra=3), dead=("a.very.long.name." * 9,)))
+    page.write_text(PHONE.replace("PAGE", escape(made.replace("</body>", MEASURE))), encoding="utf-8")
+    options = ["--blink-settings=preferredColorScheme=0", "--window-size=1200,900", "--dump-dom"]
     dom = _chromium(tmp_path, page, *options)
     found = json.loads(unescape(dom.rsplit('<pre id="measured">', 1)[1].split("</pre>")[0]))
     assert {name for name, *_ in found["drawn"]} >= FIGURES | OF_SPECTRA
     for name, *sizes in found["drawn"]:
         assert min(sizes) > 20, f"{name} is drawn as {sizes}"
-    assert found["page"] <= found["inner"]
+    assert found["page"] <= found["inner"] == 390
     assert found["ground"] == "rgb(20, 22, 26)"
 
 

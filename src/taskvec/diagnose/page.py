@@ -9,7 +9,7 @@ from .page_parts.closing import closing
 from .page_parts.layers import changes, conflicts
 from .page_parts.opening import opening, suggestions
 from .page_parts.relations import relations
-from .page_parts.shown import Shown
+from .page_parts.shown import shown_of
 from .page_parts.spectra import spectra
 from .page_parts.style import style
 from .page_parts.tables import groups, losses, models
@@ -39,7 +39,7 @@ def render(report: Report) -> str:
     """
     if len(report.models) < 2:
         raise RecipeError(f"a report of {len(report.models)} model has nothing to compare; inspect at least two models")
-    shown = Shown(report)
+    shown = shown_of(report)
     parts = [
         suggestions(advise(report)),
         models(shown),

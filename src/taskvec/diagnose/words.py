@@ -1,7 +1,7 @@
 """How figures, groups of tensors and lists are said, in advice and on the page."""
 
 from collections.abc import Sequence
-from math import isnan
+from math import floor, isnan, log10
 
 from .report import Group
 
@@ -48,7 +48,8 @@ def percent(share: float) -> str:
         return "<0.01 %"
     if 99 < value < 100:
         return f"{min(value, 99.99):.2f}".rstrip("0").rstrip(".") + " %"
-    return f"{value:.0f} %" if abs(value) >= 9.95 else f"{value:.2g} %"
+    digits = max(0, 1 - floor(log10(abs(value))))
+    return f"{value:.{digits}f} %"
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -1,12 +1,12 @@
 """Which families of merge methods suit what was measured, and why."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ...ops.coefficients import norm_shares
 from .. import figures
-from ..report import Report
+from ..report import Matrix, Report
 from ..words import number, percent
 from .said import TEXT8, VISION8, Advice
 
@@ -83,13 +83,13 @@ def _by_sign(report: Report) -> Iterator[Advice]:
 
 def _by_matrix(report: Report) -> Iterator[Advice]:
     """Compare leading subspaces, where spectra were looked at."""
-    matrices = [matrix for group in report.groups for matrix in group.matrices]
+    matrices = figures.changed(report.total.matrices)
     if not matrices:
         yield _unseen()
         return
     rank = float(np.mean([figures.stable_rank(matrix).mean() for matrix in matrices]))
     full = float(np.mean([min(matrix.shape) for matrix in matrices]))
-    shared, chance = _shared(report)
+    shared, chance = _shared(matrices)
     if rank > LOW_RANK * full or not shared > OVERLAPPING * chance:
         return
     text = (
@@ -111,10 +111,10 @@ def _unseen() -> Advice:
     return Advice("method", "note", "Matrices were not taken apart", text, source=TEXT8)
 
 
-def _shared(report: Report) -> tuple[float, float]:
+def _shared(matrices: Sequence[Matrix]) -> tuple[float, float]:
     """Return what leading subspaces share on average, and what random ones of that size would: k/n."""
     shared, chance = [], []
-    for matrix in (matrix for group in report.groups for matrix in group.matrices):
+    for matrix in matrices:
         for cosines, length in ((matrix.left, matrix.shape[0]), (matrix.right, matrix.shape[1])):
             shared.append(figures.mean_pair(figures.shared_subspace(cosines)))
             chance.append(cosines.shape[-1] / length)

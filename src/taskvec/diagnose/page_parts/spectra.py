@@ -6,7 +6,7 @@ import numpy as np
 
 from ...ops.shapes import Float64
 from .. import figures
-from ..report import Matrix
+from ..report import Group, Matrix
 from ..words import number, percent, say_kind
 from .colours import sequential
 from .curves import LINES, line_class, spectrum_figure
@@ -19,13 +19,13 @@ from .shown import Percent, Shown
 LEAST = 5
 """The axes of spectra span this factor at least."""
 
-Kinds = list[tuple[str, tuple[Matrix, ...]]]
+Kinds = list[tuple[str, list[Matrix]]]
 """Kinds by their names, and the matrices of each."""
 
 
 def spectra(shown: Shown) -> str:
     """Return the section on spectra; nothing where none were looked at."""
-    kinds = [(say_kind(group), group.matrices) for group in shown.kinds if group.matrices]
+    kinds = [(say_kind(group), own) for group in shown.kinds if (own := figures.changed(group.matrices))]
     if not kinds:
         return ""
     lead = (
@@ -50,7 +50,7 @@ def _curves(shown: Shown, kinds: Kinds) -> str:
     return plots("Spectra", how, _key(shown.names), drawings)
 
 
-def _mean_curve(matrices: tuple[Matrix, ...]) -> Float64[np.ndarray, "task k"]:
+def _mean_curve(matrices: list[Matrix]) -> Float64[np.ndarray, "task k"]:
     """Return σ_i / |τ|_F in the quadratic mean of the matrices that have an i-th direction."""
     longest = max(matrix.values.shape[1] for matrix in matrices)
     total, counted = np.zeros((2, len(matrices[0].energy), longest))
@@ -122,8 +122,12 @@ def _shared(shown: Shown, kinds: Kinds) -> str:
     return figure("Shared subspaces", how, heat_map(heat))
 
 
+def _interferences(group: Group) -> list[float]:
+    return [figures.interference(matrix) for matrix in figures.changed(group.matrices)]
+
+
 def _interference(shown: Shown) -> str:
-    values = by_kind(shown, lambda group: float(np.mean([figures.interference(m) for m in group.matrices] or [np.nan])))
+    values = by_kind(shown, lambda group: float(np.mean(_interferences(group) or [np.nan])))
     rows, columns = some(values)
     values = values[np.ix_(rows, columns)]
     names = shown.layer_names()

@@ -27,7 +27,7 @@ h1{font-size:clamp(27px,4.6vw,40px);line-height:1.15;letter-spacing:-.018em;marg
 overflow-wrap:anywhere}
 h2{font-size:23px;line-height:1.25;letter-spacing:-.01em;margin:0 0 8px}
 h3{font-size:16px;line-height:1.35;margin:0 0 4px}
-p{margin:0 0 12px;max-width:76ch;overflow-wrap:break-word;text-wrap:pretty}
+p{margin:0 0 12px;max-width:76ch;overflow-wrap:anywhere;text-wrap:pretty}
 .lead{font-size:18px;color:var(--soft);margin-bottom:28px}
 .soft,figcaption p,.how{color:var(--soft)}
 code{font:.9em ui-monospace,SFMono-Regular,Menlo,monospace;background:rgba(128,128,128,.14);padding:.08em .34em;
@@ -47,6 +47,7 @@ font-variant-numeric:tabular-nums}
 border-left:3px solid}
 .advice p{margin:0;max-width:80ch}
 .advice .source{font-size:14px;color:var(--soft);margin-top:4px}
+.advice div{min-width:0}
 .advice h3{margin-bottom:2px}
 .advice b{font-size:13px;line-height:1.9;font-weight:600}
 .warning{background:var(--warning-back);border-color:var(--warning)!important}.warning b{color:var(--warning)}
@@ -83,10 +84,11 @@ th:first-child,td:first-child{text-align:left;padding-left:0}tbody th{font-weigh
 td.words{text-align:left}
 details{margin-top:14px}summary{cursor:pointer;color:var(--accent);font-weight:600}
 details[open] summary{margin-bottom:12px}
-ul.how{padding-left:20px;margin:0;max-width:76ch}ul.how li{margin-bottom:7px}
+ul.how{padding-left:20px;margin:0;max-width:76ch}ul.how li{margin-bottom:7px;overflow-wrap:anywhere}
 footer{margin-top:48px;font-size:14px;color:var(--soft)}
 @media (max-width:980px){.tiles{grid-template-columns:repeat(3,1fr)}}
-@media (max-width:640px){.advice li{grid-template-columns:1fr}.advice h3{margin-bottom:2px}
+@media (max-width:640px){.advice li{grid-template-columns:1fr}.advice div{min-width:0}
+.advice h3{margin-bottom:2px}
 .advice b{line-height:1.3}.lead{font-size:16px}
 section{padding-top:26px;margin-top:34px}.tiles{grid-template-columns:1fr 1fr}
 .sized{width:100%}.sized svg,.plots svg{height:auto}

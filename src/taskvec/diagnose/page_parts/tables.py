@@ -33,10 +33,10 @@ def models(shown: Shown) -> str:
     rows = [
         [
             names[t],
-            f"{shown.total.norms[t]:.3g}",
+            f"{shown.total.norms[t]:#.3g}",
             percent(float(change[t])),
             percent(float(shares[t])),
-            f"{shown.total.largest[t]:.2g}",
+            f"{shown.total.largest[t]:#.2g}",
             percent(float(inside[t])),
             *_nearest(names, near[t]),
         ]
@@ -55,19 +55,19 @@ def losses(shown: Shown) -> str:
     rounding, dtype = shown.total.rounding, shown.report.dtype
     rows = [*shown.names, "average of all"]
     order = [*shown.order.tolist(), len(shown.names)]
-    panels = [
-        ("rounding error, of the change's energy", figures.lost(rounding)[order]),
-        ("changed entries stored as the base's", figures.gone(rounding)[order]),
-    ]
-    drawn = bar_figure(
-        "rounding", f"What {dtype} loses", "A row for each model, and one for their average.", rows, panels, percent
-    )
+    about = "A row for each model, and one for their average."
+    lost, gone = figures.lost(rounding)[order], figures.gone(rounding)[order]
+    error = bar_figure("lost", "Rounding error", about, rows, lost, percent)
+    same = bar_figure("gone", "Entries that stay as they were", about, rows, gone, percent)
     lead = (
         f"A change smaller than half a step of {dtype} is not stored, and the average of many models changes each "
         "entry least of all. From the sampled blocks; the error of storing the base itself is part of it."
     )
-    how = "Left: |round(θ + Δ) − (θ + Δ)|² over |Δ|². Right: entries with Δ ≠ 0 whose stored bits are the base's."
-    return section("rounding", f"What {dtype} loses", lead, [side_by_side([figure("Rounding", how, drawn)])])
+    parts = [
+        figure("Rounding error", "|round(θ + Δ) − (θ + Δ)|² over the change's energy |Δ|².", error),
+        figure("Entries that stay as they were", "Of those with Δ ≠ 0: the stored bits are the base's.", same),
+    ]
+    return section("rounding", f"What {dtype} loses", lead, [side_by_side(parts)])
 
 
 def groups(shown: Shown) -> str:
@@ -98,7 +98,7 @@ def _group(group: Group, whole: float, several: bool) -> list[str]:
         _or_dash(figures.mean_pair(trimmed.value)),
         percent(float(errors.max())) if errors.size else "–",
         _or_dash(figures.mean_pair(figures.overlap(group).value)),
-        f"{group.largest.max():.2g}",
+        f"{group.largest.max():#.2g}",
     ]
 
 
