@@ -297,7 +297,9 @@ class TestReportOfAMerge:
             del expected[key], found[key]
         assert found == expected
 
-    @pytest.mark.parametrize(("method", "how"), [("linear", "Remove 'report', or name"), ("multislerp", "Type 'base: …'")])
+    @pytest.mark.parametrize(
+        ("method", "how"), [("linear", "Remove 'report', or name"), ("multislerp", "Type 'base: …'")]
+    )
     def test_needs_task_vectors(self, recipe: Callable[..., tv.Recipe], method: str, how: str) -> None:
         made = recipe(method, report=True).model_copy(update={"base": None})
         with pytest.raises(tv.RecipeError, match=rf"'report' measures task vectors, and '{method}' merges .* {how}"):

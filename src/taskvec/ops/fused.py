@@ -1485,7 +1485,7 @@ def energies(rows: F32, block: int) -> npt.NDArray[np.float64]:
 
 @_exact
 def _mark(x: F32, least: np.uint32, marks: np.uint64, step: int) -> None:
-    """Write three rows of bits, `step` bytes each: which entries are not 0, are negative, are `least` or larger."""
+    """Write three rows of bits, `step` bytes apart: which entries are not 0, are negative, are `least` or larger."""
     at, whole = np.uint64(x.ctypes.data), x.size // LANES * LANES
     bits = -(-x.size // LANES)
     some, minus, kept = _short(marks, 0, bits), _short(marks, step // 2, bits), _short(marks, step, bits)
@@ -1563,23 +1563,68 @@ def _round_off_f32(base: F32, x: F32) -> tuple[np.float32, np.int32, np.int32]:
 
 
 @_exact
-def _round_off(base: F32, x: F32, kind: int) -> tuple[np.float64, int, int]:
+def _round_off(base: F32, x: F32, kind: int) -> tuple[np.float32, np.int32, np.int32]:
     """Return the squared error of storing base + x, the entries of x not 0 that this leaves as they were, and all."""
-    lost, gone, changed = np.float64(0), 0, 0
-    here, there = np.uint64(base.ctypes.data), np.uint64(x.ctypes.data)
-    for begin in range(0, x.size, STRIP):
-        m = min(STRIP, x.size - begin)
-        first, second = _f32(here, begin, m), _f32(there, begin, m)
-        if kind == BF16:
-            a, b, c = _round_off_bf16(first, second)
-        elif kind == HALF:
-            a, b, c = _round_off_f16(first, second)
+    if kind == BF16:
+        return _round_off_bf16(base, x)
+    if kind == HALF:
+        return _round_off_f16(base, x)
+    return _round_off_f32(base, x)
+
+
+@_exact
+def _more_inner(lent: np.uint64, first: int, second: int, m: int, lanes: np.uint64) -> None:
+    """Add the products of two of the lent strips to running sums: `_inner`, a strip at a time."""
+    whole = m // LANES * LANES
+    here, there = lent + np.uint64(4 * STRIP * first), lent + np.uint64(4 * STRIP * second)
+    _multiply_add(here, there, whole, lanes)
+    if whole < m:
+        x, y = _f32(here, whole, m - whole), _f32(there, whole, m - whole)
+        sums = _carray(_pointer(lanes), LANES, np.float64)
+        for i in range(m - whole):
+            sums[i] += np.float64(x[i]) * np.float64(y[i])
+
+
+@_exact
+def _end_inner(lanes: Doubles) -> np.float64:
+    total = lanes[0]
+    for k in range(1, LANES):
+        total += lanes[k]
+    return total
+
+
+@_exact
+def _look_closely(
+    lent: np.uint64,
+    tasks: int,
+    m: int,
+    at: int,
+    least: Bits,
+    kind: int,
+    marks: npt.NDArray[np.uint64],
+    lanes: np.uint64,
+    sums: npt.NDArray[np.float64],
+    part: int,
+    stays: npt.NDArray[np.int64],
+) -> None:
+    """Mark the signs and the largest entries of a strip, and see what rounding takes from it."""
+    base, mean = _f32(lent, STRIP, m), _f32(lent, 2 * STRIP, m)
+    step = marks.shape[2]
+    for t in range(tasks):
+        x = _f32(lent, (3 + t) * STRIP, m)
+        _mark(x, least[t], np.uint64(marks.ctypes.data) + np.uint64(24 * step * t + at // 8), 8 * step)
+        if t == 0:
+            _copy(x, mean)
         else:
-            a, b, c = _round_off_f32(first, second)
-        lost += a
-        gone += b
-        changed += c
-    return lost, gone, changed
+            _add(np.float32(1), x, mean)
+    _scale(np.float32(1) / np.float32(tasks), mean, mean)
+    _more_inner(lent, 2, 2, m, lanes)
+    for t in range(tasks + 1):
+        x = mean if t == tasks else _f32(lent, (3 + t) * STRIP, m)
+        lost, gone, changed = _round_off(base, x, kind)
+        sums[part, 1 + t] += np.float64(lost)
+        stays[0, t] += gone
+        stays[1, t] += changed
 
 
 @_kernel
@@ -1590,7 +1635,6 @@ def _measure(
     looked_at: npt.NDArray[np.bool_],
     least: Bits,
     kind: int,
-    rows: F32,
     marks: npt.NDArray[np.uint64],
     grams: Doubles,
     sums: Doubles,
@@ -1599,43 +1643,43 @@ def _measure(
     stays: npt.NDArray[np.int64],
     space: Space,
 ) -> bool:
-    """Gather a block at a time and measure it while it is in the cache; see `measure`."""
+    """Gather a strip at a time and measure it while it is in the innermost cache; see `measure`."""
     addresses, kinds, subtract, base_address, base_kind = inputs
-    tasks, finite, lanes = addresses.size, True, np.empty(LANES, np.float64)
-    here = np.empty_like(addresses)
+    tasks, odd = addresses.size, np.float32(0)
+    lent = np.uint64(space.ctypes.data)
+    lanes = np.empty((tasks * (tasks + 1) // 2 + 2, LANES), np.float64)
+    place = np.uint64(lanes.ctypes.data)
+    _fill(np.float32(0), _f32(lent, 0, STRIP))
     for begin in range(0, n, block):
         m, part = min(block, n - begin), begin // block
-        for t in range(tasks):
-            here[t] = addresses[t] + np.uint64((4 if kinds[t] == SINGLE else 2) * begin)
-        base_here = base_address + np.uint64((4 if base_kind == SINGLE else 2) * begin)
-        at = np.uint64(rows.ctypes.data)
-        there = (here, kinds, subtract, base_here, base_kind)
-        finite &= _gather(there, at, at + np.uint64(4 * tasks * m), m, space)
-        own = _carray(_pointer(at), (tasks, m), np.float32)
-        base = _f32(at, tasks * m, m)
-        _gram_block(own, grams[part], lanes)
-        sums[part, 0] = _inner(base, base, lanes)
-        for t in range(tasks):
-            largest[t] = max(largest[t], _largest(own[t].view(np.uint32)))
-        if not looked_at[part]:
-            continue
-        mean, words = _f32(at, (tasks + 1) * m, m), -(-m // 64)
+        words = -(-m // 64)
+        lanes[:] = 0.0
         marks[:, :, words - 1] = 0
-        for t in range(tasks):
-            _mark(own[t], least[t], np.uint64(marks[t].ctypes.data), 8 * marks.shape[2])
-            if t == 0:
-                _copy(own[t], mean)
-            else:
-                _add(np.float32(1), own[t], mean)
-        _scale(np.float32(1) / np.float32(tasks), mean, mean)
-        _meet(marks, words, meetings)
-        for t in range(tasks + 1):
-            lost, gone, changed = _round_off(base, mean if t == tasks else own[t], kind)
-            sums[part, 1 + t] = lost
-            stays[0, t] += gone
-            stays[1, t] += changed
-        sums[part, 2 + tasks] = _inner(mean, mean, lanes)
-    return finite
+        for at in range(0, m, STRIP):
+            k = min(STRIP, m - at)
+            nothing, base = _f32(lent, 0, k), _f32(lent, STRIP, k)
+            _take(base_address, base_kind, begin + at, nothing, base)
+            _more_inner(lent, 1, 1, k, place)
+            pair = 2
+            for i in range(tasks):
+                x = _f32(lent, (3 + i) * STRIP, k)
+                odd += _take(addresses[i], kinds[i], begin + at, base if subtract[i] else nothing, x)
+                bits = _carray(_pointer(lent + np.uint64(4 * STRIP * (3 + i))), k, np.uint32)
+                largest[i] = max(largest[i], _largest(bits))
+                for j in range(i + 1):
+                    _more_inner(lent, 3 + i, 3 + j, k, place + np.uint64(8 * LANES * pair))
+                    pair += 1
+            if looked_at[part]:
+                _look_closely(lent, tasks, k, at, least, kind, marks, place + np.uint64(8 * LANES), sums, part, stays)
+        pair = 2
+        for i in range(tasks):
+            for j in range(i + 1):
+                grams[part, i, j] = grams[part, j, i] = _end_inner(lanes[pair])
+                pair += 1
+        sums[part, 0], sums[part, 2 + tasks] = _end_inner(lanes[0]), _end_inner(lanes[1])
+        if looked_at[part]:
+            _meet(marks, words, meetings)
+    return odd == odd
 
 
 def measure(
@@ -1648,9 +1692,9 @@ def measure(
     meetings, stays = np.zeros((4, tasks, tasks), np.int64), np.zeros((2, tasks + 1), np.int64)
     largest = np.zeros(tasks, np.uint32)
     bits = np.maximum(least.astype(np.float32).view(np.uint32), np.uint32(1))
-    rows, marks = np.empty((tasks + 2) * block, np.float32), np.zeros((tasks, 3, -(-block // 64)), np.uint64)
-    given, kind, space = _inputs(inputs, base), KINDS.index(code), _space(0)
-    finite = _measure(given, n, block, looked_at, bits, kind, rows, marks, grams, sums, largest, meetings, stays, space)
+    marks = np.zeros((tasks, 3, -(-block // 64)), np.uint64)
+    given, kind, space = _inputs(inputs, base), KINDS.index(code), _space(tasks)
+    finite = _measure(given, n, block, looked_at, bits, kind, marks, grams, sums, largest, meetings, stays, space)
     return bool(finite), grams, sums, largest.view(np.float32), meetings, stays
 
 
