@@ -78,8 +78,8 @@ text{fill:var(--ink)}text.soft{fill:var(--soft)}text.strong{font-weight:600}.n{f
 .bar{fill:var(--accent)}.bar.last{fill:var(--soft)}
 .curve{fill:none;stroke-width:1.8;stroke-linejoin:round}.many{stroke:var(--soft);stroke-opacity:.55;stroke-width:1.2}
 table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:6px 0 6px 22px;border-bottom:1px solid var(--rule);white-space:nowrap;line-height:1.35}
-th{font-weight:600;color:var(--soft);vertical-align:bottom}thead th{white-space:normal;min-width:76px}
+th,td{text-align:right;padding:6px 0 6px 18px;border-bottom:1px solid var(--rule);white-space:nowrap;line-height:1.35}
+th{font-weight:600;color:var(--soft);vertical-align:bottom}thead th{white-space:normal;min-width:70px}
 th:first-child,td:first-child{text-align:left;padding-left:0}tbody th{font-weight:400;color:var(--ink)}
 td.words{text-align:left}
 details{margin-top:14px}summary{cursor:pointer;color:var(--accent);font-weight:600}

@@ -72,14 +72,17 @@ def losses(shown: Shown) -> str:
 
 def groups(shown: Shown) -> str:
     """Return the section with a row for every group, the most energy first."""
-    header = ["group", "tensors", "entries", "share of energy", "|τ| / |θ|, mean", "lowest", "highest"]
+    header = ["group", "tensors", "entries", "share of energy", "mean change", "lowest", "highest"]
     header += ["mean cosine", "sign conflict", "trimmed", "± error", "overlap", "largest entry"]
     whole = float(np.trace(shown.total.gram)) or 1.0
     ordered = sorted(shown.report.groups, key=lambda group: -float(np.trace(group.gram)))
     several = len({group.stack for group in ordered if group.layer is not None}) > 1
     inside = table("All groups of tensors", header, [_group(group, whole, several) for group in ordered])
     details = f"<details><summary>{len(ordered)} groups of tensors</summary>{inside}</details>"
-    lead = "Every layer and kind, those that hold most of all changes first. Means are over models or over pairs."
+    lead = (
+        "Every layer and kind, those that hold most of the energy first. Change is |τ| over |θ|, of models; cosines, "
+        "conflict and overlap are means of pairs."
+    )
     return section("groups", "All groups", lead, [details])
 
 
@@ -105,4 +108,4 @@ def _group(group: Group, whole: float, several: bool) -> list[str]:
 def _or_dash(value: float, *, cosine: bool = False) -> str:
     if not np.isfinite(value):
         return "–"
-    return number(value, 3) if cosine else percent(value)
+    return number(value, 3) if cosine else f"{number(100 * value, 1)} %"
