@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .diagnose import Report
     from .errors import (
         FormatError,
         MismatchError,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from .packs import pack, unpack
     from .recipe.apply import apply
     from .recipe.in_memory import Merged, merge_in_memory
+    from .recipe.inspecting import inspect
     from .recipe.load import load_recipe, load_recipes
     from .recipe.lora.extract import extract_lora
     from .recipe.lora.merge import merge_adapters
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from .store import Checkpoint, TaskVector, diff, fingerprint
 
 _PLACES = {
+    ".diagnose": "Report",
     ".errors": (
         "FormatError MismatchError MissingExtraError NumbersError OutputError RecipeError StoreError TaskVecError"
     ),
@@ -97,6 +100,7 @@ _PLACES = {
     ".packs": "pack unpack",
     ".recipe.apply": "apply",
     ".recipe.in_memory": "Merged merge_in_memory",
+    ".recipe.inspecting": "inspect",
     ".recipe.load": "load_recipe load_recipes",
     ".recipe.lora.extract": "extract_lora",
     ".recipe.lora.merge": "merge_adapters",
@@ -126,6 +130,7 @@ __all__ = [
     "Receipt",
     "Recipe",
     "RecipeError",
+    "Report",
     "Reweighted",
     "StoreError",
     "TaskVecError",
@@ -148,6 +153,7 @@ __all__ = [
     "extract_lora",
     "fingerprint",
     "geometric_median",
+    "inspect",
     "iso_c",
     "iso_cts",
     "karcher",

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskvec.errors import RecipeError
-from taskvec.recipe.depth import Depth, in_layers, layer_of, matches, unmatched
+from taskvec.recipe.depth import Depth, in_layers, matches, unmatched
+from taskvec.store.layers import layer_of
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,38 @@ def extract_lora(
     )
 
 
+@app.command
+def inspect(
+    base: Annotated[Path, Parameter(help="The model that the others start from.")],
+    models: Annotated[list[str], Parameter(help="Two or more fine-tunes, adapters or .tv files.")],
+    /,
+    *,
+    report: Annotated[Path | None, Parameter(help="Write a page that shows it, ending in .html.")] = None,
+    spectra: Annotated[int, Parameter(help="Look at so many leading directions of each matrix; takes longer.")] = 0,
+    dtype: Annotated[str | None, Parameter(help="What a merge would be stored as; the base's own by default.")] = None,
+    kept: Annotated[float, Parameter(help="The share of a tensor's entries that count as its largest.")] = 0.2,
+    set_: Annotated[
+        list[str] | None,
+        Parameter(name=["--set", "-s"], negative="", help="What is read, e.g. --set ignore=[lm_head.*] (repeatable)."),
+    ] = None,
+    memory: Memory = "512MB",
+    threads: Threads = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Show how models relate and what a merge of them will run into: one pass over the disk, nothing is written.
+
+    Norms, cosines, conflicts of sign, overlap of the largest entries, what is lost to the stored type; advice.
+
+    Example: `taskvec inspect ./base ./math ./code`
+
+    Example: `taskvec inspect ./base ./math ./code --report relations.html --spectra 16`
+    """
+    from . import inspecting
+
+    return inspecting.inspect(base, models, report, spectra, dtype, kept, set_ or [], memory, threads, json, quiet)
+
+
 @app.command(name="schema")
 def schema() -> int:
     """Print the JSON schema of a recipe, for editors.

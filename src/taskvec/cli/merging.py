@@ -95,7 +95,7 @@ def merge(
     quiet: bool,
 ) -> int:
     """Plan, run, and say what was done."""
-    loading = Thread(target=_load_kernels, args=(quiet,), daemon=True)
+    loading = Thread(target=load_kernels, args=(quiet,), daemon=True)
 
     def planned(recipe: Recipe, folder: Path) -> Plan:
         if loading.ident is None:
@@ -130,7 +130,9 @@ def merge(
     return 0
 
 
-def _load_kernels(quiet: bool) -> None:
+def load_kernels(quiet: bool) -> None:
+    """Load the compiled kernels, and say what this takes or what is missing."""
+
     def note(text: str) -> None:
         if not quiet:
             say(f"note: {text}")
@@ -178,7 +180,7 @@ def _planned(
     if one.recipe.adapter:
         return planned_adapter(one, out, quiet)
     if one.recipe.choice:
-        _load_kernels(quiet)
+        load_kernels(quiet)
     made = _plan(one.recipe, out, memory, threads, slice_, progress(quiet))
     unfinished = continued(made, out if last else step_folder(out, str(one.recipe.name))) if out else []
     facts = describe(made)

@@ -249,6 +249,52 @@ def _count_equal(typing_context: Any, address: Any, pattern: Any) -> Any:
 
 
 @_intrinsic
+def _not_below(typing_context: Any, address: Any, least: Any) -> Any:
+    """Return a bit for each of `LANES` magnitudes: whether it is a pattern or above it."""
+    del typing_context, address, least
+    from llvmlite import ir
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        address, least = arguments
+        chosen = builder.icmp_unsigned(">=", _lanes(builder, address), _in_all_lanes(builder, least))
+        return builder.bitcast(chosen, ir.IntType(LANES))
+
+    return types.uint16(types.uint64, types.uint32), generate
+
+
+@_intrinsic
+def _negative(typing_context: Any, address: Any) -> Any:
+    """Return a bit for each of `LANES` floats: whether its sign is set."""
+    del typing_context, address
+    from llvmlite import ir
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        many = ir.VectorType(ir.IntType(32), LANES)
+        bits = builder.load(builder.inttoptr(arguments[0], many.as_pointer()), align=4)
+        chosen = builder.icmp_signed("<", bits, ir.Constant(many, [0] * LANES))
+        return builder.bitcast(chosen, ir.IntType(LANES))
+
+    return types.uint16(types.uint64), generate
+
+
+@_intrinsic
+def _ones(typing_context: Any, word: Any) -> Any:
+    """Return how many bits of a word are set."""
+    del typing_context, word
+    from numba.core import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), generate
+
+
+@_intrinsic
 def _pick(typing_context: Any, address: Any, low: Any, width: Any, to: Any) -> Any:
     """Store those of `LANES` magnitudes that are within low … low + width side by side; return how many."""
     del typing_context
@@ -1432,6 +1478,224 @@ def energies(rows: F32, block: int) -> npt.NDArray[np.float64]:
     out = np.empty((max(1, -(-rows.shape[1] // block)), rows.shape[0]))
     _energies(rows, block, out)
     return out
+
+
+# How task vectors meet: signs, the largest entries, and what rounding takes from them.
+
+
+@_exact
+def _mark(x: F32, least: np.uint32, marks: np.uint64, step: int) -> None:
+    """Write three rows of bits, `step` bytes apart: which entries are not 0, are negative, are `least` or larger."""
+    at, whole = np.uint64(x.ctypes.data), x.size // LANES * LANES
+    bits = -(-x.size // LANES)
+    some, minus, kept = _short(marks, 0, bits), _short(marks, step // 2, bits), _short(marks, step, bits)
+    for i in range(0, whole, LANES):
+        here = at + np.uint64(4 * i)
+        some[i // LANES] = _not_below(here, np.uint32(1))
+        minus[i // LANES] = _negative(here)
+        kept[i // LANES] = _not_below(here, least)
+    rest = _f32(at, whole, x.size - whole)
+    if rest.size:
+        some[bits - 1] = minus[bits - 1] = kept[bits - 1] = 0
+    for i in range(rest.size):
+        pattern, bit = _as_bits(rest[i]), np.uint16(1 << i)
+        size = np.uint32(pattern & np.uint32(0x7FFFFFFF))
+        some[bits - 1] |= bit if size else np.uint16(0)
+        minus[bits - 1] |= bit if pattern >> np.uint32(31) else np.uint16(0)
+        kept[bits - 1] |= bit if size >= least else np.uint16(0)
+
+
+@_exact
+def _meet(marks: npt.NDArray[np.uint64], words: int, out: npt.NDArray[np.int64]) -> None:
+    """Add to (4, task, task) counts how often two tasks' entries are not 0 and are opposite; the same for the kept."""
+    for i in range(marks.shape[0]):
+        for j in range(i + 1):
+            both = opposite = kept = kept_opposite = np.uint64(0)
+            for w in range(words):
+                apart = marks[i, 1, w] ^ marks[j, 1, w]
+                here, large = marks[i, 0, w] & marks[j, 0, w], marks[i, 2, w] & marks[j, 2, w]
+                both += _ones(here)
+                opposite += _ones(here & apart)
+                kept += _ones(large)
+                kept_opposite += _ones(large & apart)
+            out[0, i, j] += np.int64(both)
+            out[1, i, j] += np.int64(opposite)
+            out[2, i, j] += np.int64(kept)
+            out[3, i, j] += np.int64(kept_opposite)
+
+
+@_reordered
+def _round_off_bf16(base: F32, x: F32) -> tuple[np.float32, np.int32, np.int32]:
+    lost, gone, changed = np.float32(0), np.int32(0), np.int32(0)
+    for i in range(x.size):
+        total = base[i] + x[i]
+        stored, before = _round_bits(_as_bits(total)), _round_bits(_as_bits(base[i]))
+        error = _as_float(np.uint32(stored << np.uint32(16))) - total
+        lost += error * error
+        some = np.int32(x[i] != 0)
+        changed = np.int32(changed + some)
+        gone = np.int32(gone + np.int32(some & np.int32(stored == before)))
+    return lost, gone, changed
+
+
+@_reordered
+def _round_off_f16(base: F32, x: F32) -> tuple[np.float32, np.int32, np.int32]:
+    lost, gone, changed = np.float32(0), np.int32(0), np.int32(0)
+    for i in range(x.size):
+        total = base[i] + x[i]
+        stored, before = _to_half(total), _to_half(base[i])
+        error = _from_half(stored) - total
+        lost += error * error
+        some = np.int32(x[i] != 0)
+        changed = np.int32(changed + some)
+        gone = np.int32(gone + np.int32(some & np.int32(stored == before)))
+    return lost, gone, changed
+
+
+@_exact
+def _round_off_f32(base: F32, x: F32) -> tuple[np.float32, np.int32, np.int32]:
+    gone, changed = np.int32(0), np.int32(0)
+    for i in range(x.size):
+        some = np.int32(x[i] != 0)
+        changed = np.int32(changed + some)
+        gone = np.int32(gone + np.int32(some & np.int32(_as_bits(base[i] + x[i]) == _as_bits(base[i]))))
+    return np.float32(0), gone, changed
+
+
+@_exact
+def _round_off(base: F32, x: F32, kind: int) -> tuple[np.float32, np.int32, np.int32]:
+    """Return the squared error of storing base + x, the entries of x not 0 that this leaves as they were, and all."""
+    if kind == BF16:
+        return _round_off_bf16(base, x)
+    if kind == HALF:
+        return _round_off_f16(base, x)
+    return _round_off_f32(base, x)
+
+
+@_exact
+def _more_inner(lent: np.uint64, first: int, second: int, m: int, lanes: np.uint64) -> None:
+    """Add the products of two of the lent strips to running sums: `_inner`, a strip at a time."""
+    whole = m // LANES * LANES
+    here, there = lent + np.uint64(4 * STRIP * first), lent + np.uint64(4 * STRIP * second)
+    _multiply_add(here, there, whole, lanes)
+    if whole < m:
+        x, y = _f32(here, whole, m - whole), _f32(there, whole, m - whole)
+        sums = _carray(_pointer(lanes), LANES, np.float64)
+        for i in range(m - whole):
+            sums[i] += np.float64(x[i]) * np.float64(y[i])
+
+
+@_exact
+def _end_inner(lanes: Doubles) -> np.float64:
+    total = lanes[0]
+    for k in range(1, LANES):
+        total += lanes[k]
+    return total
+
+
+@_exact
+def _look_closely(
+    lent: np.uint64,
+    tasks: int,
+    m: int,
+    at: int,
+    least: Bits,
+    kind: int,
+    marks: npt.NDArray[np.uint64],
+    lanes: np.uint64,
+    sums: npt.NDArray[np.float64],
+    part: int,
+    stays: npt.NDArray[np.int64],
+) -> None:
+    """Mark the signs and the largest entries of a strip, and see what rounding takes from it."""
+    base, mean = _f32(lent, STRIP, m), _f32(lent, 2 * STRIP, m)
+    step = marks.shape[2]
+    for t in range(tasks):
+        x = _f32(lent, (3 + t) * STRIP, m)
+        _mark(x, least[t], np.uint64(marks.ctypes.data) + np.uint64(24 * step * t + at // 8), 8 * step)
+        if t == 0:
+            _copy(x, mean)
+        else:
+            _add(np.float32(1), x, mean)
+    _scale(np.float32(1) / np.float32(tasks), mean, mean)
+    _more_inner(lent, 2, 2, m, lanes)
+    for t in range(tasks + 1):
+        x = mean if t == tasks else _f32(lent, (3 + t) * STRIP, m)
+        lost, gone, changed = _round_off(base, x, kind)
+        sums[part, 1 + t] += np.float64(lost)
+        stays[0, t] += gone
+        stays[1, t] += changed
+
+
+@_kernel
+def _measure(
+    inputs: Inputs,
+    n: int,
+    block: int,
+    looked_at: npt.NDArray[np.bool_],
+    least: Bits,
+    kind: int,
+    marks: npt.NDArray[np.uint64],
+    grams: Doubles,
+    sums: Doubles,
+    largest: Bits,
+    meetings: npt.NDArray[np.int64],
+    stays: npt.NDArray[np.int64],
+    space: Space,
+) -> bool:
+    """Gather a strip at a time and measure it while it is in the innermost cache; see `measure`."""
+    addresses, kinds, subtract, base_address, base_kind = inputs
+    tasks, odd = addresses.size, np.float32(0)
+    lent = np.uint64(space.ctypes.data)
+    lanes = np.empty((tasks * (tasks + 1) // 2 + 2, LANES), np.float64)
+    place = np.uint64(lanes.ctypes.data)
+    _fill(np.float32(0), _f32(lent, 0, STRIP))
+    for begin in range(0, n, block):
+        m, part = min(block, n - begin), begin // block
+        words = -(-m // 64)
+        lanes[:] = 0.0
+        marks[:, :, words - 1] = 0
+        for at in range(0, m, STRIP):
+            k = min(STRIP, m - at)
+            nothing, base = _f32(lent, 0, k), _f32(lent, STRIP, k)
+            _take(base_address, base_kind, begin + at, nothing, base)
+            _more_inner(lent, 1, 1, k, place)
+            pair = 2
+            for i in range(tasks):
+                x = _f32(lent, (3 + i) * STRIP, k)
+                odd += _take(addresses[i], kinds[i], begin + at, base if subtract[i] else nothing, x)
+                bits = _carray(_pointer(lent + np.uint64(4 * STRIP * (3 + i))), k, np.uint32)
+                largest[i] = max(largest[i], _largest(bits))
+                for j in range(i + 1):
+                    _more_inner(lent, 3 + i, 3 + j, k, place + np.uint64(8 * LANES * pair))
+                    pair += 1
+            if looked_at[part]:
+                _look_closely(lent, tasks, k, at, least, kind, marks, place + np.uint64(8 * LANES), sums, part, stays)
+        pair = 2
+        for i in range(tasks):
+            for j in range(i + 1):
+                grams[part, i, j] = grams[part, j, i] = _end_inner(lanes[pair])
+                pair += 1
+        sums[part, 0], sums[part, 2 + tasks] = _end_inner(lanes[0]), _end_inner(lanes[1])
+        if looked_at[part]:
+            _meet(marks, words, meetings)
+    return odd == odd
+
+
+def measure(
+    inputs: Any, base: Any, block: int, looked_at: npt.NDArray[np.bool_], least: F32, code: str
+) -> tuple[bool, Doubles, Doubles, F32, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """See `meeting.measure`."""
+    tasks, n = len(inputs), inputs[0].raw.size
+    blocks = max(1, -(-n // block))
+    grams, sums = np.zeros((blocks, tasks, tasks)), np.zeros((blocks, tasks + 3))
+    meetings, stays = np.zeros((4, tasks, tasks), np.int64), np.zeros((2, tasks + 1), np.int64)
+    largest = np.zeros(tasks, np.uint32)
+    bits = np.maximum(least.astype(np.float32).view(np.uint32), np.uint32(1))
+    marks = np.zeros((tasks, 3, -(-block // 64)), np.uint64)
+    given, kind, space = _inputs(inputs, base), KINDS.index(code), _space(tasks)
+    finite = _measure(given, n, block, looked_at, bits, kind, marks, grams, sums, largest, meetings, stays, space)
+    return bool(finite), grams, sums, largest.view(np.float32), meetings, stays
 
 
 # Softmaxes of rows.

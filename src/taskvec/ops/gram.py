@@ -173,8 +173,8 @@ def total(parts: Iterable[Float64[np.ndarray, "*shape"]]) -> Float64[np.ndarray,
     return out
 
 
-def fold(parts: Iterable[Float64[np.ndarray, "task task"]]) -> list[Float64[np.ndarray, "task task"]]:
-    """Return few matrices whose sum is, without any rounding, that of many."""
+def fold(parts: Iterable[Float64[np.ndarray, "*shape"]]) -> list[Float64[np.ndarray, "*shape"]]:
+    """Return few arrays whose sum is, without any rounding, that of many."""
     rest, out = list(parts), []
     while (rounded := total(rest)).any():
         out.append(rounded)

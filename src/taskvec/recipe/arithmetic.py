@@ -65,6 +65,9 @@ class Arithmetic:
     asks: bool = True
     """Whether the method's statistics are needed."""
 
+    mending: str = "Mend that model, or type 'nonfinite: pass' to merge them as they are."
+    """What can be done about NaN and Inf in an input."""
+
     def __init__(self, plan: Plan, keeps: bool = False) -> None:
         """Take the plan, and look up once where every tensor lies."""
         self.plan, self.keeps = plan, keeps
@@ -76,6 +79,10 @@ class Arithmetic:
         model, tensor = source
         model.checkpoint.files.load(tensor, start, stop)
         return Stored(model.checkpoint.files.raw(tensor, start, stop), tensor.dtype, model.kind == "delta")
+
+    def doing(self, unit: Unit) -> str:
+        """Return what is done to a unit, for messages."""
+        return f"merging '{unit.name}' by '{self.plan.method.name}'"
 
     def forget(self, unit: Unit, start: int, stop: int) -> None:
         """Let go of the pages behind a slice, many at a time: the system maps files in pieces of megabytes."""
@@ -277,7 +284,7 @@ class Arithmetic:
             if bad:
                 raise NumbersError(
                     f"'{tensor.name}' in {model.name} holds {bad} NaN or Inf among {tensor.count} entries. "
-                    f"Mend that model, or type 'nonfinite: pass' to merge them as they are."
+                    f"{self.mending}"
                 )
 
 

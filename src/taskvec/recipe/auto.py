@@ -12,7 +12,6 @@ from ..errors import NumbersError, RecipeError
 from ..merge import find
 from ..merge.statistics import SumSearch
 from ..ops.coefficients import equal_energy, isotropic, norm_shares
-from ..ops.floats import Raw
 from ..ops.slices import Finished, Slice, Stored, inner_products
 from ..progress import Progress, Silent
 from .arithmetic import Arithmetic, Scratch
@@ -20,7 +19,7 @@ from .choices import CHOICES, Choice
 from .planned import Plan
 from .run import stream
 from .schema import Recipe
-from .sinks import Sums
+from .sinks import Nowhere
 from .stack import Place
 from .units import Unit, scaled_apart
 
@@ -148,7 +147,7 @@ def measure(plan: Plan, apart: Container[str] = (), progress: Progress | None = 
         raise RecipeError("'scale: auto' is a scale for no tensor: all are ignored or have one of their own.")
     arithmetic = _Measuring(plan)
     skipped = {u.name for u in plan.units} - {u.name for u in counted}
-    stream(plan, _Nowhere(skipped), progress or Silent(), arithmetic=arithmetic, what="finding the scale")
+    stream(plan, Nowhere(skipped), progress or Silent(), arithmetic=arithmetic, what="finding the scale")
     arithmetic.products.end()
     if not all(np.isfinite(search.value).all() for search in arithmetic.products.sums.values()):
         raise NumbersError("'scale: auto' cannot be found: an input holds NaN or Inf. Type a number.")
@@ -173,25 +172,3 @@ class _Measuring(Arithmetic):
         both = Slice([Stored(x, code) for x in (merged, *rows)], None, unit.numpy)
         self.products.add(len(rows), inner_products(both)[1])
         return Finished(np.empty(0, np.uint8), 0.0, 0.0)
-
-
-class _Nowhere:
-    """Drops what it is given."""
-
-    def __init__(self, finished: Container[str]) -> None:
-        self.finished = finished
-
-    def write(self, name: str, start: int, raw: Raw) -> None:
-        pass
-
-    def whole(self, name: str, sums: Sums) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def join(self) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass

@@ -28,15 +28,26 @@ from .planned import Plan, tokenizer_folder
 from .write import as_yaml
 
 if TYPE_CHECKING:
+    from ..diagnose import Report
     from .run import Stream
     from .sinks import Files
+
+REPORT = "report.html"
 
 LIBRARIES = {"diffusion_pytorch_model": "diffusers", "open_clip_model": "open_clip"}
 """Which library calls its files of weights so."""
 
 
-def write_folder(plan: Plan, folder: Path, name: str, state: "Stream", sink: "Files", seconds: float) -> dict[str, Any]:
-    """Write everything but the weights into the staged folder, and return the receipt."""
+def write_folder(
+    plan: Plan,
+    folder: Path,
+    name: str,
+    state: "Stream",
+    sink: "Files",
+    seconds: float,
+    report: "Report | None" = None,
+) -> dict[str, Any]:
+    """Write everything but the weights into the staged folder, and return the receipt (with the report, if any)."""
     model = plan.reference.checkpoint
     copy_sidecars(model.folder, tokenizer_folder(plan), folder)
     if plan.vocabulary:
@@ -46,12 +57,23 @@ def write_folder(plan: Plan, folder: Path, name: str, state: "Stream", sink: "Fi
     _write_configs(plan, folder)
     rounding = rounding_report(plan, sink.journal)
     facts = receipt(plan, state, sink.journal.resumed, rounding, seconds)
+    if report:
+        facts["report"] = _write_report(report, folder)
     write_whole(folder / "README.md", _card(plan, name, rounding))
     facts["files"] = _files(plan, folder, sink.hasher.join())
     write_whole(folder / "receipt.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     (folder / JOURNAL).unlink()
     sync_folder(folder)
     return facts
+
+
+def _write_report(report: "Report", folder: Path) -> dict[str, Any]:
+    """Write the page that shows how the models relate, and return what it shows."""
+    from ..diagnose.facts import facts
+    from ..diagnose.page import write_page
+
+    write_page(report, folder / REPORT)
+    return facts(report)
 
 
 def _write_configs(plan: Plan, folder: Path) -> None:

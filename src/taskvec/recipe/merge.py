@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..diagnose import Report
 from ..errors import MismatchError, NumbersError, OutputError, TaskVecError
 from ..progress import Progress, Silent
 from ..store.hashes import known_hashes, sha256
 from ..store.writer import PARTIAL, ShardWriter, output_error, sync_folder
 from .finish import write_folder
 from .inputs import check_not_an_input
+from .inspecting import Measured, Reporting, look_again
 from .journal import NAME as JOURNAL
 from .journal import Journal, finished_in
 from .planned import Plan
-from .run import stream
+from .run import Stream, stream
 from .sinks import Files
 
 
@@ -64,9 +66,12 @@ def run(
         _check_unfinished(plan, staging, journal)
         with ShardWriter(staging, plan.layout, resume=journal.resumed) as writer:
             sink = Files(writer, journal, plan.budget.threads)
-            state = stream(plan, sink, progress)
+            measured = Measured(plan) if plan.recipe.report else None
+            arithmetic = Reporting(plan, measured) if measured else None
+            state = stream(plan, sink, progress, arithmetic=arithmetic)
             writer.finish()
-        facts = write_folder(plan, staging, out.name, state, sink, time.monotonic() - began)
+        report = _report(measured, state, progress, began) if measured else None
+        facts = write_folder(plan, staging, out.name, state, sink, time.monotonic() - began, report)
         put_in_place(staging, out)
     except TaskVecError as exc:
         if isinstance(exc, NumbersError) or not journal.finished:
@@ -77,6 +82,12 @@ def run(
     finally:
         journal.close()
     return Receipt(out, facts)
+
+
+def _report(measured: Measured, state: Stream, progress: Progress, began: float) -> Report:
+    """Return what the merge has seen of its inputs; what an interrupted run had merged before is read once more."""
+    again = look_again(measured, progress)
+    return measured.report(state.bytes_read + again, time.monotonic() - began)
 
 
 def check_output(out: Path, force: bool = False) -> None:

@@ -149,6 +149,9 @@ def check_request(recipe: Recipe, method: Method) -> None:
         raise RecipeError(
             f"'{method.name}' merges whole models and takes no base. Remove 'base', or list that model under 'models'."
         )
+    if recipe.report and space == "weight":
+        how = "Type 'base: …'." if needs.takes_base else "Remove 'report', or name a method of task vectors."
+        raise RecipeError(f"'report' measures task vectors, and '{method.name}' merges whole models here. {how}")
     for part in recipe.parts:
         if len(part.models) not in needs.tasks:
             plural = "model" if needs.models == "1" else "models"

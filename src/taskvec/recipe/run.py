@@ -226,7 +226,7 @@ def _work(schedule: Schedule, state: Stream) -> None:
                 schedule.done(work)
     except BaseException as exc:
         if work and isinstance(exc, TaskVecError):
-            exc.add_note(f"while merging '{work.unit.name}' by '{state.plan.method.name}'")
+            exc.add_note(f"while {state.arithmetic.doing(work.unit)}")
         schedule.fail(exc)
 
 

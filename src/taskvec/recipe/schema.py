@@ -227,6 +227,9 @@ class Recipe(Strict):
     adapter: Adapter | None = Field(
         None, description="Write an adapter, not a model; all models are adapters of the base."
     )
+    report: bool = Field(
+        False, description="Whether the merge also measures how its models relate, and writes report.html."
+    )
     output: Output = Field(default_factory=lambda: Output.model_validate({}), description="How the result is written.")
     _origin: Origin = PrivateAttr(default=Origin())
 
@@ -256,6 +259,9 @@ class Recipe(Strict):
             raise ValueError("give either 'models' or 'stack', not both")
         if not self.models and not self.stack:
             raise ValueError(f"'models' is missing. Type e.g. 'models: {_example('models')}'")
+        if self.report and (self.adapter or self.stack):
+            other = "adapter" if self.adapter else "stack"
+            raise ValueError(f"'report' measures models tensor by tensor, which '{other}' does not merge; remove one")
         return self
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ..errors import MismatchError, RecipeError
 from ..store.checkpoint import INPUT_EMBEDDINGS, OUTPUT_HEADS, Checkpoint
-from .depth import BEFORE_LAYERS, Depth, layer_of, matches, outside
+from ..store.layers import layer_of
+from .depth import BEFORE_LAYERS, Depth, matches, outside
 from .inputs import Pool, check_types
 from .schema import Part, PartEntry, Recipe
 

@@ -13,10 +13,11 @@ from ..merge import Method
 from ..merge.matrices import Role, role_of
 from ..store.checkpoint import OUTPUT_HEADS
 from ..store.dtypes import NAMES, is_float
+from ..store.layers import layer_of
 from ..store.peft.changes import CONV1D_LAYERS, CONV1D_MODELS, EXPERTS_IN_OUT
 from ..store.tensors import Tensor
 from .budget import WHOLE_MODEL
-from .depth import Depth, ends_of, in_layers, layer_of, matches, near, outside, spread, unmatched
+from .depth import Depth, ends_of, in_layers, matches, near, outside, spread, unmatched
 from .inputs import Input, Pool
 from .mergekit import filter_of
 from .schema import Override, Part, Recipe

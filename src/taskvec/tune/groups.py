@@ -6,7 +6,8 @@ from glob import escape
 from typing import Any
 
 from ..errors import RecipeError
-from ..recipe.depth import BEFORE_LAYERS, Depth, layer_of
+from ..recipe.depth import BEFORE_LAYERS, Depth
+from ..store.layers import layer_of
 
 EMBEDDINGS, REST = "embeddings", "rest"
 

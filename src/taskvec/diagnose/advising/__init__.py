@@ -1,0 +1,1 @@
+"""What follows from a report's figures, one file a subject."""

@@ -1,0 +1,1 @@
+"""What the page of a report is made of: figures as SVG, tables as HTML, one style."""
