@@ -28,7 +28,7 @@ from .sinks import Nowhere
 from .units import Unit
 from .whole import Tasks
 
-SAMPLE = 1 << 15
+SAMPLE = 1 << 14
 """Entries of a tensor by which it is told from which magnitude an entry is among the largest."""
 
 KEPT = 0.2
