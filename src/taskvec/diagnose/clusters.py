@@ -60,7 +60,7 @@ def cluster(cosines: Float64[np.ndarray, "task task"]) -> Tree:
         names[i] = models + step
         del names[j]
     order = leaves[names[0]] if models else ()
-    return Tree(tuple(joined), tuple(heights), order)
+    return Tree(tuple(joined), tuple(heights), min(order, order[::-1]))
 
 
 def _nearest(far: Float64[np.ndarray, "part part"]) -> tuple[int, int]:

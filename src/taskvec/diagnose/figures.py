@@ -1,5 +1,6 @@
 """What follows from the sums of a group of tensors: cosines, shares, and how far chance can move them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,6 +168,11 @@ def _divided(of: npt.NDArray[Any], by: npt.NDArray[Any]) -> Float64[np.ndarray, 
     """Return of / by, and 0 where there is nothing to divide by."""
     out: Float64[np.ndarray, " n"] = np.divide(of, by, out=np.zeros(len(by)), where=by > 0)
     return out
+
+
+def changed(matrices: Sequence[Matrix]) -> list[Matrix]:
+    """Return the matrices that at least one task changed; frozen ones have no directions."""
+    return [matrix for matrix in matrices if matrix.energy.any()]
 
 
 def _pairs(cos: Float64[np.ndarray, "task task"], above: float) -> list[tuple[int, int, float]]:

@@ -3,13 +3,13 @@
 from html import escape
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import OutputError, RecipeError
 from .advice import advise
 from .page_parts.closing import closing
 from .page_parts.layers import changes, conflicts
 from .page_parts.opening import opening, suggestions
 from .page_parts.relations import relations
-from .page_parts.shown import Shown
+from .page_parts.shown import shown_of
 from .page_parts.spectra import spectra
 from .page_parts.style import style
 from .page_parts.tables import groups, losses, models
@@ -33,8 +33,13 @@ def render(report: Report) -> str:
 
     Edge: without spectra their section is not there; where numbers do not fit into a heat map's cells, they are said
         where the cell is pointed at, and in the tables.
+
+    Raises:
+        RecipeError: where the report has fewer than two models.
     """
-    shown = Shown(report)
+    if len(report.models) < 2:
+        raise RecipeError(f"a report of {len(report.models)} model has nothing to compare; inspect at least two models")
+    shown = shown_of(report)
     parts = [
         suggestions(advise(report)),
         models(shown),
@@ -51,7 +56,8 @@ def render(report: Report) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title><style>{style()}</style></head>\n'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{style()}</style></head>\n"
         f'<body><main>{opening(shown)}<nav aria-label="On this page">{links}</nav>\n{"".join(parts)}'
         "<footer>Made by taskvec inspect.</footer></main></body></html>\n"
     )

@@ -1,6 +1,7 @@
 """How figures, groups of tensors and lists are said, in advice and on the page."""
 
 from collections.abc import Sequence
+from math import floor, isnan, log10
 
 from .report import Group
 
@@ -24,14 +25,14 @@ KINDS = {
 }
 
 
-def kind_of(group: Group) -> str:
+def say_kind(group: Group) -> str:
     """Say the kind of a group's tensors."""
     return KINDS.get(group.kind, group.kind)
 
 
-def place_of(group: Group) -> str:
+def say_place(group: Group) -> str:
     """Say where a group is, and what: "layer 3, values"."""
-    return kind_of(group) if group.layer is None else f"layer {group.layer}, {kind_of(group)}"
+    return say_kind(group) if group.layer is None else f"layer {group.layer}, {say_kind(group)}"
 
 
 def percent(share: float) -> str:
@@ -47,15 +48,18 @@ def percent(share: float) -> str:
         return "<0.01 %"
     if 99 < value < 100:
         return f"{min(value, 99.99):.2f}".rstrip("0").rstrip(".") + " %"
-    return f"{value:.0f} %" if abs(value) >= 9.95 else f"{value:.2g} %"
+    digits = max(0, 1 - floor(log10(abs(value))))
+    return f"{value:.{digits}f} %"
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Say a number with a real minus sign.
+    """Say a number with a real minus sign; what is none as a dash.
 
     >>> number(-0.123), number(0.5, 1), number(-0.001)
     ('−0.12', '0.5', '0.00')
     """
+    if isnan(value):
+        return "–"
     said = f"{value:.{digits}f}"
     return said.lstrip("-") if float(said) == 0 else said.replace("-", "−")
 

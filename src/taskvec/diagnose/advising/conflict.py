@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ...ops.shapes import Float64
 from .. import figures
 from ..report import Group, Report
-from ..words import FEW, number, percent, place_of
+from ..words import FEW, number, percent, say_place
 from .said import Advice
 
 OPPOSED = -0.1
@@ -42,7 +42,7 @@ def _opposed(report: Report) -> list[Found]:
         cos = figures.cosines(group)
         limit = min(OPPOSED, -SURE / np.sqrt(max(1, group.entries)))
         for i, j in _pairs(cos < limit):
-            found.append((float(cos[i, j]), report.models[i], report.models[j], place_of(group)))
+            found.append((float(cos[i, j]), report.models[i], report.models[j], say_place(group)))
     return sorted(found)
 
 
@@ -53,7 +53,7 @@ def _clashing(report: Report) -> list[Found]:
         share = figures.trimmed_conflict(group)
         least = np.maximum(CLASHING, 0.5 + SURE * _error(group))
         for i, j in _pairs(share.value > least):
-            found.append((float(share.value[i, j]), report.models[i], report.models[j], place_of(group)))
+            found.append((float(share.value[i, j]), report.models[i], report.models[j], say_place(group)))
     return sorted(found, reverse=True)
 
 
@@ -74,9 +74,8 @@ def _say_opposed(found: list[Found]) -> Advice:
         f"{'; '.join(cases)}. What a sum adds of one there, it takes from the other: lower weights in those layers, or "
         "a method that settles signs, would keep more of both."
     )
-    return Advice(
-        "conflict", "warning", text, {"lowest_cosine": found[0][0], "cases": float(len(found))}, _about(found)
-    )
+    behind = {"lowest_cosine": found[0][0], "cases": float(len(found))}
+    return Advice("conflict", "warning", "Opposed in places", text, behind, _about(found))
 
 
 def _say_clashing(found: list[Found], kept: float) -> Advice:
@@ -86,7 +85,7 @@ def _say_clashing(found: list[Found], kept: float) -> Advice:
         f"than unrelated ones would (50 %), most of all {'; '.join(cases)}."
     )
     behind = {"highest_trimmed_conflict": found[0][0], "cases": float(len(found))}
-    return Advice("conflict", "warning", text, behind, _about(found))
+    return Advice("conflict", "warning", "Signs clash in places", text, behind, _about(found))
 
 
 def _count(found: list[Found]) -> str:
@@ -117,4 +116,4 @@ def _calm(report: Report) -> Iterator[Advice]:
             f", and among the largest {percent(report.kept)} of the entries of both, signs differ in "
             f"{percent(min(seen))} to {percent(max(seen))} of cases (unrelated vectors: 50 %)"
         )
-    yield Advice("conflict", "note", text + ".", behind, (a, b))
+    yield Advice("conflict", "note", "No conflict stands out", text + ".", behind, (a, b))

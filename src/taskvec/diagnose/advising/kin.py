@@ -26,7 +26,7 @@ def _zeros(report: Report) -> Iterator[Advice]:
     if names:
         are = "is" if len(names) == 1 else "are"
         text = f"{several(names)} {are} equal to the base in every tensor (|τ| = 0): in a merge that only takes weight."
-        yield Advice("models", "warning", text, {"zero_vectors": float(len(names))}, names)
+        yield Advice("models", "warning", "Equal to the base", text, {"zero_vectors": float(len(names))}, names)
 
 
 def _copies(report: Report) -> Iterator[Advice]:
@@ -36,14 +36,14 @@ def _copies(report: Report) -> Iterator[Advice]:
             f"{a} and {b} are near copies (cosine {number(cos, 3)}): a merge counts what they learnt twice. Leave one "
             "out, or give both half the weight."
         )
-        yield Advice("models", "warning", text, {"cosine": cos}, (a, b))
+        yield Advice("models", "warning", "Near copies", text, {"cosine": cos}, (a, b))
 
 
 def _opposites(report: Report) -> Iterator[Advice]:
     for i, j, cos in sorted(figures.near_opposites(report.total), key=lambda pair: pair[2]):
         a, b = report.models[i], report.models[j]
         text = f"{a} and {b} are near opposites (cosine {number(cos, 3)}): in a sum they cancel. Check what they are."
-        yield Advice("models", "warning", text, {"cosine": cos}, (a, b))
+        yield Advice("models", "warning", "Near opposites", text, {"cosine": cos}, (a, b))
 
 
 def _redundant(report: Report) -> Iterator[Advice]:
@@ -56,7 +56,7 @@ def _redundant(report: Report) -> Iterator[Advice]:
         names = tuple(report.models[t] for t in most)
         said = [f"{report.models[t]} ({percent(inside[t])})" for t in most]
         text = (
-            f"{several(said)}: this much of the squared norm "
-            "lies in the span of the other task vectors, so a weighted sum of the others holds much of it already."
+            f"{several(said)}: this much of the squared norm lies in the span of the other task vectors, so a weighted "
+            "sum of the others holds much of it already."
         )
-        yield Advice("models", "note", text, {"in_span": float(inside[most[0]])}, names)
+        yield Advice("models", "note", "Mostly in the span of others", text, {"in_span": float(inside[most[0]])}, names)

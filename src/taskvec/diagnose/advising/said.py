@@ -13,14 +13,15 @@ VISION8 = "docs/benchmarks.md#vision-8"
 
 @dataclass(frozen=True)
 class Advice:
-    """A plain sentence or two: what was measured, and what it suggests; never what accuracy will come of it.
+    """A few words, then a plain sentence or two: what was measured, and what it suggests; no promise of accuracy.
 
-    figures: the numbers behind it, by name. about: the models, tensors or groups that it is about, worst first.
+    figures: the numbers behind it, by name. about: the models or tensors that it is about, worst first.
     methods: the merge methods that it names as suiting. source: where this project measured the same, if it did.
     """
 
     topic: Topic
     severity: Severity
+    title: str
     text: str
     figures: Mapping[str, float] = field(default_factory=dict)
     about: tuple[str, ...] = ()

@@ -36,7 +36,8 @@ def scale(report: Report) -> Iterator[Advice]:
         "Text-8 equal energy was a point better than 0.3, 1/T more than five points worse, and the best lay at 0.65; "
         "on Vision-8 equal energy was level with 0.3, and the best lay at 0.2."
     )
-    yield Advice("scale", "suggestion", text, {"scale": even, "equal_energy": even, "isotropic": mean}, source=TEXT8)
+    behind = {"scale": even, "equal_energy": even, "isotropic": mean}
+    yield Advice("scale", "suggestion", f"Begin at a scale of {number(even)}", text, behind, source=TEXT8)
     yield from _left_out(report, even * inner)
 
 
@@ -45,7 +46,7 @@ def _cancelled(energy: float, apart: float) -> Advice:
         f"The sum of all task vectors has {percent(max(0.0, energy) / apart)} of their squared norms: they mostly "
         "cancel, so no scale of a plain sum carries them. Merge those that agree, or use other weights."
     )
-    return Advice("scale", "warning", text, {"energy_of_sum": max(0.0, energy) / apart})
+    return Advice("scale", "warning", "The task vectors cancel", text, {"energy_of_sum": max(0.0, energy) / apart})
 
 
 def _left_out(report: Report, inner: Float64[np.ndarray, " task"]) -> Iterator[Advice]:
@@ -59,4 +60,5 @@ def _left_out(report: Report, inner: Float64[np.ndarray, " task"]) -> Iterator[A
             f"At that scale the sum goes {percent(way[t])} of the way to {report.models[t]} along its own direction: "
             "the others outweigh it. Give it a larger weight."
         )
-        yield Advice("scale", "warning", text, {"way": float(way[t])}, tuple(report.models[t] for t in low))
+        names = tuple(report.models[t] for t in low)
+        yield Advice("scale", "warning", "Hardly in the sum", text, {"way": float(way[t])}, names)

@@ -35,8 +35,9 @@ class Scale:
 
 
 def sequential(values: list[float], low: float = 0.0) -> Scale:
-    """Return a one-sided scale from `low` to the largest of some numbers."""
-    return Scale("q", low, max([v for v in values if isfinite(v)], default=low))
+    """Return a one-sided scale from `low`, or from 0 where no number is larger, to the largest of some numbers."""
+    high = max([v for v in values if isfinite(v)], default=low)
+    return Scale("q", low if high > low else 0.0, high)
 
 
 def diverging(kind: Literal["a", "c"], values: list[float], middle: float, least: float) -> Scale:
@@ -55,9 +56,7 @@ DARK = {
     "c": ((0.74, 0.12, 245.0), (0.29, 0.004, 90.0), (0.76, 0.13, 60.0)),
     "a": ((0.76, 0.13, 60.0), (0.29, 0.004, 90.0), (0.74, 0.12, 245.0)),
 }
-INK = {True: "#16181d", False: "#ffffff"}
-MIDDLE = 0.57
-"""Lightness from which dark letters are read better than white ones."""
+INKS = ("#000000", "#ffffff")
 
 
 def rules(scales: dict[str, tuple[Point, Point, Point]]) -> str:
@@ -65,9 +64,36 @@ def rules(scales: dict[str, tuple[Point, Point, Point]]) -> str:
     out = []
     for kind, anchors in scales.items():
         for step in range(STEPS):
-            point = between(anchors, step / (STEPS - 1))
-            out.append(f".{kind}{step}{{fill:{rgb(point)}}}.i{kind}{step}{{fill:{INK[point[0] > MIDDLE]}}}")
+            fill = rgb(between(anchors, step / (STEPS - 1)))
+            out.append(f".{kind}{step}{{fill:{fill}}}.i{kind}{step}{{fill:{ink(fill)}}}")
     return "".join(out)
+
+
+def ink(fill: str) -> str:
+    """Return the colour of letters that are read best on a colour.
+
+    >>> ink("#ffffff"), ink("#203040")
+    ('#000000', '#ffffff')
+    """
+    return max(INKS, key=lambda letters: contrast(letters, fill))
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the ratio of two colours' luminances: 1 to 21, of which letters want 4.5.
+
+    Source: WCAG 2.2, "contrast ratio".
+
+    >>> contrast("#000000", "#ffffff")
+    21.0
+    """
+    low, high = sorted((_luminance(first), _luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def between(anchors: tuple[Point, Point, Point], share: float) -> Point:

@@ -8,8 +8,8 @@ import numpy as np
 from ...ops.shapes import Float64
 from .svg import line, path, picture, text
 
-WIDE, HIGH = 254, 200
-LEFT, RIGHT, TOP, BOTTOM = 44, 8, 26, 36
+WIDE, HIGH = 202, 178
+LEFT, RIGHT, TOP, BOTTOM = 34, 8, 26, 36
 LINES = 8
 """Models that have a colour and a dash of their own; where there are more, all lines are alike."""
 

@@ -16,6 +16,8 @@ LONGEST = 22
 LEGEND = 58
 SWATCH = 10
 ROOM = 6
+NUMBERS = 40
+"""Width of a cell in which a number fits."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Heat:
 
 def heat_map(heat: Heat) -> str:
     """Draw a heat map: labels at the left and above, a legend below."""
-    wide, high = _cell(len(heat.columns), (44, 26, 17, 12)), _cell(len(heat.rows), (30, 24, 16, 13))
+    wide, high = _cell(len(heat.columns), (45, 26, 17, 12)), _cell(len(heat.rows), (30, 24, 16, 13))
     rows, columns = shortened(heat.rows, heat.longest), shortened(heat.columns, LONGEST)
     size = min(12, high - 2, wide - 2 if wide < 26 else 12)
     flat = all(letters(name, size) <= wide - 4 for name in columns)
@@ -70,7 +72,7 @@ def _above(x: float, y: float, name: str, size: float, flat: bool) -> str:
 
 def _cells(heat: Heat, left: float, top: float, wide: int, high: int) -> list[str]:
     out = []
-    numbers = wide >= 40 and high >= 20
+    numbers = wide >= NUMBERS and high >= 20
     for (r, c), value in np.ndenumerate(heat.values):
         x, y = left + c * wide, top + r * high
         where = f"{heat.rows[r]}, {heat.columns[c]}"
@@ -91,7 +93,8 @@ def _legend(heat: Heat, left: float, y: float) -> list[str]:
     out = [text(left, y, heat.legend, kind="soft", size=11)]
     out += [rect(left + s * SWATCH, y + 7, SWATCH + 0.5, 8, f"{scale.kind}{s}") for s in range(STEPS)]
     ends = (scale.low, (scale.low + scale.high) / 2, scale.high)
-    for place, value, anchor in zip((0, STEPS / 2, STEPS), ends, ("start", "middle", "end"), strict=True):
+    places = [(0.0, "start"), (STEPS / 2, "middle"), (float(STEPS), "end")]
+    for (place, anchor), value in zip(places, ends if scale.high > scale.low else ends[:1], strict=False):
         said = heat.said(value) + heat.unit
         out.append(text(left + place * SWATCH, y + 28, said, kind="soft n", anchor=anchor, size=11))
     return out

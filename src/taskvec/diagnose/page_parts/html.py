@@ -23,8 +23,8 @@ def section(key: str, title: str, lead: str, parts: Iterable[str]) -> str:
 def figure(title: str, how: str, svg: str) -> str:
     """Return one drawing under its title and how to read it; it scrolls by itself where it is too wide."""
     return (
-        f'<figure class="sized"><figcaption><h3>{escape(title)}</h3><p>{inline(how)}</p></figcaption>{_scroll(title, svg)}'
-        "</figure>"
+        f'<figure class="sized"><figcaption><h3>{escape(title)}</h3><p>{inline(how)}</p></figcaption>'
+        f"{_scroll(title, svg)}</figure>"
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from ...ops.shapes import Float64
 from .. import figures
 from ..report import Group
-from ..words import kind_of, number, percent
+from ..words import number, percent, say_kind
 from .colours import diverging, sequential
 from .heat import Heat, heat_map
 from .html import figure, section
@@ -42,8 +42,28 @@ def changes(shown: Shown) -> str:
         legend="|τ| / |θ|, in per cent",
     )
     how = "Length of a layer's task vector over the length of the base's weights there."
-    drawn = figure("Relative change", how, heat_map(heat))
-    return section("change", "Where they changed", _most_changed(shown), [side_by_side([drawn])])
+    drawn = figure("By layer and model", how, heat_map(heat))
+    return section(
+        "change", "Where they changed", _most_changed(shown), [side_by_side([drawn, _change_of_kinds(shown)])]
+    )
+
+
+def _change_of_kinds(shown: Shown) -> str:
+    values = by_kind(shown, lambda group: float(np.mean(figures.relative_change(group))))
+    flat = values.reshape(-1).tolist()
+    heat = Heat(
+        key="kinds",
+        title="Relative change by layer and kind",
+        about=f"{len(shown.layers)} layers by {len(shown.kinds)} kinds of tensors; the mean of all models.",
+        rows=shown.layer_names(),
+        columns=[say_kind(group) for group in shown.kinds],
+        values=values,
+        scale=sequential(flat),
+        said=Percent(flat),
+        unit=" %",
+        legend="|τ| / |θ|, in per cent",
+    )
+    return figure("By layer and kind", "The same for each kind of tensors, mean of all models.", heat_map(heat))
 
 
 def _most_changed(shown: Shown) -> str:
@@ -53,8 +73,8 @@ def _most_changed(shown: Shown) -> str:
     if most == least:
         return f"On average a model changed {percent(means[most])} of the base's length."
     return (
-        f"Most on average: {names[most]}, by {percent(means[most])} of the base's length there. Least: {names[least]}, by "
-        f"{percent(means[least])}."
+        f"Most on average: {names[most]}, by {percent(means[most])} of the base's length there. Least: {names[least]}, "
+        f"by {percent(means[least])}."
     )
 
 
@@ -62,8 +82,8 @@ def conflicts(shown: Shown) -> str:
     """Return the section on where models differ in sign and in direction."""
     trimmed = percent(shown.report.kept)
     lead = (
-        f"Where two models have both one of their largest {trimmed} of entries, unrelated ones differ in sign half of the "
-        "time. More than half: they work against each other; less: they agree."
+        f"Where two models have both one of their largest {trimmed} of entries, unrelated ones differ in sign half of "
+        "the time. More than half: they work against each other; less: they agree."
     )
     parts = [_trimmed(shown), _between(shown), _pairs(shown)]
     return section("conflict", "Where they conflict", lead, [side_by_side(parts)])
@@ -91,7 +111,7 @@ def _trimmed(shown: Shown) -> str:
         title="Sign conflict by layer and kind",
         about=f"{len(rows)} layers by {len(columns)} kinds of tensors; the mean of all pairs of models.",
         rows=[shown.layer_names()[row] for row in rows],
-        columns=[kind_of(shown.kinds[column]) for column in columns],
+        columns=[say_kind(shown.kinds[column]) for column in columns],
         values=values,
         scale=diverging("c", flat, 0.5, FAINT),
         said=lambda value: number(100 * value, 1),
@@ -106,6 +126,8 @@ def _between(shown: Shown) -> str:
     values = shown.ordered(figures.trimmed_conflict(shown.total).value)
     np.fill_diagonal(values, np.nan)
     flat = values.reshape(-1).tolist()
+    if not np.isfinite(values).any():
+        return ""
     heat = Heat(
         key="between",
         title="Sign conflict by pair",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...ops.coefficients import equal_energy, products_of_sum
 from .. import figures
 from ..advising.said import Advice
 from ..words import number, percent
@@ -19,7 +20,7 @@ def opening(shown: Shown) -> str:
     name = report.base.rstrip("/").rsplit("/", 1)[-1]
     full = f" The base is <code>{escape(report.base)}</code>." if name != report.base else ""
     tiles = "".join(
-        f"<div><dt>{escape(what)}</dt><dd>{escape(value)}<small>{escape(more)}</small></dd></div>"
+        f"<div><dt>{escape(what)}</dt><dd>{escape(value)}<small>{inline(more)}</small></dd></div>"
         for what, value, more in _tiles(shown)
     )
     return (
@@ -40,18 +41,26 @@ def _tiles(shown: Shown) -> list[tuple[str, str, str]]:
     return [
         ("Entries", count(total.entries), f"in {total.tensors:,} tensors"),
         (
-            "Relative change |τ| / |θ|",
+            "Mean relative change",
             percent(float(np.mean(change))),
             _range(percent(change.min()), percent(change.max())),
         ),
         ("Mean cosine", number(figures.mean_cosine(total), 3), _range(number(cos.min(), 3), number(cos.max(), 3))),
         (
-            "Sign conflict (by chance 50 %)",
+            "Sign conflict",
             percent(float(trimmed.mean())) if trimmed.size else "–",
-            _range(percent(trimmed.min()), percent(trimmed.max())) if trimmed.size else "not measured",
+            f"{_range(percent(trimmed.min()), percent(trimmed.max()))}; chance: 50 %"
+            if trimmed.size
+            else "not measured",
         ),
-        (f"Rounding error as {report.dtype}", percent(float(lost[-1])), "of the average's change"),
+        ("Scale by equal energy", _scale(shown), "of a plain sum"),
+        (f"Rounding to {report.dtype}", percent(float(lost[-1])), "error, of the average's change"),
     ]
+
+
+def _scale(shown: Shown) -> str:
+    energy, _ = products_of_sum(shown.total.gram, np.ones(len(shown.names)))
+    return number(equal_energy(energy, np.diagonal(shown.total.gram))) if energy > 0 else "–"
 
 
 def _range(low: str, high: str) -> str:
@@ -79,4 +88,5 @@ def suggestions(advice: Sequence[Advice]) -> str:
 
 def _item(one: Advice) -> str:
     source = f'<p class="source">See <code>{escape(one.source)}</code></p>' if one.source else ""
-    return f'<li class="{one.severity}"><b>{WORDS[one.severity]}</b><div><p>{inline(one.text)}</p>{source}</div></li>'
+    said = f"<h3>{inline(one.title)}</h3><p>{inline(one.text)}</p>{source}"
+    return f'<li class="{one.severity}"><b>{WORDS[one.severity]}</b><div>{said}</div></li>'

@@ -62,14 +62,16 @@ def _matrix(shown: Shown) -> str:
 
 
 def _tree(shown: Shown) -> str:
-    how = "The nearest are joined first, at the mean cosine of their members (average linkage). All figures have this order."
+    how = "The nearest are joined first, at the mean cosine of their members (average linkage). It orders all figures."
     return figure("Who is near whom", how, tree_figure(shown.tree, shown.report.models))
 
 
 def _overlap(shown: Shown) -> str:
     found = shown.ordered(figures.overlap(shown.total).value)
     np.fill_diagonal(found, np.nan)
-    flat = found.reshape(-1).tolist()
+    flat = found[np.isfinite(found)].tolist()
+    if not flat:
+        return ""
     kept = shown.report.kept
     heat = Heat(
         key="overlap",
@@ -78,25 +80,27 @@ def _overlap(shown: Shown) -> str:
         rows=shown.names,
         columns=shown.names,
         values=found,
-        scale=sequential(flat, min([value for value in flat if np.isfinite(value)], default=0.0)),
+        scale=sequential(flat, min(flat)),
         said=Percent(flat),
         unit=" %",
         legend="common entries over all of both, in per cent",
     )
     how = (
-        f"How many of the largest {percent(kept)} of entries two models have in common, of all that either has. By chance: "
-        f"{percent(kept / (2 - kept))}. Colours span what was found."
+        f"How many of the largest {percent(kept)} of entries two models have in common, of all that either has. By "
+        f"chance: {percent(kept / (2 - kept))}. Colours span what was found."
     )
     return figure("Overlap of the largest entries", how, heat_map(heat))
 
 
 def _map(shown: Shown) -> str:
     found = task_map(figures.cosines(shown.total))
+    if not found.shares.any():
+        return ""
     drawn, missing = map_figure(found, shown.report.models, shown.total.norms)
     how = (
-        "Directions of the task vectors, seen from the base. The two axes hold "
-        f"{percent(float(found.shares.sum()))} of what there is to see ({percent(float(found.shares[0]))} and "
-        f"{percent(float(found.shares[1]))}); what looks near may be apart in the others. Larger points: longer vectors."
+        f"Directions of the task vectors, seen from the base. The two axes hold {percent(float(found.shares.sum()))} "
+        f"of what there is to see ({percent(float(found.shares[0]))} and {percent(float(found.shares[1]))}); what "
+        "looks near may be apart in the others. Larger points: longer vectors."
     )
     if missing:
         how += f" {missing} names had no room; point at a point to read its name."

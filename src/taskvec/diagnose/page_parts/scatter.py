@@ -14,6 +14,8 @@ EDGE = 16
 LONGEST = 18
 SIZE = 12
 SMALL, LARGE = 4.0, 9.0
+MANY = 20
+"""Models from which on points are small."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -27,7 +29,8 @@ def map_figure(found: TaskMap, names: Sequence[str], norms: Float64[np.ndarray, 
     labels = shortened(names, LONGEST)
     place = _places(found.points, max(letters(label, SIZE) for label in labels))
     origin, points = place[0], place[1:]
-    radii = SMALL + (LARGE - SMALL) * norms / max(float(norms.max()), 1e-300)
+    largest = LARGE if len(names) <= MANY else SMALL + 1
+    radii = SMALL + (largest - SMALL) * norms / max(float(norms.max()), 1e-300)
     body = [
         line(EDGE, origin[1], SIDE - EDGE, origin[1], "grid"),
         line(origin[0], EDGE, origin[0], SIDE - EDGE, "grid"),
@@ -50,7 +53,8 @@ def _places(points: Float64[np.ndarray, "task 2"], room: float) -> Float64[np.nd
     plot = np.array([SIDE - 2 * EDGE - min(room, SIDE / 3), SIDE - 2 * EDGE - 3 * SIZE])
     reach = float(np.max((high - low) / plot))
     moved = (all_points - (low + high) / 2) / (reach if reach > 0 else 1.0)
-    return SIDE / 2 + moved * np.array([1.0, -1.0])
+    places: Float64[np.ndarray, "place 2"] = SIDE / 2 + moved * np.array([1.0, -1.0])
+    return places
 
 
 def _labels(

@@ -1,7 +1,7 @@
 """A report as the page shows it: models in the order of their clustering, layers and kinds with their labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import floor, isfinite, log10
 
 import numpy as np
@@ -18,20 +18,10 @@ class Shown:
     """What several figures need, found once."""
 
     report: Report
-    total: Group = field(init=False)
-    tree: Tree = field(init=False)
-    layers: tuple[Group, ...] = field(init=False)
-    kinds: tuple[Group, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Add up and cluster."""
-        report = self.report
-        places = {kind: place for place, kind in enumerate(KINDS)}
-        object.__setattr__(self, "total", report.total)
-        object.__setattr__(self, "tree", cluster(figures.cosines(report.total)))
-        object.__setattr__(self, "layers", report.by_layer())
-        ordered = sorted(report.by_kind(), key=lambda group: places.get(group.kind, len(places)))
-        object.__setattr__(self, "kinds", tuple(ordered))
+    total: Group
+    tree: Tree
+    layers: tuple[Group, ...]
+    kinds: tuple[Group, ...]
 
     @property
     def order(self) -> Int64[np.ndarray, " task"]:
@@ -45,7 +35,8 @@ class Shown:
 
     def ordered(self, values: Float64[np.ndarray, "task task"]) -> Float64[np.ndarray, "task task"]:
         """Put the rows and the columns of a matrix as the tree has them."""
-        return values[np.ix_(self.order, self.order)]
+        moved: Float64[np.ndarray, "task task"] = values[np.ix_(self.order, self.order)]
+        return moved
 
     def layer_names(self) -> list[str]:
         """Say which layer each group of a layer is; the stack only where there are several."""
@@ -56,6 +47,13 @@ class Shown:
         """Return the group of one kind in one layer, if there is one."""
         key = (layer.stack, layer.layer, kind.kind)
         return next((g for g in self.report.groups if (g.stack, g.layer, g.kind) == key), None)
+
+
+def shown_of(report: Report) -> Shown:
+    """Add up a report's groups, and cluster its models."""
+    total, places = report.total, {kind: place for place, kind in enumerate(KINDS)}
+    kinds = sorted(report.by_kind(), key=lambda group: places.get(group.kind, len(places)))
+    return Shown(report, total, cluster(figures.cosines(total)), report.by_layer(), tuple(kinds))
 
 
 def _layer_name(group: Group, several: bool) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 
 from ...ops.shapes import Float64
 from .. import figures
-from ..report import Matrix
-from ..words import kind_of, number, percent
+from ..report import Group, Matrix
+from ..words import number, percent, say_kind
 from .colours import sequential
 from .curves import LINES, line_class, spectrum_figure
 from .heat import Heat, heat_map
@@ -16,19 +16,22 @@ from .html import figures as side_by_side
 from .layers import by_kind, some
 from .shown import Percent, Shown
 
-Kinds = list[tuple[str, tuple[Matrix, ...]]]
+LEAST = 5
+"""The axes of spectra span this factor at least."""
+
+Kinds = list[tuple[str, list[Matrix]]]
 """Kinds by their names, and the matrices of each."""
 
 
 def spectra(shown: Shown) -> str:
     """Return the section on spectra; nothing where none were looked at."""
-    kinds = [(kind_of(group), group.matrices) for group in shown.kinds if group.matrices]
+    kinds = [(say_kind(group), own) for group in shown.kinds if (own := figures.changed(group.matrices))]
     if not kinds:
         return ""
     lead = (
-        f"The leading {shown.report.spectra} directions of each matrix's task vector. A steep curve: few directions hold "
-        "the task. A shared subspace: tasks write to the same directions, and methods that take matrices apart have "
-        "something to separate."
+        f"The leading {shown.report.spectra} directions of each matrix's task vector. A steep curve: few directions "
+        "hold the task. A shared subspace: tasks write to the same directions, and methods that take matrices apart "
+        "have something to separate."
     )
     drawn = [_curves(shown, kinds), side_by_side([_ranks(shown, kinds), _shared(shown, kinds), _interference(shown)])]
     return section("spectra", "Inside the matrices", lead, drawn)
@@ -37,7 +40,8 @@ def spectra(shown: Shown) -> str:
 def _curves(shown: Shown, kinds: Kinds) -> str:
     curves = [_mean_curve(matrices)[shown.order] for _, matrices in kinds]
     some = np.concatenate([curve[curve > 0] for curve in curves])
-    low, high = (float(some.min()) / 1.15, float(some.max()) * 1.15) if some.size else (0.1, 1.0)
+    high = 1.15 * float(some.max(initial=1.0 if not some.size else 0.0))
+    low = min([high / LEAST, *(some / 1.15).tolist()])
     drawings = [
         spectrum_figure(f"spectrum-{k}", name, curve, shown.names, low, high)
         for k, ((name, _), curve) in enumerate(zip(kinds, curves, strict=True))
@@ -46,7 +50,7 @@ def _curves(shown: Shown, kinds: Kinds) -> str:
     return plots("Spectra", how, _key(shown.names), drawings)
 
 
-def _mean_curve(matrices: tuple[Matrix, ...]) -> Float64[np.ndarray, "task k"]:
+def _mean_curve(matrices: list[Matrix]) -> Float64[np.ndarray, "task k"]:
     """Return σ_i / |τ|_F in the quadratic mean of the matrices that have an i-th direction."""
     longest = max(matrix.values.shape[1] for matrix in matrices)
     total, counted = np.zeros((2, len(matrices[0].energy), longest))
@@ -118,8 +122,12 @@ def _shared(shown: Shown, kinds: Kinds) -> str:
     return figure("Shared subspaces", how, heat_map(heat))
 
 
+def _interferences(group: Group) -> list[float]:
+    return [figures.interference(matrix) for matrix in figures.changed(group.matrices)]
+
+
 def _interference(shown: Shown) -> str:
-    values = by_kind(shown, lambda group: float(np.mean([figures.interference(m) for m in group.matrices] or [np.nan])))
+    values = by_kind(shown, lambda group: float(np.mean(_interferences(group) or [np.nan])))
     rows, columns = some(values)
     values = values[np.ix_(rows, columns)]
     names = shown.layer_names()
@@ -128,7 +136,7 @@ def _interference(shown: Shown) -> str:
         title="Singular task interference by layer and kind",
         about=f"{len(rows)} layers by {len(columns)} kinds of matrices.",
         rows=[names[place] for place in rows],
-        columns=[kind_of(shown.kinds[place]) for place in columns],
+        columns=[say_kind(shown.kinds[place]) for place in columns],
         values=values,
         scale=sequential(values.reshape(-1).tolist()),
         said=lambda value: number(value, 1),

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from html import escape
 
-LETTER = 0.56
-"""Width of a letter over its size, of a wide face; labels get this much room."""
+NARROW, PLAIN, BROAD = 0.4, 0.63, 0.98
+"""Widths of letters over their size, of a wide face; labels get this much room."""
+
+THIN, THICK = frozenset("fijlrtIJ.,:;'|!()[]-/ ·"), frozenset("mwMW@%…")
+SEPARATORS = "/-_. "
 
 
 def letters(said: str, size: float = 12) -> float:
     """Return the room that some words need."""
-    return LETTER * size * len(said)
+    return size * sum(NARROW if c in THIN else BROAD if c in THICK else PLAIN for c in said)
 
 
 def short(name: str, most: int) -> str:
@@ -20,21 +23,31 @@ def short(name: str, most: int) -> str:
     """
     if len(name) <= most:
         return name
-    head = (most - 1 + 1) // 2
+    head = most // 2
     return f"{name[:head]}…{name[len(name) - (most - 1 - head) :]}"
 
 
 def shortened(names: Sequence[str], most: int) -> list[str]:
-    """Shorten names so that they stay different, by their numbers where nothing else does.
+    """Shorten names so that they stay different: what all begin with first, then middles; numbers where all else fails.
 
-    >>> shortened(["a/long/name", "a/long/shame"], 5), shortened(["aaaa1bbbb", "aaaa2bbbb"], 5)
-    (['a/…me', '2 a/…'], ['aa…bb', '2 aa…'])
+    >>> shortened(["org/llama-maths", "org/llama-code"], 10), shortened(["aaaa1bbbb", "aaaa2bbbb"], 5)
+    (['…maths', '…code'], ['aa…bb', '2 aa…'])
     """
+    if len(names) > 1 and max(map(len, names)) > most:
+        shared = _same(names)
+        names = [f"…{name[shared:]}" for name in names] if shared > 1 else names
     out: list[str] = []
     for number, name in enumerate(names, 1):
         said = short(name, most)
         out.append(said if said not in out else f"{number} {said}"[: most - 1] + "…")
     return out
+
+
+def _same(names: Sequence[str]) -> int:
+    """Return how many letters all names begin with, up to the last separator among them."""
+    first, last = min(names), max(names)
+    same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return max(first.rfind(separator, 0, same) for separator in SEPARATORS) + 1
 
 
 def text(
@@ -69,10 +82,10 @@ def path(points: Sequence[tuple[float, float]], kind: str, title: str = "") -> s
 
 
 def picture(key: str, width: float, height: float, title: str, about: str, body: Sequence[str]) -> str:
-    """Return a whole drawing, with a title and a description for those who do not see it; `key` names it on the page."""
+    """Return a whole drawing, with a title and a description for those who do not see it; `key` is its name here."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" role="img" aria-labelledby="{key}-title {key}-about">'
+        f'height="{height:.0f}" style="--wide:{width:.0f}px" role="img" aria-labelledby="{key}-title {key}-about">'
         f'<title id="{key}-title">{escape(title)}</title><desc id="{key}-about">{escape(about)}</desc>'
         f"{''.join(body)}</svg>"
     )

@@ -1,10 +1,13 @@
 """Tables: one of the models, one of every group of tensors, and what rounding loses as bars."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ...ops.coefficients import norm_shares
 from .. import figures
 from ..report import Group
-from ..words import number, percent, place_of
+from ..words import number, percent, say_place
 from .bars import bar_figure
 from .html import figure, section, table
 from .html import figures as side_by_side
@@ -18,32 +21,33 @@ def models(shown: Shown) -> str:
         "model",
         "|τ|",
         "|τ| / |θ|",
-        "share of all |τ|²",
+        "share of energy",
         "largest entry",
         "inside the others' span",
         "nearest",
         "cosine",
     ]
-    rows = [_model(shown, int(t)) for t in shown.order]
-    lead = "A task vector τ is what fine-tuning added to the base θ."
+    change, inside = figures.relative_change(shown.total), figures.in_span(shown.total)
+    near, shares = figures.nearest(shown.total), norm_shares(np.diagonal(shown.total.gram))
+    names = shown.report.models
+    rows = [
+        [
+            names[t],
+            f"{shown.total.norms[t]:#.3g}",
+            percent(float(change[t])),
+            percent(float(shares[t])),
+            f"{shown.total.largest[t]:#.2g}",
+            percent(float(inside[t])),
+            *_nearest(names, near[t]),
+        ]
+        for t in shown.order.tolist()
+    ]
+    lead = "A task vector τ is what fine-tuning added to the base θ; its energy is |τ|²."
     return section("models", "The models", lead, [table("The models", header, rows)])
 
 
-def _model(shown: Shown, t: int) -> list[str]:
-    total, names = shown.total, shown.report.models
-    energies = np.diagonal(total.gram)
-    share = energies[t] / energies.sum() if energies.any() else 0.0
-    near = figures.nearest(total)[t]
-    return [
-        names[t],
-        f"{total.norms[t]:.3g}",
-        percent(float(figures.relative_change(total)[t])),
-        percent(float(share)),
-        f"{total.largest[t]:.2g}",
-        percent(float(figures.in_span(total)[t])),
-        names[near[0]] if near else "–",
-        number(near[1], 3) if near else "–",
-    ]
+def _nearest(names: Sequence[str], near: tuple[int, float] | None) -> list[str]:
+    return [names[near[0]], number(near[1], 3)] if near else ["–", "–"]
 
 
 def losses(shown: Shown) -> str:
@@ -51,31 +55,34 @@ def losses(shown: Shown) -> str:
     rounding, dtype = shown.total.rounding, shown.report.dtype
     rows = [*shown.names, "average of all"]
     order = [*shown.order.tolist(), len(shown.names)]
-    panels = [
-        ("rounding error, of the change's energy", figures.lost(rounding)[order]),
-        ("changed entries stored as the base's", figures.gone(rounding)[order]),
-    ]
-    drawn = bar_figure(
-        "rounding", f"What {dtype} loses", "A row for each model, and one for their average.", rows, panels, percent
-    )
+    about = "A row for each model, and one for their average."
+    lost, gone = figures.lost(rounding)[order], figures.gone(rounding)[order]
+    error = bar_figure("lost", "Rounding error", about, rows, lost, percent)
+    same = bar_figure("gone", "Entries that stay as they were", about, rows, gone, percent)
     lead = (
-        f"A change smaller than half a step of {dtype} is not stored, and the average of many models changes each entry "
-        "least of all. From the sampled blocks; the error of storing the base itself is part of it."
+        f"A change smaller than half a step of {dtype} is not stored, and the average of many models changes each "
+        "entry least of all. From the sampled blocks; the error of storing the base itself is part of it."
     )
-    how = "Left: |round(θ + Δ) − (θ + Δ)|² over |Δ|². Right: entries with Δ ≠ 0 whose stored bits are the base's."
-    return section("rounding", f"What {dtype} loses", lead, [side_by_side([figure("Rounding", how, drawn)])])
+    parts = [
+        figure("Rounding error", "|round(θ + Δ) − (θ + Δ)|² over the change's energy |Δ|².", error),
+        figure("Entries that stay as they were", "Of those with Δ ≠ 0: the stored bits are the base's.", same),
+    ]
+    return section("rounding", f"What {dtype} loses", lead, [side_by_side(parts)])
 
 
 def groups(shown: Shown) -> str:
     """Return the section with a row for every group, the most energy first."""
-    header = ["group", "tensors", "entries", "share of all |τ|²", "|τ| / |θ|, mean", "lowest", "highest"]
+    header = ["group", "tensors", "entries", "share of energy", "mean change", "lowest", "highest"]
     header += ["mean cosine", "sign conflict", "trimmed", "± error", "overlap", "largest entry"]
     whole = float(np.trace(shown.total.gram)) or 1.0
     ordered = sorted(shown.report.groups, key=lambda group: -float(np.trace(group.gram)))
     several = len({group.stack for group in ordered if group.layer is not None}) > 1
     inside = table("All groups of tensors", header, [_group(group, whole, several) for group in ordered])
     details = f"<details><summary>{len(ordered)} groups of tensors</summary>{inside}</details>"
-    lead = "Every layer and kind, those that hold most of all changes first. Means are over models or over pairs."
+    lead = (
+        "Every layer and kind, those that hold most of the energy first. Change is |τ| over |θ|, of models; cosines, "
+        "conflict and overlap are means of pairs."
+    )
     return section("groups", "All groups", lead, [details])
 
 
@@ -84,7 +91,7 @@ def _group(group: Group, whole: float, several: bool) -> list[str]:
     upper = np.triu_indices(len(change), 1)
     errors = trimmed.error[upper][np.isfinite(trimmed.error[upper])]
     return [
-        f"{group.stack}, {place_of(group)}" if several and group.stack else place_of(group),
+        f"{group.stack}, {say_place(group)}" if several and group.stack else say_place(group),
         str(group.tensors),
         count(group.entries),
         percent(float(np.trace(group.gram)) / whole),
@@ -94,11 +101,11 @@ def _group(group: Group, whole: float, several: bool) -> list[str]:
         _or_dash(figures.mean_pair(trimmed.value)),
         percent(float(errors.max())) if errors.size else "–",
         _or_dash(figures.mean_pair(figures.overlap(group).value)),
-        f"{group.largest.max():.2g}",
+        f"{group.largest.max():#.2g}",
     ]
 
 
 def _or_dash(value: float, *, cosine: bool = False) -> str:
     if not np.isfinite(value):
         return "–"
-    return number(value, 3) if cosine else percent(value)
+    return number(value, 3) if cosine else f"{number(100 * value, 1)} %"
