@@ -32,7 +32,7 @@ def limit(inputs: Sequence[Path], nbytes: int, folder: Path, threads: int) -> Li
 
     Reading is timed twice, by `read` into a buffer and by touching a memory map; the faster one counts.
     """
-    read = reading(inputs, threads)
+    read = min(reading_once(inputs, threads), _read(inputs, threads, _by_map))
     path = folder / "limit.bin"
     block = np.random.default_rng(0).integers(0, 256, CHUNK, dtype=np.uint8).tobytes()
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
@@ -48,13 +48,8 @@ def limit(inputs: Sequence[Path], nbytes: int, folder: Path, threads: int) -> Li
     return Limit(read, written - began, synced - written)
 
 
-def reading(inputs: Sequence[Path], threads: int) -> float:
-    """Return how long reading files takes, by `read` into a buffer or by touching a memory map: the faster one."""
-    return min(_read(inputs, threads, _by_copy), _read(inputs, threads, _by_map))
-
-
-def once(inputs: Sequence[Path], threads: int) -> float:
-    """Return how long reading files takes by `read` alone, so that nothing of them is in memory before."""
+def reading_once(inputs: Sequence[Path], threads: int) -> float:
+    """Return how long it takes to read files once, by `read` into a buffer."""
     return _read(inputs, threads, _by_copy)
 
 

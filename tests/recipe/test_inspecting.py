@@ -159,7 +159,7 @@ class TestSpectra:
             )
 
     def test_too_little_memory_is_refused_before_work(self, family: Path) -> None:
-        with pytest.raises(tv.RecipeError, match=r"'memory' is 200 MB\. Type e\.g\. --memory"):
+        with pytest.raises(tv.RecipeError, match=r"^inspect needs \d+ MB .* 'memory' is 200 MB\. Type e\.g\. --memory"):
             look(family, spectra=4, memory=200_000_000)
 
 

@@ -259,7 +259,9 @@ def inspect(
         list[str] | None,
         Parameter(name=["--set", "-s"], negative="", help="What is read, e.g. --set ignore=[lm_head.*] (repeatable)."),
     ] = None,
-    memory: Memory = "512MB",
+    memory: Annotated[
+        str | None, Parameter(help="Anonymous memory it may take; 512MB by default, with --spectra 4GB.")
+    ] = None,
     threads: Threads = None,
     json: Json = False,
     quiet: Quiet = False,

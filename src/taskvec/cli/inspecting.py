@@ -29,7 +29,7 @@ def inspect(
     dtype: str | None,
     kept: float,
     changes: Sequence[str],
-    memory: str,
+    memory: str | None,
     threads: int | None,
     json: bool,
     quiet: bool,
@@ -46,9 +46,9 @@ def inspect(
         data["dtype"] = dtype
     recipe = validate(Document(data, "command line", {}))
     load_kernels(quiet or json)
-    report = inspect_recipe(
-        recipe, kept=kept, spectra=spectra, threads=threads, memory=parse_size(memory), progress=progress(quiet or json)
-    )
+    room = parse_size(memory) if memory else None
+    shown = progress(quiet or json)
+    report = inspect_recipe(recipe, kept=kept, spectra=spectra, threads=threads, memory=room, progress=shown)
     if page:
         from ..diagnose.page import write_page
 

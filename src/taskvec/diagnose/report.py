@@ -10,7 +10,7 @@ from ..ops.shapes import Float64, Int64
 
 @dataclass(frozen=True)
 class Counts:
-    """How often the entries of two task vectors meet, in a seeded sample of blocks; (task, task) each.
+    """How often the entries of two task vectors meet, in blocks at even distances; (task, task) each.
 
     sampled: entries that were looked at. nonzero: those where both are not 0, and `opposite` those where their signs
     differ. kept: those that are among the largest of both, and `kept_opposite` those where their signs differ then.

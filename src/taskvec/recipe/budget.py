@@ -62,10 +62,11 @@ def make_budget(
     rounding: str = "nearest",
     reading: float = 0.0,
     gathers: bool = False,
+    what: str = "the merge",
 ) -> Budget:
     """Choose slices that are worth their handling and fit the memory; then as many threads as that allows.
 
-    With `gathers` there is room for the rows of a slice, whether the method needs them or not.
+    `what` is what messages call the run. With `gathers` there is room for the rows of a slice, whether the method needs them or not.
 
     Raises:
         RecipeError: even one thread with the smallest slice needs more than `limit`.
@@ -97,7 +98,7 @@ def make_budget(
     if fitting < 1:
         least = standing + searching + each
         raise RecipeError(
-            f"the merge needs {least / 1e6:.0f} MB at its widest tensor and 'memory' is {limit / 1e6:.0f} MB. "
+            f"{what} needs {least / 1e6:.0f} MB at its widest tensor and 'memory' is {limit / 1e6:.0f} MB. "
             f"Type e.g. --memory {(least + each) / 1e6:.0f}MB."
         )
     threads = min(threads, fitting)

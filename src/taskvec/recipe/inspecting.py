@@ -28,8 +28,11 @@ from .sinks import Nowhere
 from .units import Unit
 from .whole import Tasks
 
-SAMPLE = 1 << 15
+SAMPLE = 1 << 14
 """Entries of a tensor by which it is told from which magnitude an entry is among the largest."""
+
+MEMORY, MEMORY_OF_SPECTRA = 512_000_000, 4_000_000_000
+"""Bytes that a pass may take where nobody says; spectra hold whole matrices, and decompose them."""
 
 KEPT = 0.2
 """The share of each tensor's entries that count as its largest: the default of methods that trim."""
@@ -45,7 +48,7 @@ def inspect(
     ignore: Sequence[str] = (),
     allow: Sequence[str] = (),
     threads: int | None = None,
-    memory: int = 512_000_000,
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measure in one pass over the disk how a set of models relates.
@@ -59,7 +62,7 @@ def inspect(
         ignore: globs of tensors that are left out.
         allow: checks that may fail: "unrelated" models, differing "tokenizers".
         threads: threads to use; all cores when not given. The result is the same (but for spectra, by a rounding).
-        memory: bytes of anonymous memory the pass may take.
+        memory: bytes of anonymous memory the pass may take; half a GB when not given, with spectra four.
         progress: told how far it is.
 
     Raises:
@@ -89,7 +92,7 @@ def inspect_recipe(
     kept: float = KEPT,
     spectra: int = 0,
     threads: int | None = None,
-    memory: int = 512_000_000,
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measure how the models of a recipe relate; see `inspect`. Of the recipe its inputs and `dtype` count."""
@@ -98,6 +101,7 @@ def inspect_recipe(
     if spectra < 0:
         raise RecipeError(f"'spectra' is how many directions of each matrix are looked at, got {spectra}.")
     began = time.monotonic()
+    memory = memory or (MEMORY_OF_SPECTRA if spectra else MEMORY)
     plan = make_plan(recipe, memory=memory, threads=threads)
     if spectra:
         plan = _with_whole_matrices(plan, spectra, memory, threads)
@@ -116,7 +120,7 @@ def _with_whole_matrices(plan: Plan, directions: int, memory: int, threads: int 
 
     needs = replace(plan.method.needs, scope="tensor", holds=held)
     tasks, reading = plan.widest()
-    budget = make_budget(needs, tasks, units, memory, threads, 0, "nearest", reading)
+    budget = make_budget(needs, tasks, units, memory, threads, 0, reading=reading, what="inspect")
     return replace(plan, units=units, budget=budget)
 
 
