@@ -225,7 +225,7 @@ class Inspecting(Arithmetic):
         if self.careful and not finite:
             self.blame(unit)
         if unit.whole and self.measured.spectra and unit.count:
-            tasks = Tasks(lambda task: self._task(unit, task), len(unit.sources), unit.shape, unit.numpy)
+            tasks = Tasks(lambda task: self._task(unit, task, 0), len(unit.sources), unit.shape, unit.numpy)
             self.measured.take_apart(unit, tasks)
         return Finished(np.empty(0, np.uint8), 0.0, 0.0)
 
