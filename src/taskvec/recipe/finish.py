@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._version import __version__
 from ..ops.kernels import in_use
 from ..store.card import card
-from ..store.catalog.place import catalogued
+from ..store.catalogued import catalogued
 from ..store.config import part_of, restacked
 from ..store.dtypes import LONG_NAMES, is_float
 from ..store.formats.announced import cleaned

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import FormatError, MismatchError, RecipeError
 from ..store.adapter import adapter_notes, adapters_of, is_adapter, is_sum, open_adapter, open_applied
-from ..store.catalog.place import catalogued
+from ..store.catalogued import catalogued, folder_and_name
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
 from ..store.hub import locate
@@ -120,7 +120,7 @@ def _open_packed(path: str, role: Literal["base", "model"], base: Checkpoint | N
 
 def _open_catalogued(path: str, role: Literal["base", "model"]) -> Input:
     """Open a vector of a catalogue."""
-    from ..store.catalog import Catalog, folder_and_name
+    from ..store.catalog import Catalog
 
     folder, name = folder_and_name(path)
     place = Catalog(folder).path(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import StoreError
-from ..store.catalog.place import BETWEEN, catalogued, folder_and_name
+from ..store.catalogued import BETWEEN, catalogued, folder_and_name
 from ..store.hub import NAME
 from .schema import VOCABULARY_RULES, ModelEntry, Part, Recipe, Vocabulary
 

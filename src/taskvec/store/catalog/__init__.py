@@ -3,7 +3,6 @@
 from .catalog import Catalog
 from .entry import Entry
 from .found import Findings, Found
-from .place import BETWEEN, catalogued, folder_and_name
 from .rebuilt import Collected, Rebuilt
 
-__all__ = ["BETWEEN", "Catalog", "Collected", "Entry", "Findings", "Found", "Rebuilt", "catalogued", "folder_and_name"]
+__all__ = ["Catalog", "Collected", "Entry", "Findings", "Found", "Rebuilt"]

@@ -11,36 +11,14 @@ from typing import Any
 
 from ...errors import FormatError, OutputError, RecipeError, StoreError
 from ...ops.sketch import Hashing
+from ..catalogued import MARKER
 from ..writer import output_error, sync_folder, write_whole
 
-MARKER = "catalog.json"
 INDEX = "index.sqlite"
 VERSION = 1
-BETWEEN = "#"
-"""What stands between a catalogue and the entry that is meant: catalogue#math."""
 
 LONGEST = 200
 TAGGED = "tag:"
-
-
-def catalogued(path: str | Path) -> bool:
-    """Tell an entry of a catalogue, 'folder#name', from other paths.
-
-    >>> catalogued("nothing-here#math"), catalogued("math")
-    (False, False)
-    """
-    folder, name = folder_and_name(path)
-    return bool(name) and (Path(folder) / MARKER).is_file()
-
-
-def folder_and_name(path: str | Path) -> tuple[str, str]:
-    """Take apart 'folder#name'; no name is an empty text.
-
-    >>> folder_and_name("vectors/known#math"), folder_and_name("math")
-    (('vectors/known', 'math'), ('math', ''))
-    """
-    folder, _, name = str(path).rpartition(BETWEEN)
-    return (folder, name) if folder else (str(path), "")
 
 
 def check_name(name: str) -> None:
