@@ -146,10 +146,10 @@ def deviation(
         norms: |x||y|; of cosines, 1.
         width: m.
 
-    >>> deviation(0.0, 1.0, 4096).item()
+    >>> float(deviation(0.0, 1.0, 4096))
     0.015625
     """
-    return np.sqrt((np.square(norms) + np.square(inner)) / width)
+    return np.asarray(np.sqrt((np.square(norms) + np.square(inner)) / width))
 
 
 def cosines_from(
