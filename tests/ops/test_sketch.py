@@ -1,5 +1,6 @@
 """Sketches: the same bits whatever the slices, unbiased, and as far off as the formula says."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -78,7 +79,28 @@ class TestEstimates:
         assert cosines.tolist() == [0.0]
 
 
+def by_the_format(tensors: Tensors, seed: int, width: int) -> np.ndarray:
+    """What docs/formats.md says, word by word."""
+
+    def draws(stream: str, count: int) -> np.ndarray:
+        key = np.frombuffer(hashlib.sha256(stream.encode()).digest()[:16], "<u8")
+        return np.random.Philox(key=key).random_raw(count)
+
+    out = np.zeros(width)
+    for name, x in tensors.items():
+        signs = draws(f"{seed}\0signs of a sketch\0{name}", x.size // 64 + 1)
+        rotations = draws(f"{seed}\0rotations of a sketch\0{name}", x.size // width // 4 + 1).view("<u2")
+        for i, entry in enumerate(x.tolist()):
+            turned = int(signs[i // 64]) >> (i % 64) & 1
+            out[(i % width + int(rotations[i // width]) % width) % width] += -entry if turned else entry
+    return out
+
+
 class TestSameBits:
+    def test_a_sketch_is_what_the_format_says(self, kernels: str) -> None:
+        whole = {"a": np.arange(-300, 401, dtype=np.float32), "b": np.float32([3, -5])}
+        assert np.array_equal(sketch(whole, Hashing(4, 64)), by_the_format(whole, 4, 64))
+
     SHAPES = ((STEP * 2 + 777), 100, 8192 * 3)
 
     @pytest.fixture

@@ -1,5 +1,6 @@
 """A catalogue: what is stored of a vector, how it is told, and every way to ask for something that is not there."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -56,6 +57,14 @@ class TestAdding:
         loaded = catalog.vector("m0")
         elsewhere = tv.TaskVector("tv1:0123", loaded.terms, ("x",))
         assert catalog.add(elsewhere, name="x").sha != catalog.entry("m0").sha
+
+    def test_the_hash_is_what_the_format_says(self, models: Path) -> None:
+        entry = filled(models, "m0").entry("m0")
+        whole = hashlib.sha256(f"taskvec\0weights\0{entry.base}\0".encode())
+        for name, x in sorted(tv.diff(models / "base", models / "m0").items()):
+            whole.update(f"{name}\0F32\0{tuple(x.shape)}\0".encode())
+            whole.update(hashlib.sha256(x.numpy().tobytes()).digest())
+        assert entry.sha == whole.hexdigest()
 
     def test_bfloat16_halves_the_file_and_says_what_it_lost(self, models: Path) -> None:
         catalog, tau = filled(models, "m0"), tv.diff(models / "base", models / "m0")
@@ -164,7 +173,7 @@ class TestChoosing:
 
 class TestRefusals:
     def test_a_name_that_is_taken(self, models: Path) -> None:
-        with pytest.raises(tv.RecipeError, match="has an entry 'm0' already. Type another --name, or --force to"):
+        with pytest.raises(tv.RecipeError, match=r"has an entry 'm0' already. Type another --name, or --force to"):
             filled(models, "m0", "m0")
 
     @pytest.mark.parametrize("name", ["", "a/b", "a#b", ".hidden", "tag:x", "a\nb", "ä" * 101])
@@ -173,7 +182,7 @@ class TestRefusals:
             filled(models).add(models / "m0", base=models / "base", name=name)
 
     def test_a_model_without_a_base(self, models: Path) -> None:
-        with pytest.raises(tv.RecipeError, match="it needs the base it was made from. Type --base BASE"):
+        with pytest.raises(tv.RecipeError, match=r"it needs the base it was made from. Type --base BASE"):
             filled(models).add(models / "m0")
 
     def test_a_saved_vector_of_another_base(self, models: Path) -> None:
@@ -184,7 +193,7 @@ class TestRefusals:
 
     def test_a_vector_of_zeros(self, models: Path) -> None:
         catalog = filled(models)
-        with pytest.raises(tv.RecipeError, match="base is a vector of zeros, without a direction. Give a model that"):
+        with pytest.raises(tv.RecipeError, match=r"base is a vector of zeros, without a direction. Give a model that"):
             catalog.add(models / "base", base=models / "base")
         assert list(catalog.place.vectors.iterdir()) == []
 
@@ -205,7 +214,7 @@ class TestRefusals:
         large["lm_head.weight"][0, 0] = 1e6
         write_model(models / "base3", tiny_tensors(layers=1))
         write_model(models / "large", large)
-        with pytest.raises(tv.NumbersError, match="'lm_head.weight' of large is too large for its type"):
+        with pytest.raises(tv.NumbersError, match=r"'lm_head.weight' of large is too large for its type"):
             filled(models).add(models / "large", base=models / "base3", dtype="float16")
         with pytest.raises(tv.RecipeError, match="is stored as float32, bfloat16, float16, not as 'int8'"):
             filled(models).add(models / "large", base=models / "base3", dtype="int8")
@@ -229,7 +238,7 @@ class TestRefusals:
             filled(models, "near").remove("neer")
 
     def test_no_catalogue(self, models: Path) -> None:
-        with pytest.raises(tv.StoreError, match="nothing does not exist. Make a catalogue: taskvec catalog add"):
+        with pytest.raises(tv.StoreError, match=r"nothing does not exist. Make a catalogue: taskvec catalog add"):
             Catalog(models / "nothing")
         with pytest.raises(tv.FormatError, match=r"base is not a catalogue: it has no catalog\.json"):
             Catalog(models / "base")
@@ -240,7 +249,7 @@ class TestRefusals:
         catalog = filled(models)
         with catalog.index.read() as db:
             db.execute("pragma user_version = 99")
-        with pytest.raises(tv.FormatError, match="is a catalogue of version 99; this taskvec reads up to 1. Install"):
+        with pytest.raises(tv.FormatError, match=r"is a catalogue of version 99; this taskvec reads up to 1. Install"):
             Catalog(catalog.folder)
         marker = catalog.folder / "catalog.json"
         marker.write_text(json.dumps(json.loads(marker.read_text()) | {"format": 7}))

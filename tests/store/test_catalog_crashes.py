@@ -56,13 +56,13 @@ for i in range(4):
             return real(self, opened, name, dtype)
 
         monkeypatch.setattr(Catalog, "_store", overtaken)
-        with pytest.raises(tv.RecipeError, match="another process has added 'one' to .* meanwhile. Name it anew"):
+        with pytest.raises(tv.RecipeError, match=r"another process has added 'one' to .* meanwhile. Name it anew"):
             catalog.add(models / "m0", base=models / "base", name="one")
         assert catalog.entry("one").lineage["history"] == ["m1 - base"]
 
     def test_gc_does_not_run_while_something_is_added(self, models: Path) -> None:
         catalog = filled(models, "m0")
-        with catalog.place.held(), pytest.raises(tv.StoreError, match="is being changed by another process. Type it"):
+        with catalog.place.held(), pytest.raises(tv.StoreError, match=r"is being changed by another process. Type it"):
             catalog.gc()
 
 
@@ -165,7 +165,7 @@ class TestDamage:
         whole = catalog.place.index.read_bytes()
         page = int.from_bytes(whole[16:18], "big")
         catalog.place.index.write_bytes(whole[:page] + b"\xff" * (len(whole) - page))
-        with pytest.raises(tv.FormatError, match="is damaged .*Type: taskvec catalog rebuild -C .*known"):
+        with pytest.raises(tv.FormatError, match=r"is damaged .*Type: taskvec catalog rebuild -C .*known"):
             catalog.entries()
         assert catalog.rebuild().entries == 3
         assert len(catalog.entries()) == 3

@@ -26,6 +26,9 @@ OURS = int.from_bytes(b"tvct", "big")
 PATIENCE = 60.0
 """Seconds to wait for others who write."""
 
+PAGE = 1 << 16
+"""Bytes of a page: a sketch fits one, which makes reading thousands of them several times as fast."""
+
 F64 = npt.NDArray[np.float64]
 
 TABLES = """
@@ -57,6 +60,7 @@ class Index:
     def make(self) -> None:
         """Write an empty index."""
         with self._connected() as db:
+            db.execute(f"pragma page_size = {PAGE}")
             db.executescript(f"begin;\n{TABLES}\npragma application_id = {OURS};\npragma user_version = {VERSION};\n"
                              "commit;")  # fmt: skip
 
@@ -168,6 +172,11 @@ def _entry(*row: Any) -> Entry:
     name, sha, space, base, base_name, dtype, count, size, norm, tags, metrics, licence, lineage, lost, created = row
     return Entry(name, sha, space, base, base_name, dtype, count, size, norm, tuple(json.loads(tags)),
                  json.loads(metrics), licence, json.loads(lineage), lost, created)  # fmt: skip
+
+
+def entry_of(db: sqlite3.Connection, name: str) -> Entry | None:
+    """Return the entry of that name, if there is one."""
+    return next(iter(entries_of(db, "where e.name = ?", (name,))), None)
 
 
 def energies_of(db: sqlite3.Connection, sha: str) -> dict[str, float]:
