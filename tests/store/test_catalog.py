@@ -133,8 +133,11 @@ class TestEditing:
     def test_tags_and_metrics_change_and_survive_the_loss_of_the_index(self, models: Path) -> None:
         catalog = filled(models, "m0")
         catalog.edit("m0", tags=["kept"], metrics={"accuracy": 0.9}, licence="mit")
-        edited = catalog.edit("m0", metrics={"accuracy": 0.95})
-        assert (edited.tags, edited.metrics, edited.licence) == (("kept",), {"accuracy": 0.95}, "mit")
+        edited = catalog.edit("m0", tags=["added"], metrics={"accuracy": 0.95, "loss": 2})
+        assert (edited.tags, edited.licence) == (("added", "kept"), "mit")
+        assert edited.metrics == {"accuracy": 0.95, "loss": 2.0}
+        edited = catalog.edit("m0", untag=["added"])
+        assert edited.tags == ("kept",)
         catalog.place.index.unlink()
         assert Catalog(catalog.folder).entries() == [edited]
 

@@ -81,6 +81,12 @@ class TestInnerProducts:
         monkeypatch.setattr(known, "GROUP", 2)
         assert np.array_equal(filled(tmp_path, *NAMES).gram(NAMES), once)
 
+    def test_more_vectors_than_one_pass_reads(self, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+        once = catalog.products(catalog.vector("m0"), [*NAMES, "m1"])
+        monkeypatch.setattr(products, "MOST", 3)
+        again = catalog.products(catalog.vector("m0"), [*NAMES, "m1"])
+        assert all(np.array_equal(once[name], again[name]) for name in once)
+
     def test_slices_and_threads_change_no_bit(self, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
         vectors = [catalog.vector(name) for name in NAMES]
         pairs = [(0, 1), (2, 2), (4, 3)]

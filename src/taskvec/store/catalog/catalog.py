@@ -165,17 +165,25 @@ class Catalog:
         self,
         name: str,
         *,
-        tags: Iterable[str] | None = None,
+        tags: Iterable[str] = (),
+        untag: Iterable[str] = (),
         metrics: Mapping[str, float] | None = None,
         licence: str | None = None,
     ) -> Entry:
-        """Give an entry other tags, metrics, or another licence; what is None stays."""
+        """Add tags to an entry, take others off, give metrics other values, or give it another licence.
+
+        Raises:
+            RecipeError: no such entry, or a tag to take off that it has not.
+        """
+        added, off, numbers = checked_tags(tags), checked_tags(untag), checked_metrics(metrics or {})
         with self.place.held(), self.index.change() as db:
             was = self._in(db, name)
+            if absent := sorted(set(off) - set(was.tags)):
+                raise RecipeError(f"'{name}' has no tag '{absent[0]}'. It has: {' '.join(was.tags) or 'none'}.")
             entry = changed(
                 was,
-                tags=was.tags if tags is None else checked_tags(tags),
-                metrics=was.metrics if metrics is None else checked_metrics(metrics),
+                tags=tuple(sorted({*was.tags, *added} - set(off))),
+                metrics=dict(sorted({**was.metrics, **numbers}.items())),
                 licence=was.licence if licence is None else licence,
             )
             self._note(db, entry)

@@ -185,7 +185,7 @@ def energies_of(db: sqlite3.Connection, sha: str) -> dict[str, float]:
 
 
 def sketch_rows(
-    db: sqlite3.Connection, shas: Sequence[str], width: int, some: int = 512
+    db: sqlite3.Connection, shas: Sequence[str], width: int, folder: Path, some: int = 512
 ) -> Iterator[tuple[Sequence[str], npt.NDArray[np.float32]]]:
     """Yield sketches, some at a time.
 
@@ -198,7 +198,7 @@ def sketch_rows(
         found = dict(db.execute(f"select sha, sketch from sketches where sha in ({marks})", part).fetchall())
         if any(len(found.get(sha, b"")) != 4 * width for sha in part):
             raise FormatError(
-                f"the index lacks sketches of width {width}. Type: taskvec catalog rebuild -C with its folder."
+                f"the index of {folder} lacks sketches of width {width}. Type: taskvec catalog rebuild -C {folder}."
             )
         yield part, np.frombuffer(b"".join(found[sha] for sha in part), "<f4").reshape(len(part), width)
 
