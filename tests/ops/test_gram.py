@@ -34,6 +34,23 @@ def test_chosen_pairs_are_those_of_the_whole_matrix(twins: Twins, rng: np.random
     assert fused.tobytes() == np.array([part[left, right] for part in gram_parts(rows)]).tobytes()
 
 
+@pytest.mark.parametrize("odd", [0.0, np.nan, np.inf])
+def test_an_exact_sum_has_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, odd: float) -> None:
+    terms = rng.standard_normal((40, 30)) * 10.0 ** rng.integers(-25, 25, (40, 1))
+    terms[7, 3] += odd
+
+    def added() -> Any:
+        exact = ExactSum(30)
+        for term in terms:
+            exact.add(0, term)
+        return exact.value
+
+    fused, plain = twins("carry", added)
+    assert fused.tobytes() == plain.tobytes()
+    if not odd:
+        assert fused.tolist() == [math.fsum(column) for column in terms.T]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_sum_of_any_slices_in_any_order_is_the_whole(kernels: str, rng: np.random.Generator, dtype: type) -> None:
     rows = (rng.standard_normal((3, 5 * BLOCK + 77)) * 10.0 ** rng.integers(-6, 6, 5 * BLOCK + 77)).astype(dtype)

@@ -88,17 +88,17 @@ def by_the_format(tensors: Tensors, seed: int, width: int) -> np.ndarray:
 
     out = np.zeros(width)
     for name, x in tensors.items():
-        signs = draws(f"{seed}\0signs of a sketch\0{name}", x.size // 64 + 1)
+        signs = draws(f"{seed}\0signs of a sketch\0{name}", x.size // 64 + 32).view("<u4")
         rotations = draws(f"{seed}\0rotations of a sketch\0{name}", x.size // width // 4 + 1).view("<u2")
         for i, entry in enumerate(x.tolist()):
-            turned = int(signs[i // 64]) >> (i % 64) & 1
+            turned = int(signs[i // 2048 * 64 + i % 64]) >> (i % 2048 // 64) & 1
             out[(i % width + int(rotations[i // width]) % width) % width] += -entry if turned else entry
     return out
 
 
 class TestSameBits:
     def test_a_sketch_is_what_the_format_says(self, kernels: str) -> None:
-        whole = {"a": np.arange(-300, 401, dtype=np.float32), "b": np.float32([3, -5])}
+        whole = {"a": np.arange(-1300, 1301, dtype=np.float32), "b": np.float32([3, -5])}
         assert np.array_equal(sketch(whole, Hashing(4, 64)), by_the_format(whole, 4, 64))
 
     SHAPES = ((STEP * 2 + 777), 100, 8192 * 3)
