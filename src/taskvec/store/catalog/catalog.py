@@ -119,11 +119,14 @@ class Catalog:
         with self.place.held():
             self._check_free(name, replace)
             measured, size = self._store(opened, name, dtype)
-            entry = Entry(
-                name, measured.sha, opened.vector.space, opened.vector.base, base_name or opened.base_name, dtype,
-                measured.count, size, measured.norm, tags, metrics, opened.licence if licence is None else licence,
-                opened.lineage, measured.lost, datetime.now(UTC).isoformat(timespec="seconds"),
-            )  # fmt: skip
+            entry = _entry_of(opened, measured, name, dtype, size)
+            entry = changed(
+                entry,
+                tags=tags,
+                metrics=metrics,
+                base_name=base_name or entry.base_name,
+                licence=entry.licence if licence is None else licence,
+            )
             self._enter(entry, measured, replace)
         return self.entry(name)
 
@@ -390,3 +393,22 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({str(self.folder)!r}, {len(self)} entries)"
+
+
+def _entry_of(opened: Opened, measured: Measured, name: str, dtype: str, size: int) -> Entry:
+    """Return an entry by what was found of a vector."""
+    return Entry(
+        name=name,
+        sha=measured.sha,
+        space=opened.vector.space,
+        base=opened.vector.base,
+        base_name=opened.base_name,
+        dtype=dtype,
+        count=measured.count,
+        size=size,
+        norm=measured.norm,
+        licence=opened.licence,
+        lineage=opened.lineage,
+        lost=measured.lost,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
