@@ -1698,6 +1698,89 @@ def measure(
     return bool(finite), grams, sums, largest.view(np.float32), meetings, stays
 
 
+@_kernel
+def _pairs(rows: F32, left: Any, right: Any, block: int, out: npt.NDArray[np.float64]) -> None:
+    lanes = np.empty(LANES)
+    for at in range(out.shape[0]):
+        for p in range(left.size):
+            x = rows[left[p], at * block : (at + 1) * block]
+            y = rows[right[p], at * block : (at + 1) * block]
+            out[at, p] = _inner(x, y, lanes)
+
+
+def pairs(rows: F32, left: Any, right: Any, block: int) -> npt.NDArray[np.float64]:
+    """See `gram.pair_parts`."""
+    out = np.empty((max(1, -(-rows.shape[1] // block)), left.size))
+    _pairs(rows, left, right, block, out)
+    return out
+
+
+# Sketches.
+
+TURNED = 2048
+"""Entries whose signs are in as many bits of 64 words of 32 bits: bit k of all words is that of 64 entries in a row."""
+
+
+@_exact
+def _turn(bits: Bits, signs: Bits, out: Bits) -> None:
+    """Turn the sign of each entry whose bit is 1."""
+    if bits.size == TURNED:
+        for k in range(32):
+            shift = np.uint32(31 - k)
+            for j in range(64):
+                out[64 * k + j] = bits[64 * k + j] ^ ((signs[j] << shift) & np.uint32(0x80000000))
+        return
+    for i in range(bits.size):
+        out[i] = bits[i] ^ ((signs[i % 64] << np.uint32(31 - i // 64)) & np.uint32(0x80000000))
+
+
+@_exact
+def _add_wide(x: F32, out: Doubles) -> None:
+    for i in range(x.size):
+        out[i] += x[i]
+
+
+@_kernel
+def _sketch(bits: Bits, signs: Bits, rotations: Any, turned: Bits, x: F32, out: Doubles) -> None:
+    """`turned` and `x` are the same memory: entries with their signs, in the innermost cache."""
+    width = out.size
+    for at in range(0, bits.size, TURNED):
+        count = min(TURNED, bits.size - at)
+        _turn(bits[at : at + count], signs[at // 32 : at // 32 + 64], turned[:count])
+        for first in range(0, count, width):
+            last = min(first + width, count)
+            place = ((at + first) % width + rotations[(at + first) // width]) % width
+            head = min(last - first, width - place)
+            _add_wide(x[first : first + head], out[place : place + head])
+            _add_wide(x[first + head : last], out[: last - first - head])
+
+
+def sketch(x: F32, signs: Bits, rotations: Any, width: int) -> Doubles:
+    """See `sketch._sketch`."""
+    out, some = np.zeros(width), np.empty(TURNED, np.float32)
+    _sketch(x.view(np.uint32), signs.reshape(-1), rotations, some.view(np.uint32), some, out)
+    return out
+
+
+@_kernel
+def _carry(held: Doubles, term: Doubles, rest: Doubles) -> bool:
+    some = False
+    for i in range(term.size):
+        rounded = held[i] + term[i]
+        back = rounded - held[i]
+        left = (held[i] - (rounded - back)) + (term[i] - back)
+        held[i] = rounded
+        rest[i] = left if left == left else 0.0
+        some |= rest[i] != 0.0
+    return some
+
+
+def carry(held: Doubles, term: Doubles) -> Doubles | None:
+    """Add a term, and return what rounding has left of it, or None: the step of `gram.ExactSum`."""
+    rest = np.empty_like(term)
+    return rest if _carry(held, term, rest) else None
+
+
 # Softmaxes of rows.
 
 # The numbers of `exponential`, here again because numba would not notice if they changed there.
