@@ -305,11 +305,15 @@ class TestReportOfAMerge:
         with pytest.raises(tv.RecipeError, match=rf"'report' measures task vectors, and '{method}' merges .* {how}"):
             tv.make_plan(made)
 
-    def test_needs_models_in_one_piece(self, typed: Callable[[str], Any]) -> None:
-        with pytest.raises(tv.RecipeError, match=r"recipe.yaml:1: 'report' measures models tensor by tensor.*'stack'"):
-            typed("""
-                method: linear
-                report: true
-                stack:
-                  - models: [{model: ./a, layers: 0-1}]
-            """)
+    @pytest.mark.parametrize(
+        ("other", "more"),
+        [
+            ("stack", "stack: [{models: [{model: ./a, layers: 0-1}]}]"),
+            ("adapter", "models: [./a]\nadapter: {rank: all}"),
+        ],
+    )
+    def test_needs_whole_models(self, typed: Callable[[str], Any], other: str, more: str) -> None:
+        with pytest.raises(
+            tv.RecipeError, match=rf"'report' measures models tensor by tensor, which '{other}' does not"
+        ):
+            typed(f"method: task_arithmetic\nbase: ./base\nreport: true\n{more}\n")

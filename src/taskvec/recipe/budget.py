@@ -66,7 +66,8 @@ def make_budget(
 ) -> Budget:
     """Choose slices that are worth their handling and fit the memory; then as many threads as that allows.
 
-    `what` is what messages call the run. With `gathers` there is room for the rows of a slice, whether the method needs them or not.
+    With `gathers` there is room for the rows of a slice, whether the method needs them or not. `what` is what messages
+    call the run.
 
     Raises:
         RecipeError: even one thread with the smallest slice needs more than `limit`.
