@@ -2,7 +2,7 @@
 
     python benchmarks/matrix_methods.py                         # matrices of a ViT-B/32 and a ViT-L/14, 8 tasks
     python benchmarks/matrix_methods.py --models llama-1b --methods tsv_m iso_c cart
-    python benchmarks/matrix_methods.py --write-docs            # also writes the table into docs/benchmarks.md
+    python benchmarks/matrix_methods.py --write-docs            # also writes its rows into docs/benchmarks.md
 
 One layer is merged; all layers are alike, so ratios are those of a model. The authors' codes take one matrix after the
 other and leave all cores to the library. Ours are run as `taskvec merge` runs them: a matrix a core, one thread each.
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import taskvec as tv
-from page import put
+from page import put, rows_between
 from taskvec.recipe.whole import sharing_cores
 
 BEGIN, END = "<!-- matrices: made by benchmarks/matrix_methods.py -->", "<!-- /matrices -->"
@@ -174,6 +174,18 @@ def row(model: str, name: str, layer: Sequence[list[Tensor]], most: int) -> list
     ]
 
 
+def with_line(line: str) -> list[str]:
+    """Return the page's rows with one of them written anew, in the order of models and methods."""
+    known = {key_of(old): old for old in [*rows_between(BEGIN, END), line]}
+    return [known[key] for key in sorted(known)]
+
+
+def key_of(line: str) -> tuple[int, int]:
+    """Return the places of a row's model and method in the tables above."""
+    model, method = (cell.strip() for cell in line.split("|")[1:3])
+    return list(MODELS).index(model), list(AUTHORS).index(method[1:].partition("]")[0])
+
+
 def main() -> None:
     """Run the methods and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,15 +194,15 @@ def main() -> None:
     parser.add_argument("--exact", type=int, default=5_000_000, help="entries of the largest matrix that is checked")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
     args = parser.parse_args()
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    print("\n".join(lines))
+    head = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    print("\n".join(head))
     for model in args.models:
         layer = [task_vectors(shape, seed) for seed, shape in enumerate(MODELS[model])]
         for method in args.methods:
-            lines.append("| " + " | ".join(row(model, method, layer, args.exact)) + " |")
-            print(lines[-1], flush=True)
+            line = "| " + " | ".join(row(model, method, layer, args.exact)) + " |"
+            print(line, flush=True)
             if args.write_docs:
-                put(BEGIN, END, lines)
+                put(BEGIN, END, [*head, *with_line(line)])
 
 
 if __name__ == "__main__":

@@ -12,3 +12,9 @@ def put(begin: str, end: str, lines: Sequence[str]) -> None:
     if not found:
         raise SystemExit(f"{PAGE} has no '{begin}'")
     PAGE.write_text(before + begin + "\n\n" + "\n".join(lines) + "\n\n" + end + rest.partition(end)[2])
+
+
+def rows_between(begin: str, end: str) -> list[str]:
+    """Return the rows of the table between two markers, without its head."""
+    found = PAGE.read_text().partition(begin)[2].partition(end)[0]
+    return [line for line in found.splitlines() if line.startswith("| ") and not line.startswith("| ---")][1:]

@@ -49,7 +49,7 @@ STATUSES = {
     2: "the recipe or the command asks for something that does not exist or cannot be done",
     3: "a file cannot be read or written, or files do not belong together",
     4: "the numbers themselves are wrong: NaN, Inf, an overflow",
-    130: "interrupted (Ctrl-C); the same command continues",
+    130: "interrupted (Ctrl-C); the same command continues, or says that it starts anew",
 }
 
 

@@ -158,6 +158,17 @@ class TestStatus:
         assert done.status == 130
         assert done.err.endswith("interrupted; the same command continues where this one stopped.\n")
 
+    def test_130_says_what_a_command_without_a_memory_does(
+        self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(*args: object, **kwargs: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("taskvec.cli.packing.pack_models", interrupt)
+        done = command("pack", "base", "math", "-o", "tasks.pack")
+        assert done.status == 130
+        assert done.err.endswith("interrupted; the same command starts anew.\n")
+
     def test_1_for_a_bug_with_a_traceback(
         self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -78,3 +78,76 @@ def test_a_matrix_too_large_for_the_memory_is_refused_with_a_number_that_is_enou
         tv.make_plan(recipe)
     enough = int(str(caught.value).rpartition("--memory ")[2].removesuffix("MB.")) * 1_000_000
     assert tv.make_plan(recipe, memory=enough).budget.peak <= enough
+
+
+EXPERTS = "model.layers.0.mlp.experts.down_proj"
+
+
+@pytest.fixture
+def mixtures(tmp_path: Path, rng: np.random.Generator) -> Callable[..., tuple[list[str], list[np.ndarray]]]:
+    """Three models and their base, each one tensor of four experts; folders, and the tensors."""
+
+    def make(model_type: str, shape: tuple[int, ...] = (4, 12, 8)) -> tuple[list[str], list[np.ndarray]]:
+        base = {EXPERTS: rng.standard_normal(shape).astype(np.float32)}
+        tensors = [base, *(finetuned(base, seed) for seed in range(3))]
+        config = {"model_type": model_type}
+        folders = [str(write_model(tmp_path / f"x{i}", own, config=config)) for i, own in enumerate(tensors)]
+        return folders, [own[EXPERTS] for own in tensors]
+
+    return make
+
+
+def recipe_of(folders: list[str], method: str, **data: object) -> tv.Recipe:
+    """A recipe of the models on their base."""
+    return tv.Recipe.model_validate(
+        {"method": method, "base": folders[0], "models": [{"model": f} for f in folders[1:]], **data}
+    )
+
+
+@pytest.mark.parametrize(("model_type", "role"), [("qwen3_moe", "matrix"), ("gpt_oss", "turned")])
+@pytest.mark.parametrize("method", [name for name, m in tv.METHODS.items() if m.needs.role])
+def test_experts_are_merged_one_by_one(
+    mixtures: Callable[..., tuple[list[str], list[np.ndarray]]], method: str, model_type: str, role: str
+) -> None:
+    folders, (base, *tuned) = mixtures(model_type)
+    settings = {"steps": 20} if method == "wudi" else {}
+    made = tv.make_plan(recipe_of(folders, method, settings=settings, dtype="float32"))
+    merged = tv.merge_in_memory(made)[EXPERTS]
+    deltas = np.stack([own - base for own in tuned])
+    alone = [tv.METHODS[method].function(deltas[:, e], np.ones(3), role=role, **settings) for e in range(len(base))]
+    np.testing.assert_allclose(merged - base, np.stack(alone), atol=2e-6)
+
+
+def test_experts_are_averaged_where_nothing_is_taken_apart(
+    mixtures: Callable[..., tuple[list[str], list[np.ndarray]]],
+) -> None:
+    folders, (_, *tuned) = mixtures("qwen3_moe")
+    merged = tv.merge_in_memory(tv.make_plan(recipe_of(folders, "tsv_m", settings={"spectral": "none"})))[EXPERTS]
+    np.testing.assert_allclose(merged, np.mean(tuned, axis=0), atol=1e-6)
+
+
+def test_experts_of_one_row_have_no_directions(
+    mixtures: Callable[..., tuple[list[str], list[np.ndarray]]],
+) -> None:
+    folders, _ = mixtures("qwen3_moe", (4, 1, 8))
+    assert wholes(tv.make_plan(recipe_of(folders, "iso_c"))) == set()
+
+
+def test_memory_is_that_of_one_expert(mixtures: Callable[..., tuple[list[str], list[np.ndarray]]]) -> None:
+    folders, _ = mixtures("qwen3_moe", (32, 96, 64))
+    few, _ = mixtures("qwen3_moe", (4, 96, 64))
+    peaks = [tv.make_plan(recipe_of(of, "tsv_m"), threads=1).budget.peak for of in (folders, few)]
+    assert peaks[0] == peaks[1]
+
+
+def test_experts_go_to_several_threads_and_are_kept_for_the_next_merge(
+    mixtures: Callable[..., tuple[list[str], list[np.ndarray]]], tmp_path: Path
+) -> None:
+    folders, _ = mixtures("qwen3_moe", (6, 12, 8))
+    recipe = recipe_of(folders, "iso_cts")
+    tv.run(tv.make_plan(recipe, threads=2), tmp_path / "out")
+    written = tv.Checkpoint(tmp_path / "out")[EXPERTS].numpy()
+    with tv.Reweighted(recipe) as models:
+        for scale in (0.5, 0.7, 0.3, 1.0):
+            merged = models.weigh(recipe.model_copy(update={"scale": scale}))[EXPERTS]
+    np.testing.assert_allclose(merged, written, atol=1e-6)

@@ -11,6 +11,9 @@ from .show import say
 
 INTERRUPTED = 130
 
+CONTINUED = ("merge", "apply", "unpack", "tune", "bench", "eval")
+"""Commands that keep what they did; the others leave nothing that looks finished, and begin anew."""
+
 
 def run(app: Callable[..., Any], arguments: Sequence[str], *, debug: bool = False) -> int:
     """Run the application and return the exit status; messages go to the error stream, without a traceback."""
@@ -23,7 +26,9 @@ def run(app: Callable[..., Any], arguments: Sequence[str], *, debug: bool = Fals
     except TaskVecError as exc:
         return _say(exc, exc.exit_status, debug)
     except KeyboardInterrupt:
-        print("interrupted; the same command continues where this one stopped.", file=sys.stderr)
+        kept = arguments[:1] and arguments[0] in CONTINUED
+        next_time = "continues where this one stopped" if kept else "starts anew"
+        print(f"interrupted; the same command {next_time}.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 0

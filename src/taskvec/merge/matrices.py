@@ -15,8 +15,8 @@ from ..ops.spectral import WIDENED, Spectrum
 
 Role = Literal["matrix", "turned", "table", "experts", "convolution", "vector"]
 """What a tensor is: the weight of a linear layer, stored (out, in) or turned (in, out); a table of vectors (embeddings
-of tokens or positions, heads); several matrices in one tensor; anything else of three axes or more; what is one row
-alone, or multiplies nothing (biases, norms)."""
+of tokens or positions, heads); several matrices in one tensor (which recipes take apart one by one, each as the matrix
+that it is); anything else of three axes or more; what is one row alone, or multiplies nothing (biases, norms)."""
 
 Spectral = Literal["matrices", "tables", "all", "none"]
 """Which tensors are taken apart: linear layers; tables too; convolutions too, first axis against the others; none."""
@@ -41,6 +41,9 @@ TABLES = re.compile(
 NO_MATRICES = re.compile(r"(bias|A_log|time_[a-z]+|r_[wrs]_bias|inv_freq|logit_scale)$")
 """Names of tensors of two axes that multiply nothing."""
 
+EXPERTS = re.compile(r"experts|(^|\.)(block_sparse_moe|moe)\.")
+"""Names of tensors that hold a matrix for each expert."""
+
 TURNED = re.compile(r"(^|\.)(text_projection|visual\.proj)$")
 """Names of weights that are stored (in, out) in any model; of some models all are (`stored_turned`)."""
 
@@ -54,7 +57,7 @@ def role_of(shape: Sequence[int], name: str = "", stored_turned: bool = False) -
     if len(shape) < 2 or 1 in (shape[0], math.prod(shape[1:])):  # one row alone has no directions
         return "vector"
     if len(shape) > 2:
-        return "experts" if "experts" in name else "convolution"
+        return "experts" if EXPERTS.search(name) else "convolution"
     if TABLES.search(name):
         return "table"
     if NO_MATRICES.search(name):

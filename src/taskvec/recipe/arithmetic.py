@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -135,7 +136,7 @@ class Arithmetic:
             NumbersError: NaN or Inf in an input, or a result that the stored type cannot hold.
         """
         if unit.whole:
-            return self.finished(unit, self.merged_whole(unit, statistics))
+            return self.finished(unit, start, self.merged_whole(unit, start, statistics))
         needs = self.plan.method.needs
         scale = unit.scale if self.on_base else None
         drawn = self.rounding_words(unit, start, stop)
@@ -155,8 +156,10 @@ class Arithmetic:
             self.overflow(unit, done.raw)
         return done
 
-    def merged_whole(self, unit: Unit, statistics: Mapping[str, Any]) -> Rows:
-        """Return what a method makes of a whole tensor, flat, before it is scaled or stored; tasks are read in turn.
+    def merged_whole(self, unit: Unit, start: int, statistics: Mapping[str, Any]) -> Rows:
+        """Return what a method makes of a whole tensor, or of the piece of it that begins with an entry.
+
+        It is flat, before it is scaled or stored. Tasks are read in turn.
 
         Where NaN and Inf may pass, a matrix with one of them has no decomposition, and all of it is NaN.
 
@@ -165,10 +168,10 @@ class Arithmetic:
         """
 
         def read(task: int) -> Rows:
-            return self._task(unit, task)
+            return self._task(unit, task, start)
 
-        tasks = Tasks(read, len(unit.sources), unit.shape, unit.numpy)
-        chance = {"chance": self.chance(unit, 0)} if self.plan.method.needs.chance else {}
+        tasks = Tasks(read, len(unit.sources), unit.piece, unit.numpy)
+        chance = {"chance": self.chance(unit, start)} if self.plan.method.needs.chance else {}
         weights, given = np.array(unit.weights), self._given(unit, statistics)
         try:
             merged = self.plan.method.function(tasks, weights, **given, **chance)
@@ -178,15 +181,15 @@ class Arithmetic:
                     f"'{unit.name}' cannot be decomposed: its products overflow {unit.numpy.name}. Type smaller "
                     f"weights, or an override with 'spectral: none' for it."
                 ) from exc
-            return np.full(unit.count, np.nan, unit.numpy)
+            return np.full(self.plan.slice_of(unit), np.nan, unit.numpy)
         return np.asarray(merged.cpu().numpy(), unit.numpy).reshape(-1)
 
-    def _task(self, unit: Unit, task: int) -> Rows:
+    def _task(self, unit: Unit, task: int, first: int) -> Rows:
         """Return one task's vector (or weights), flat: one row of what `gather` gives, made slice by slice."""
-        out = np.empty(unit.count, unit.numpy)
-        for start in range(0, unit.count, LARGEST):
-            row = out[None, start : start + LARGEST]
-            stop = start + row.shape[1]
+        out = np.empty(prod(unit.piece), unit.numpy)
+        for at in range(0, out.size, LARGEST):
+            row = out[None, at : at + LARGEST]
+            start, stop = first + at, first + at + row.shape[1]
             stored = self.stored_slice(self.plan.sources(unit)[task], start, stop)
             base = self.stored_slice(self.plan.origin(unit), start, stop) if self.on_base else None
             finite = gather([stored], base, row, np.empty(row.shape[1], unit.numpy))
@@ -194,17 +197,18 @@ class Arithmetic:
                 self.blame(unit)
         return out
 
-    def finished(self, unit: Unit, merged: Rows) -> Finished:
-        """Return a whole tensor as stored: base + scale · merged, made slice by slice, and what rounding cost."""
+    def finished(self, unit: Unit, first: int, merged: Rows) -> Finished:
+        """Return a whole tensor or piece as stored: base + scale · merged, slice by slice, and what rounding cost."""
         scale, kind, parts = unit.scale if self.on_base else None, BITS[unit.dtype], []
-        raw = np.empty(unit.count, kind)
-        for start in range(0, unit.count, LARGEST):
-            stop = min(start + LARGEST, unit.count)
+        raw = np.empty(merged.size, kind)
+        for at in range(0, merged.size, LARGEST):
+            end = min(at + LARGEST, merged.size)
+            start, stop = first + at, first + end
             stored = self.stored_slice(self.plan.origin(unit), start, stop)
             reference = floats.widen(stored.raw, stored.code, unit.numpy)
             words = self.rounding_words(unit, start, stop)
-            done = finish(merged[start:stop], reference, scale, unit.dtype, words)
-            raw[start:stop] = done.raw
+            done = finish(merged[at:end], reference, scale, unit.dtype, words)
+            raw[at:end] = done.raw
             parts.append(done)
         whole = Finished(raw, sum(p.lost for p in parts), sum(p.moved for p in parts))
         if self.careful and not np.isfinite(whole.lost + whole.moved):
@@ -214,7 +218,7 @@ class Arithmetic:
     def delta(self, unit: Unit, part: Slice, rows: Rows, statistics: Mapping[str, Any], scratch: Scratch) -> Rows:
         """Return what a method makes of the gathered rows of a slice, before it is scaled or stored."""
         if unit.whole:
-            return self.merged_whole(unit, statistics)
+            return self.merged_whole(unit, part.start, statistics)
         given = self._given(unit, statistics)
         needs = self.plan.method.needs
         if not needs.blend or not (how := needs.blend(np.array(unit.weights), **given)):
@@ -243,7 +247,7 @@ class Arithmetic:
         scope = self.plan.method.needs.scope
         if scope == "row":
             return (count // unit.columns if unit.columns else 0, unit.columns)
-        return unit.shape if unit.whole else (count,)
+        return unit.piece if unit.whole else (count,)
 
     def rounding_words(self, unit: Unit, start: int, stop: int) -> npt.NDArray[np.uint16] | None:
         """Return the random words that a slice is rounded by; none where it is rounded to nearest."""

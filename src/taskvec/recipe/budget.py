@@ -66,8 +66,8 @@ def make_budget(
 ) -> Budget:
     """Choose slices that are worth their handling and fit the memory; then as many threads as that allows.
 
-    With `gathers` there is room for the rows of a slice, whether the method needs them or not. `what` is what messages
-    call the run.
+    `what` is what messages call the run. With `gathers` there is room for the rows of a slice, whether the method
+    needs them or not.
 
     Raises:
         RecipeError: even one thread with the smallest slice needs more than `limit`.
@@ -110,9 +110,11 @@ def _whole_bytes(needs: Needs, unit: "Unit", gathers: bool) -> int:
     """Bytes that a method holds to merge a tensor that it must see as a whole; with `gathers` all inputs, too."""
     if not unit.whole:
         return 0
-    held = needs.holds(len(unit.sources), unit.count // max(1, unit.columns), unit.columns, unit.settings)
+    count = math.prod(unit.piece)
+    columns = math.prod(unit.piece[1:]) if len(unit.piece) > 1 else count
+    held = needs.holds(len(unit.sources), count // max(1, columns), columns, unit.settings)
     inputs = len(unit.sources) + 2 if gathers else 0
-    return unit.numpy.itemsize * (held + (2 + inputs) * unit.count)
+    return unit.numpy.itemsize * (held + (2 + inputs) * count)
 
 
 def _whole_blocks(count: int) -> int:

@@ -122,7 +122,7 @@ def role_notes(method: Method, units: Sequence[Unit]) -> list[str]:
     if method.name in MEANS:
         return []
     averaged = [u for u in merged if not u.whole and u.settings.get("others") == "mean" and len(u.sources) > 1]
-    taken = sum(u.whole for u in merged)
+    taken = sum(u.pieces for u in merged if u.whole)
     if not averaged or not taken:
         return []
     counts = sorted({len(u.sources) for u in averaged})

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,9 @@ class Plan:
         return sum(self.sources_bytes(unit) * (self.passes if unit.merged else 1) for unit in self.units)
 
     def slice_of(self, unit: Unit) -> int:
-        """Return how many entries of a unit are worked on at a time: whole rows where the method needs them."""
+        """Return how many entries of a unit are worked on at a time: whole rows or pieces where it must be those."""
         if unit.whole:
-            return max(1, unit.count)
+            return max(1, prod(unit.piece))
         if unit.merged and self.method.needs.scope == "row":
             return max(1, self.budget.slice // max(1, unit.columns)) * max(1, unit.columns)
         return self.budget.slice

@@ -29,8 +29,8 @@ class Keeping(Arithmetic):
         """See `Arithmetic.merge`: the same bits."""
         held = self._held[unit.name][start:stop]
         if unit.whole:
-            held[:] = self.merged_whole(unit, statistics)
-            return self.finished(unit, held)
+            held[:] = self.merged_whole(unit, start, statistics)
+            return self.finished(unit, start, held)
         part = self.part(unit, start, stop, scratch)
         finite, rows, reference = part.gather()
         if self.careful and not finite:
@@ -55,7 +55,7 @@ class Rescaling(Keeping):
     def merge(self, unit: Unit, start: int, stop: int, statistics: Mapping[str, Any], scratch: Scratch) -> Finished:
         """See `Arithmetic.merge`: the same bits."""
         if unit.whole:
-            return self.finished(unit, self._held[unit.name])
+            return self.finished(unit, start, self._held[unit.name][start:stop])
         base = self.stored_slice(self.plan.origin(unit), start, stop)
         reference = floats.widen(base.raw, base.code, unit.numpy)
         return self.stored(unit, start, stop, self._held[unit.name][start:stop], reference, scratch)

@@ -14,7 +14,7 @@ from ..merge.matrices import Role, role_of
 from ..store.checkpoint import OUTPUT_HEADS
 from ..store.dtypes import NAMES, is_float
 from ..store.layers import layer_of
-from ..store.peft.changes import CONV1D_LAYERS, CONV1D_MODELS
+from ..store.peft.changes import CONV1D_LAYERS, CONV1D_MODELS, EXPERTS_IN_OUT
 from ..store.tensors import Tensor
 from .budget import WHOLE_MODEL
 from .depth import Depth, ends_of, in_layers, matches, near, outside, spread, unmatched
@@ -29,7 +29,8 @@ class Unit:
     """One tensor of the output, and what is done to it.
 
     origin: whose shape it has, and whose entries if it is copied. sources: what is merged, a model each.
-    role: what it is. whole: whether it is merged at once, not slice by slice.
+    role: what it is. whole: whether it is merged at once, not slice by slice; in `pieces` along its first axis that
+    have nothing to do with each other (experts), each of that role, where there are several.
     """
 
     name: str
@@ -46,11 +47,17 @@ class Unit:
     depth: float = 0.0
     role: Role = "vector"
     whole: bool = False
+    pieces: int = 1
 
     @cached_property
     def count(self) -> int:
         """Number of entries."""
         return prod(self.shape)
+
+    @property
+    def piece(self) -> tuple[int, ...]:
+        """The shape of what must be seen at once, of a unit that is merged whole."""
+        return self.shape[1:] if self.pieces > 1 else self.shape
 
     @property
     def columns(self) -> int:
@@ -162,7 +169,7 @@ def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place, dtypes: Mapp
         return Unit(place.name, origin.shape, code, work, False, place.origin)
     weights, settings, scale = _numbers(recipe, recipe.parts[place.part], method, place)
     _check_weights(method, weights, settings, place.name)
-    role = role_of(origin.shape, place.name, _stored_turned(pool[place.origin[0]], place.origin[1]))
+    role, pieces = _role(method, pool[place.origin[0]], place, origin.shape, weights, settings)
     tensor_wide = "scope" not in method.settings or settings["scope"] == "tensor"
     return Unit(
         place.name,
@@ -179,7 +186,24 @@ def _unit(recipe: Recipe, method: Method, pool: Pool, place: Place, dtypes: Mapp
         place.through,
         role,
         _is_whole(method, weights, settings, role),
+        pieces,
     )
+
+
+def _role(
+    method: Method,
+    model: Input,
+    place: Place,
+    shape: tuple[int, ...],
+    weights: tuple[float, ...],
+    settings: dict[str, Any],
+) -> tuple[Role, int]:
+    """Return what a tensor is, or what each of its pieces is where a method takes experts apart; how many pieces."""
+    role = role_of(shape, place.name, _stored_turned(model, place.origin[1]))
+    if role != "experts" or len(shape) != 3 or not method.needs.role:
+        return role, 1
+    own = role_of(shape[1:], place.name, model.checkpoint.config.get("model_type") in EXPERTS_IN_OUT)
+    return (own, shape[0]) if _is_whole(method, weights, settings, own) else (role, 1)
 
 
 def _stored_turned(model: Input, name: str) -> bool:

@@ -17,6 +17,8 @@ from .parts import Lora, Parts, Places
 CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 CONV1D_LAYERS = ("c_attn", "q_attn", "c_proj", "c_fc")
 """Layers whose matrices are stored (in, out). Shapes tell, unless a matrix is square."""
+EXPERTS_IN_OUT = ("aria", "aria_text", "gpt_oss", "llama4", "llama4_text", "openai_privacy_filter")
+"""Models that stack their experts' matrices as (expert, in, out); others stack them as (expert, out, in)."""
 
 
 class Changes:
