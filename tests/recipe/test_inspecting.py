@@ -13,6 +13,7 @@ from taskvec.diagnose import figures
 from taskvec.diagnose.facts import facts
 from taskvec.ops.floats import narrow
 from taskvec.progress import Silent
+from taskvec.recipe.arithmetic import Scratch
 from taskvec.recipe.inspecting import Inspecting, Measured, inspect_recipe, titles
 from taskvec.recipe.run import stream
 from taskvec.recipe.sinks import Nowhere
@@ -128,6 +129,15 @@ class TestTheSame:
             return compared(measured.report())
 
         assert sliced(1 << 14) == sliced(1 << 15) == sliced(0)
+        plan = tv.make_plan(recipe)
+        (unit,) = plan.units
+        for length in (300, 45_000, 89_999):  # as methods of rows and matrices are given them
+            measured, scratch = Measured(plan), Scratch(2, plan.budget)
+            arithmetic = Inspecting(plan, measured)
+            for start in range(0, unit.count, length):
+                measured.look(arithmetic, unit, start, min(start + length, unit.count), scratch)
+            assert not measured.missing
+            assert compared(measured.report()) == sliced(0)
 
     def test_in_whatever_order(self, family: Path) -> None:
         there, back = look(family, "m0", "m1", "m2"), look(family, "m2", "m1", "m0")
@@ -157,6 +167,19 @@ class TestSpectra:
             np.testing.assert_allclose(
                 figures.stable_rank(matrix), (tasks**2).sum((1, 2)) / exact[:, 0] ** 2, rtol=1e-4
             )
+
+    def test_experts_in_one_tensor_are_measured_and_not_taken_apart(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        base = {"model.layers.0.mlp.experts.down_proj": rng.standard_normal((4, 60, 90)).astype("f4")}
+        for seed, folder in enumerate(("base", "a", "b")):
+            write_model(tmp_path / folder, finetuned(base, seed) if seed else base)
+        models = [tmp_path / "a", tmp_path / "b"]
+        report = tv.inspect(tmp_path / "base", models, spectra=3)
+        assert [(g.kind, g.matrices) for g in report.groups] == [("experts", ())]
+        given = {"base": str(tmp_path / "base"), "models": list(map(str, models)), "report": True}
+        plan = tv.make_plan(tv.Recipe.model_validate({"method": "tsv_m", **given}))
+        merged = tv.run(plan, tmp_path / "merged").facts["report"]["total"]
+        assert merged == facts(report)["total"]
 
     def test_too_little_memory_is_refused_before_work(self, family: Path) -> None:
         with pytest.raises(tv.RecipeError, match=r"^inspect needs \d+ MB .* 'memory' is 200 MB\. Type e\.g\. --memory"):
@@ -305,11 +328,15 @@ class TestReportOfAMerge:
         with pytest.raises(tv.RecipeError, match=rf"'report' measures task vectors, and '{method}' merges .* {how}"):
             tv.make_plan(made)
 
-    def test_needs_models_in_one_piece(self, typed: Callable[[str], Any]) -> None:
-        with pytest.raises(tv.RecipeError, match=r"recipe.yaml:1: 'report' measures models tensor by tensor.*'stack'"):
-            typed("""
-                method: linear
-                report: true
-                stack:
-                  - models: [{model: ./a, layers: 0-1}]
-            """)
+    @pytest.mark.parametrize(
+        ("other", "more"),
+        [
+            ("stack", "stack: [{models: [{model: ./a, layers: 0-1}]}]"),
+            ("adapter", "models: [./a]\nadapter: {rank: all}"),
+        ],
+    )
+    def test_needs_whole_models(self, typed: Callable[[str], Any], other: str, more: str) -> None:
+        with pytest.raises(
+            tv.RecipeError, match=rf"'report' measures models tensor by tensor, which '{other}' does not"
+        ):
+            typed(f"method: task_arithmetic\nbase: ./base\nreport: true\n{more}\n")

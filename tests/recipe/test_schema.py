@@ -51,6 +51,7 @@ vocabulary: union
 chat_template: chatml
 name: everything
 adapter: {rank: 0.9, space: knots}
+report: false
 output:
   shard_size: 2 GiB
 """
@@ -123,6 +124,7 @@ def test_every_key(typed: Load, tmp_path: Path) -> None:
         "chat_template": "chatml",
         "name": "everything",
         "adapter": {"rank": 0.9, "space": "knots"},
+        "report": False,
         "output": {"shard_size": 2 * 2**30},
     }
 

@@ -15,6 +15,7 @@ from ..diagnose.measure import Tally, least_of
 from ..diagnose.spectra import holds, spectra_of
 from ..errors import RecipeError
 from ..merge.matrices import TAKEN_APART
+from ..ops.gram import BLOCK
 from ..ops.slices import Finished
 from ..progress import Progress, Silent
 from ..store.dtypes import LONG_NAMES
@@ -112,7 +113,7 @@ def inspect_recipe(
 
 def _with_whole_matrices(plan: Plan, directions: int, memory: int, threads: int | None) -> Plan:
     """Return a plan that looks at each matrix as a whole, and has the memory for its spectra."""
-    units = tuple(replace(u, whole=u.merged and u.role in TAKEN_APART["matrices"]) for u in plan.units)
+    units = tuple(replace(u, whole=_is_one_matrix(u)) for u in plan.units)
 
     def held(tasks: int, rows: int, columns: int, settings: Mapping[str, Any]) -> int:
         del settings
@@ -122,6 +123,10 @@ def _with_whole_matrices(plan: Plan, directions: int, memory: int, threads: int 
     tasks, reading = plan.widest()
     budget = make_budget(needs, tasks, units, memory, threads, 0, reading=reading, what="inspect")
     return replace(plan, units=units, budget=budget)
+
+
+def _is_one_matrix(unit: Unit) -> bool:
+    return unit.merged and unit.pieces == 1 and unit.role in TAKEN_APART["matrices"]
 
 
 class Measured:
@@ -140,10 +145,14 @@ class Measured:
         return {name for name in self._locks if name not in self._tallies or not self._tallies[name].whole}
 
     def look(self, arithmetic: Arithmetic, unit: Unit, start: int, stop: int, scratch: Scratch) -> bool:
-        """Look at some entries of a tensor; return whether all were finite."""
+        """Look at some entries of a tensor; return whether all were finite.
+
+        Methods of rows or matrices are given slices of any length, and sums are of whole blocks: those that begin here.
+        """
         tally = self._tally(arithmetic, unit)
-        for at in range(start, max(stop, start + 1), LARGEST):
-            tally.look(arithmetic.part(unit, at, min(at + LARGEST, stop), scratch))
+        first, last = (min(-(-at // BLOCK) * BLOCK, unit.count) for at in (start, stop))
+        for at in range(first, last, LARGEST) if unit.count else (0,):
+            tally.look(arithmetic.part(unit, at, min(at + LARGEST, last), scratch))
         return tally.finite
 
     def take_apart(self, unit: Unit, tasks: Tasks) -> None:
