@@ -318,7 +318,10 @@ def _pick(typing_context: Any, address: Any, low: Any, width: Any, to: Any) -> A
 
 @_intrinsic
 def _multiply_add(typing_context: Any, x: Any, y: Any, count: Any, sums: Any) -> Any:
-    """Add the products of two rows of float32, in float64, to `LANES` running sums (count: a multiple of `LANES`)."""
+    """Add the products of two rows of float32, in float64, to `LANES` running sums (count: a multiple of `LANES`).
+
+    A product of two float32 is exact in float64, so a fused addition has the same bits as one of the product.
+    """
     del typing_context
     from llvmlite import ir
     from numba.core import types
@@ -332,13 +335,15 @@ def _multiply_add(typing_context: Any, x: Any, y: Any, count: Any, sums: Any) ->
             at = builder.inttoptr(builder.add(start, offset), singles.as_pointer())
             return builder.fpext(builder.load(at, align=4), doubles)
 
+        kind = ir.FunctionType(doubles, [doubles] * 3)
+        add = _emit.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f64")
         place = builder.inttoptr(sums, doubles.as_pointer())
         running = _emit.alloca_once_value(builder, builder.load(place, align=8))
         steps = builder.udiv(count, ir.Constant(ir.IntType(64), LANES))
         with _emit.for_range(builder, steps) as loop:
             offset = builder.mul(loop.index, ir.Constant(ir.IntType(64), 4 * LANES))
-            product = builder.fmul(entries(x, offset), entries(y, offset))
-            builder.store(builder.fadd(builder.load(running), product), running)
+            more = builder.call(add, [entries(x, offset), entries(y, offset), builder.load(running)])
+            builder.store(more, running)
         builder.store(builder.load(running), place, align=8)
         return context.get_dummy_value()
 
