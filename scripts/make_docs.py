@@ -232,7 +232,7 @@ def cli_page() -> str:
     lines = ["# The command line", "", "What `taskvec --help` and every command's `--help` print.", ""]
     lines += ["```text", help_of([]), "```", ""]
     for name in command_table():
-        lines += [f"## taskvec {name}", "", "```text", help_of([name]), "```", ""]
+        lines += [f"## taskvec {name}", "", "```text", help_of(name.split()), "```", ""]
     lines += ["## Exit statuses", "", "| status | meaning | exceptions |", "| --- | --- | --- |"]
     for status, meaning in STATUSES.items():
         names = ", ".join(f"`{c.__name__}`" for c in _errors() if c.exit_status == status and status > 1)

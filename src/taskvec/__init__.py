@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from .recipe.series import run_series
     from .recipe.verify import verify
     from .store import Checkpoint, TaskVector, diff, fingerprint
+    from .store.catalog import Catalog
 
 _PLACES = {
     ".errors": (
@@ -107,11 +108,13 @@ _PLACES = {
     ".recipe.series": "run_series",
     ".recipe.verify": "verify",
     ".store": "Checkpoint TaskVector diff fingerprint",
+    ".store.catalog": "Catalog",
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
 
 __all__ = [
     "METHODS",
+    "Catalog",
     "Chance",
     "Checkpoint",
     "FormatError",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from .._version import __version__
-from . import scoring, storing
+from . import catalog, scoring, storing
 from .options import Base, Force, Json, Memory, Method, Out, Quiet, Restart, Set, Slice, Sources, Terms, Threads
 
 app = App(
@@ -262,8 +262,17 @@ app.command(scoring.tune)
 app.command(scoring.bench)
 app.command(storing.pack)
 app.command(storing.unpack)
+app.command(catalog.app)
 
 
 def command_table() -> dict[str, Any]:
-    """Return the commands by name; docs and tests go through it."""
-    return {name: app[name] for name in app if not name.startswith("-")}
+    """Return the commands by their words, such as 'catalog add'; docs and tests go through it."""
+    table: dict[str, Any] = {}
+    for name in _names(app):
+        inner = _names(app[name])
+        table |= {f"{name} {word}": app[name][word] for word in inner} if inner else {name: app[name]}
+    return table
+
+
+def _names(of: App) -> list[str]:
+    return [name for name in of if not name.startswith("-")]

@@ -51,6 +51,15 @@ def words(stream: str, start: int, count: int) -> UInt16[np.ndarray, " count"]:
     return _words(_key(stream), start, count)
 
 
+def draws(stream: str, start: int, count: int) -> npt.NDArray[np.uint64]:
+    """Return the 64-bit draws `start` … `start + count` of the stream of that name; `start` is a multiple of 4.
+
+    >>> bool((draws("a", 4, 3) == draws("a", 0, 7)[4:]).all())
+    True
+    """
+    return _draws(_key(stream), start // 4, -(-count // 4) * 4)[:count]
+
+
 def _key(stream: str) -> npt.NDArray[np.uint64]:
     return np.frombuffer(hashlib.sha256(stream.encode()).digest()[:16], dtype="<u8")
 
@@ -58,12 +67,16 @@ def _key(stream: str) -> npt.NDArray[np.uint64]:
 def _words(key: npt.NDArray[np.uint64], start: int, count: int) -> UInt16[np.ndarray, " count"]:
     first, skip = divmod(start, WORDS_A_STEP)
     steps = -(-(skip + count) // WORDS_A_STEP)
-    draws: npt.NDArray[np.uint64]
+    drawn = _draws(key, first, 4 * steps)
+    return drawn.astype("<u8", copy=False).view("<u2")[skip : skip + count]
+
+
+def _draws(key: npt.NDArray[np.uint64], step: int, count: int) -> npt.NDArray[np.uint64]:
+    """Return as many draws (a multiple of 4) of a stream from that step of its counter on."""
     if fused := fused_for():
-        draws = fused.draw(key, first, 4 * steps)
-    else:
-        draws = np.random.Philox(key=key, counter=first).random_raw(4 * steps)
-    return draws.astype("<u8", copy=False).view("<u2")[skip : skip + count]
+        drawn: npt.NDArray[np.uint64] = fused.draw(key, step, count)
+        return drawn
+    return np.random.Philox(key=key, counter=step).random_raw(count)
 
 
 def keep_chance(density: float) -> int:

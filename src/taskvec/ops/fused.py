@@ -1434,6 +1434,64 @@ def energies(rows: F32, block: int) -> npt.NDArray[np.float64]:
     return out
 
 
+@_kernel
+def _pairs(rows: F32, left: Any, right: Any, block: int, out: npt.NDArray[np.float64]) -> None:
+    lanes = np.empty(LANES)
+    for at in range(out.shape[0]):
+        for p in range(left.size):
+            x = rows[left[p], at * block : (at + 1) * block]
+            y = rows[right[p], at * block : (at + 1) * block]
+            out[at, p] = _inner(x, y, lanes)
+
+
+def pairs(rows: F32, left: Any, right: Any, block: int) -> npt.NDArray[np.float64]:
+    """See `gram.pair_parts`."""
+    out = np.empty((max(1, -(-rows.shape[1] // block)), left.size))
+    _pairs(rows, left, right, block, out)
+    return out
+
+
+# Sketches.
+
+
+@_exact
+def _turn(bits: Bits, signs: Bits, out: Bits) -> None:
+    """Turn the sign of each entry whose bit is 1; a word at a time, so that vector instructions do it."""
+    even = bits.size // 32 * 32
+    for at in range(0, even, 32):
+        word = signs[at // 32]
+        for j in range(32):
+            out[at + j] = bits[at + j] ^ ((word << np.uint32(31 - j)) & np.uint32(0x80000000))
+    for i in range(even, bits.size):
+        out[i] = bits[i] ^ ((signs[i // 32] << np.uint32(31 - i % 32)) & np.uint32(0x80000000))
+
+
+@_exact
+def _add_wide(x: F32, out: Doubles) -> None:
+    for i in range(x.size):
+        out[i] += x[i]
+
+
+@_kernel
+def _sketch(bits: Bits, signs: Bits, rotations: Any, turned: Bits, x: F32, out: Doubles) -> None:
+    """`turned` and `x` are the same memory: one block."""
+    width = out.size
+    for block in range(rotations.size):
+        at = block * width
+        count, rotation = min(width, bits.size - at), rotations[block]
+        _turn(bits[at : at + count], signs[at // 32 :], turned[:count])
+        head = min(count, width - rotation)
+        _add_wide(x[:head], out[rotation : rotation + head])
+        _add_wide(x[head:count], out[: count - head])
+
+
+def sketch(x: F32, signs: npt.NDArray[np.uint64], rotations: Any, width: int) -> Doubles:
+    """See `sketch._sketch`."""
+    out, block = np.zeros(width), np.empty(width, np.float32)
+    _sketch(x.view(np.uint32), signs.view(np.uint32), rotations, block.view(np.uint32), block, out)
+    return out
+
+
 # Softmaxes of rows.
 
 # The numbers of `exponential`, here again because numba would not notice if they changed there.

@@ -38,6 +38,25 @@ def gram_parts(rows: Float[np.ndarray, "task n"]) -> list[Float64[np.ndarray, "t
     return [_block(np.ascontiguousarray(rows[:, at : at + BLOCK])) for at in range(0, max(1, rows.shape[1]), BLOCK)]
 
 
+def pair_parts(
+    rows: Float[np.ndarray, "task n"], left: npt.NDArray[np.int64], right: npt.NDArray[np.int64]
+) -> Float64[np.ndarray, "block pair"]:
+    """Return the inner products of chosen pairs of rows within each block of `BLOCK` entries: some of `gram_parts`.
+
+    >>> rows, left, right = np.array([[3.0, 4.0], [1.0, 0.0]]), np.array([0, 0]), np.array([0, 1])
+    >>> pair_parts(rows, left, right).tolist()
+    [[25.0, 3.0]]
+    """
+    if fused := fused_for(rows):
+        parts: Float64[np.ndarray, "block pair"] = fused.pairs(rows, left, right, BLOCK)
+        return parts
+    out = []
+    for at in range(0, max(1, rows.shape[1]), BLOCK):
+        wide = rows[:, at : at + BLOCK].astype(np.float64)
+        out.append([sum_lanes((wide[i] * wide[j])[None])[0] for i, j in zip(left, right, strict=True)])
+    return np.array(out).reshape(len(out), left.size)
+
+
 def energy_parts(rows: Float[np.ndarray, "task n"]) -> list[Float64[np.ndarray, " task"]]:
     """Return the squared lengths within each block of `BLOCK` entries: the diagonals of `gram_parts`.
 

@@ -8,13 +8,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
-    from jaxtyping import Float, Float64, Int64, UInt16
+    from jaxtyping import Float, Float32, Float64, Int64, UInt16
 else:
 
     class _Unchecked:
         def __class_getitem__(cls, shape: Any) -> Any:
             return Any
 
-    Float = Float64 = Int64 = UInt16 = _Unchecked
+    Float = Float32 = Float64 = Int64 = UInt16 = _Unchecked
 
-__all__ = ["Float", "Float64", "Int64", "UInt16"]
+__all__ = ["Float", "Float32", "Float64", "Int64", "UInt16"]

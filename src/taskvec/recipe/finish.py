@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._version import __version__
 from ..ops.kernels import in_use
 from ..store.card import card
+from ..store.catalogued import catalogued
 from ..store.config import part_of, restacked
 from ..store.dtypes import LONG_NAMES, is_float
 from ..store.formats.announced import cleaned
@@ -181,7 +182,7 @@ def _card(plan: Plan, name: str, rounding: dict[str, Any]) -> str:
 def _title(path: str) -> str:
     """Return what to call a model: its hub id where it has one, else the folder's own name."""
     resolved = Path(path).resolve()
-    if packed(path):
+    if packed(path) or catalogued(path):
         return resolved.name
     if not resolved.exists():
         return path.partition("@")[0]  # a name of the hub

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import FormatError, MismatchError, RecipeError
 from ..store.adapter import adapter_notes, adapters_of, is_adapter, is_sum, open_adapter, open_applied
+from ..store.catalogued import catalogued, folder_and_name
 from ..store.checkpoint import Checkpoint
 from ..store.dtypes import COPIED, is_float
 from ..store.hub import locate
@@ -73,10 +74,12 @@ class Pool:
 def open_input(path: str, role: Literal["base", "model"], base: Checkpoint | None = None) -> Input:
     """Open a model, a task vector, an adapter (seen as what it changes in `base`), 'model+adapter' or 'x.pack#task'.
 
-    Each is a path, or a name on the hub.
+    Each is a path, a name on the hub, or 'catalogue#name'.
     """
     if packed(path):
         return _open_packed(path, role, base)
+    if catalogued(path):
+        return _open_catalogued(path, role)
     if is_sum(path):
         return _open_sum(path, role, base)
     place = locate(path)
@@ -112,6 +115,18 @@ def _open_packed(path: str, role: Literal["base", "model"], base: Checkpoint | N
         raise RecipeError(f"{path} is packed, as a change of a base. Type 'base: …', the model it was packed with.")
     file, task = pack_and_task(path)
     checkpoint = Pack(file).open(task, base)
+    return Input(role, checkpoint, "delta", fingerprint(checkpoint), path)
+
+
+def _open_catalogued(path: str, role: Literal["base", "model"]) -> Input:
+    """Open a vector of a catalogue."""
+    from ..store.catalog import Catalog
+
+    folder, name = folder_and_name(path)
+    place = Catalog(folder).path(name)
+    if role == "base":
+        raise RecipeError(f"{path} is a task vector; 'base' must be a model.")
+    checkpoint = TaskVector.load(place).terms[0][1].checkpoint
     return Input(role, checkpoint, "delta", fingerprint(checkpoint), path)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import StoreError
+from ..store.catalogued import BETWEEN, catalogued, folder_and_name
 from ..store.hub import NAME
 from .schema import VOCABULARY_RULES, ModelEntry, Part, Recipe, Vocabulary
 
@@ -40,8 +41,11 @@ def seen_from(recipe: Recipe, folder: Path) -> Recipe:
     """Return the recipe with relative paths as they are typed in a file in `folder`; what is no path stays."""
 
     def fix(path: str) -> str:
-        local = Path(path)
-        return f"./{os.path.relpath(local, folder)}" if local.exists() and not local.is_absolute() else path
+        local, name = Path(path), ""
+        if catalogued(path):
+            place, entry = folder_and_name(path)
+            local, name = Path(place), BETWEEN + entry
+        return f"./{os.path.relpath(local, folder)}{name}" if local.exists() and not local.is_absolute() else path
 
     def fix_sum(path: str) -> str:
         whole = "+" not in path or Path(path).exists()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .._version import __version__
 from ..errors import FormatError, MismatchError, OutputError, RecipeError
 from ..ops.combine import add_scaled
-from ..ops.floats import narrow, subtract, widen
+from ..ops.floats import Raw, narrow, subtract, widen
 from .adapter import adapters_of, is_adapter, is_sum, open_adapter, open_model
 from .bridge import to_torch
 from .checkpoint import Checkpoint
@@ -159,13 +159,20 @@ class TaskVector(Mapping[str, "torch.Tensor"]):
         check_base(self.base, base, self.history[-1])
         return Applied(base, self, scale)
 
-    def save(self, path: str | Path, dtype: str = "float32", progress: Callable[[int], None] | None = None) -> Path:
+    def save(
+        self,
+        path: str | Path,
+        dtype: str = "float32",
+        progress: Callable[[int], None] | None = None,
+        seen: Callable[[str, int, F32, Raw], None] | None = None,
+    ) -> Path:
         """Write the vector as one safetensors file (docs/formats.md), slice by slice; there whole or not at all.
 
         Args:
             path: where; the ending .tv is the custom.
             dtype: float32 keeps every bit of a bf16 difference; bfloat16 halves the file and rounds.
             progress: told the bytes done after each slice.
+            seen: given each slice: its tensor, where it begins, its entries, and their bits as stored.
         """
         path = Path(path)
         if path.suffix not in (".tv", ".safetensors"):
@@ -183,8 +190,11 @@ class TaskVector(Mapping[str, "torch.Tensor"]):
             for name, shape in self.shapes.items():
                 count = int(np.prod(shape))
                 for start in range(0, count, SLICE):
-                    part = narrow(self.entries(name, start, min(start + SLICE, count)), code)
+                    entries = self.entries(name, start, min(start + SLICE, count))
+                    part = narrow(entries, code)
                     writer.write(name, start, part)
+                    if seen:
+                        seen(name, start, entries, part)
                     done += part.nbytes
                     if progress:
                         progress(done)

@@ -1,0 +1,384 @@
+"""A catalogue of task vectors: a folder with an index, vectors stored by their content, and a note an entry."""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace as changed
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from itertools import combinations_with_replacement
+from math import prod
+from pathlib import Path
+from sqlite3 import Connection
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import MismatchError, RecipeError
+from ...ops.sketch import Hashing
+from ...progress import Progress, Silent
+from ..dtypes import BITS, NAMES
+from ..taskvector import TaskVector
+from ..writer import sync_folder, write_whole
+from . import rebuilt, search
+from .entry import Entry, checked_metrics, checked_tags
+from .found import Findings
+from .index import Index, energies_of, entries_of, put_entry, put_vector
+from .known import products_of
+from .measured import Measured, write
+from .opening import STORED, Opened, open_source
+from .place import TAGGED, Place, check_name
+from .products import pair_products
+
+F64 = npt.NDArray[np.float64]
+Told = Callable[[int], None]
+
+
+class Catalog:
+    """Task vectors by name, each stored once, found by what they are like.
+
+    Any number of processes may read and write at a time. What `add` has returned is on the disk; an `add` that is
+    killed leaves nothing but a file that `gc` removes. An index that is damaged or missing is made anew from the
+    vectors; `notes` says so.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        create: bool = False,
+        *,
+        hashing: Hashing | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Open a catalogue, or with `create` make one where there is none; `hashing` is then how it sketches.
+
+        Raises:
+            StoreError: nothing there.
+            FormatError: not a catalogue, or one of a newer version.
+        """
+        self.folder = Path(folder)
+        self.place = Place(self.folder)
+        self.progress = progress or Silent()
+        self.notes: list[str] = []
+        if create:
+            self.place.make(hashing or Hashing())
+        self.hashing = self.place.read()
+        self.index = Index(self.place.index)
+        if not self.index.whole():
+            self._mend()
+
+    def _mend(self) -> None:
+        with self.place.held(alone=True):
+            if self.index.whole():
+                return
+            was = "was damaged" if self.place.index.exists() else "was missing"
+            found = self._rebuild()
+        if found.vectors or found.lost:
+            self.notes += [f"{self.place.index} {was}, and was made anew from {found.vectors} vectors.", *found.lost]
+
+    def add(
+        self,
+        source: TaskVector | str | Path,
+        *,
+        base: str | Path | None = None,
+        name: str | None = None,
+        tags: Iterable[str] = (),
+        metrics: Mapping[str, float] | None = None,
+        licence: str | None = None,
+        base_name: str | None = None,
+        dtype: str | None = None,
+        replace: bool = False,
+    ) -> Entry:
+        """Add a vector: streamed once, slice by slice, into the store; there whole or not at all.
+
+        Args:
+            source: a task vector; the path of a saved one, of a fine-tuned model, an adapter, or 'x.pack#task'.
+            base: the model it was made from; not needed for a task vector.
+            name: what it is called; by default what its file or folder is.
+            tags: words to choose entries by.
+            metrics: numbers to remember, such as an accuracy.
+            licence: by default what the model card says.
+            base_name: what the base is called; by default its folder's name.
+            dtype: what it is stored as, float32 or bfloat16; by default what a saved one is, else float32.
+            replace: an entry of that name is replaced.
+
+        Raises:
+            RecipeError: a name that is taken, a vector of zeros, a model without a base.
+            NumbersError: NaN or Inf.
+            StoreError: what cannot be read or written.
+        """
+        opened = open_source(source, base)
+        name = name if name is not None else opened.name
+        check_name(name)
+        tags, metrics = checked_tags(tags), checked_metrics(metrics or {})
+        dtype = dtype or opened.dtype
+        if dtype not in STORED.values():
+            raise RecipeError(f"a vector is stored as {', '.join(STORED.values())}, not as {dtype!r}.")
+        with self.place.held():
+            self._check_free(name, replace)
+            measured, size = self._store(opened, name, dtype)
+            entry = Entry(
+                name, measured.sha, opened.vector.space, opened.vector.base, base_name or opened.base_name, dtype,
+                measured.count, size, measured.norm, tags, metrics, opened.licence if licence is None else licence,
+                opened.lineage, measured.lost, datetime.now(UTC).isoformat(timespec="seconds"),
+            )  # fmt: skip
+            self._enter(entry, measured, replace)
+        return self.entry(name)
+
+    def _check_free(self, name: str, replace: bool) -> None:
+        if not replace and any(entry.name == name for entry in self.entries()):
+            raise RecipeError(
+                f"{self.folder} has an entry '{name}' already. Type another --name, or --force to replace it."
+            )
+
+    def _store(self, opened: Opened, name: str, dtype: str) -> tuple[Measured, int]:
+        """Write a vector beside the others, and give it its name once its hash is known."""
+        beside = self.place.vectors / f"adding-{uuid4().hex}.safetensors"
+        total = sum(map(prod, opened.vector.shapes.values())) * BITS[NAMES[dtype]].itemsize
+        try:
+            with self._shown(f"adding {name}", total) as told:
+                measured = write(opened.vector, beside, dtype, self.hashing, name, told)
+            size = beside.stat().st_size
+            os.replace(beside, self.place.vector(measured.sha))
+            sync_folder(self.place.vectors)
+        finally:
+            beside.unlink(missing_ok=True)
+            beside.with_name(beside.name + ".partial").unlink(missing_ok=True)
+        return measured, size
+
+    def _enter(self, entry: Entry, measured: Measured, replace: bool) -> None:
+        with self.index.change() as db:
+            if not replace and db.execute("select 1 from entries where name = ?", (entry.name,)).fetchone():
+                raise RecipeError(f"another process has added '{entry.name}' to {self.folder} meanwhile. Name it anew.")
+            put_vector(db, measured, entry.space, entry.base, entry.dtype, entry.size)
+            self._note(db, entry)
+
+    def _note(self, db: Connection, entry: Entry) -> None:
+        """Write an entry into the index and its note beside it, before the transaction ends."""
+        put_entry(db, entry.facts)
+        write_whole(self.place.note(entry.name), entry.note)
+        sync_folder(self.place.entries)
+
+    def edit(
+        self,
+        name: str,
+        *,
+        tags: Iterable[str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        licence: str | None = None,
+    ) -> Entry:
+        """Give an entry other tags, metrics, or another licence; what is None stays."""
+        with self.place.held(), self.index.change() as db:
+            was = self._one(entries_of(db), name)
+            entry = changed(
+                was,
+                tags=was.tags if tags is None else checked_tags(tags),
+                metrics=was.metrics if metrics is None else checked_metrics(metrics),
+                licence=was.licence if licence is None else licence,
+            )
+            self._note(db, entry)
+        return entry
+
+    def entries(self, *, tags: Iterable[str] = (), space: str | None = None, base: str | None = None) -> list[Entry]:
+        """Return the entries that carry all of some tags, by name.
+
+        Args:
+            tags: words.
+            space: only of this space.
+            base: only of the base with this fingerprint or name.
+        """
+        wanted = set(checked_tags(tags))
+        with self.index.read() as db:
+            found = entries_of(db)
+        return [
+            entry
+            for entry in found
+            if wanted <= set(entry.tags)
+            and space in (None, entry.space)
+            and base in (None, entry.base, entry.base_name)
+        ]
+
+    def entry(self, name: str) -> Entry:
+        """Return the entry of that name.
+
+        Raises:
+            RecipeError: there is none.
+        """
+        return self._one(self.entries(), name)
+
+    def _one(self, entries: Sequence[Entry], name: str) -> Entry:
+        for entry in entries:
+            if entry.name == name:
+                return entry
+        near = get_close_matches(name, [entry.name for entry in entries], 1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Type: taskvec catalog list -C {self.folder}."
+        raise RecipeError(f"{self.folder} has no entry '{name}'. {hint}")
+
+    def __len__(self) -> int:
+        return len(self.entries())
+
+    def __contains__(self, name: object) -> bool:
+        return any(entry.name == name for entry in self.entries())
+
+    def path(self, name: str) -> Path:
+        """Return the file that an entry's vector lies in."""
+        return self.place.vector(self.entry(name).sha)
+
+    def vector(self, name: str) -> TaskVector:
+        """Return an entry's vector; tensors are read when asked for."""
+        loaded = TaskVector.load(self.path(name))
+        return TaskVector(loaded.base, loaded.terms, (name,))
+
+    def norms(self, name: str) -> dict[str, float]:
+        """Return the norm of each tensor of an entry's vector."""
+        sha = self.entry(name).sha
+        with self.index.read() as db:
+            return {tensor: math.sqrt(x) for tensor, x in energies_of(db, sha).items()}
+
+    def gram(self, names: Sequence[str]) -> F64:
+        """Return the inner products K_ij = ⟨τ_i, τ_j⟩ of catalogued vectors.
+
+        Exact; each pair is computed once, in one pass over the vectors it takes, and kept in the index.
+
+        Raises:
+            RecipeError: no such entry.
+            MismatchError: vectors of different bases or spaces.
+        """
+        out = np.empty((len(names), len(names)))
+        for (i, j), by_tensor in self._pairs(names).items():
+            out[i, j] = out[j, i] = math.fsum(by_tensor)
+        return out
+
+    def grams(self, names: Sequence[str]) -> dict[str, F64]:
+        """Return the inner products of catalogued vectors within each tensor; see `gram`.
+
+        Shape: tensor → (task, task).
+        """
+        pairs = self._pairs(names)
+        tensors = sorted(self.vector(names[0]).shapes) if names else []
+        out = {tensor: np.empty((len(names), len(names))) for tensor in tensors}
+        for (i, j), by_tensor in pairs.items():
+            for tensor, inner in zip(tensors, by_tensor, strict=True):
+                out[tensor][i, j] = out[tensor][j, i] = inner
+        return out
+
+    def _pairs(self, names: Sequence[str]) -> dict[tuple[int, int], F64]:
+        entries = self._of_one_base(names)
+        if not entries:
+            return {}
+        places = list(combinations_with_replacement(range(len(entries)), 2))
+        of = {place: (entries[place[0]].sha, entries[place[1]].sha) for place in places}
+        with self._shown("reading vectors", entries[0].count, "entries") as told:
+            found = products_of(self, list(of.values()), told)
+        return {place: found[pair] for place, pair in of.items()}
+
+    def _of_one_base(self, names: Sequence[str]) -> list[Entry]:
+        known = self.entries()
+        entries = [self._one(known, name) for name in names]
+        for other in entries[1:]:
+            if (other.base, other.space) != (entries[0].base, entries[0].space):
+                raise MismatchError(
+                    f"'{other.name}' belongs to the base {other.base_name or other.base}, '{entries[0].name}' to "
+                    f"{entries[0].base_name or entries[0].base}; vectors of different bases have no inner product."
+                )
+        return entries
+
+    def products(self, target: TaskVector | str, names: Sequence[str]) -> dict[str, F64]:
+        """Return ⟨target, τ_i⟩ within each tensor, from one pass over the target and the vectors.
+
+        Args:
+            target: a vector, or the name of an entry, whose inner products are kept.
+            names: of entries.
+
+        Shape: tensor → (task,).
+        """
+        if not isinstance(target, TaskVector):
+            first, *entries = self._of_one_base([target, *names])
+            with self._shown("reading vectors", first.count, "entries") as told:
+                found = products_of(self, [(first.sha, e.sha) for e in (first, *entries)], told)
+            tensors = sorted(self.vector(target).shapes)
+            return {t: np.array([found[first.sha, e.sha][k] for e in entries]) for k, t in enumerate(tensors)}
+        vectors = [target, *(self.vector(name) for name in names)]
+        with self._shown("reading vectors", sum(map(prod, target.shapes.values())), "entries") as told:
+            return pair_products(vectors, [(0, i) for i in range(1, len(vectors))], told)
+
+    def find(
+        self,
+        target: TaskVector | str | Path,
+        *,
+        base: str | Path | None = None,
+        top: int = 10,
+        exact: bool = True,
+        tags: Iterable[str] = (),
+    ) -> Findings:
+        """Return the entries whose vectors have the largest cosines with a target.
+
+        All are ranked by their sketches; the cosines of the first `top` are then computed exactly, in one pass over
+        them and the target. Entries of another base or space are not compared, and counted.
+
+        Args:
+            target: a vector, the name of an entry (which is not found itself), 'tag:WORD' for the mean direction of
+                the entries that carry it, or what `add` takes.
+            base: of a target that is a model.
+            top: how many.
+            exact: without, cosines are the sketches' estimates, and `Found.error` how far off they may be.
+            tags: only entries that carry all of these.
+
+        Raises:
+            RecipeError: no such entry or tag, or a target of zeros.
+        """
+        if top < 1:
+            raise RecipeError(f"'top' must be at least 1, got {top}.")
+        aim = self._target(target, base)
+        with self._shown("reading vectors", sum(map(prod, aim.vector.shapes.values())), "entries") as told:
+            return search.search(self, aim, top, exact, checked_tags(tags), told)
+
+    def _target(self, target: TaskVector | str | Path, base: str | Path | None) -> search.Target:
+        text = "" if isinstance(target, TaskVector) else str(target)
+        if text.startswith(TAGGED):
+            return search.of_tag(self, text.removeprefix(TAGGED))
+        known = self.entries()
+        if text and (any(entry.name == text for entry in known) or (base is None and not Path(text).exists())):
+            return search.of_entry(self, self._one(known, text))
+        vector = open_source(target, base).vector
+        with self._shown("reading the target", sum(map(prod, vector.shapes.values())), "entries") as told:
+            return search.of_vector(self, vector, told)
+
+    def remove(self, name: str) -> Entry:
+        """Take an entry out; `gc` then removes its vector from the disk, if no other entry has it."""
+        with self.place.held(), self.index.change() as db:
+            entry = self._one(entries_of(db), name)
+            db.execute("delete from entries where name = ?", (name,))
+            self.place.note(name).unlink(missing_ok=True)
+        return entry
+
+    def gc(self) -> rebuilt.Collected:
+        """Remove vectors that no entry has, and what interrupted adds left.
+
+        Raises:
+            StoreError: another process adds to the catalogue or changes it.
+        """
+        with self.place.held(alone=True, wait=False):
+            return rebuilt.collect(self.place, self.index)
+
+    def rebuild(self) -> rebuilt.Rebuilt:
+        """Read every vector, compare it with its hash, and make the index anew from the vectors and the notes."""
+        with self.place.held(alone=True):
+            return self._rebuild()
+
+    def _rebuild(self) -> rebuilt.Rebuilt:
+        with self._shown("reading vectors", rebuilt.stored_bytes(self.place)) as told:
+            return rebuilt.rebuild(self.place, self.hashing, told)
+
+    @contextmanager
+    def _shown(self, what: str, total: int, unit: str = "B") -> Iterator[Told]:
+        self.progress.begin(what, total, unit)
+        try:
+            yield self.progress.advance
+        finally:
+            self.progress.end()
+
+    def __repr__(self) -> str:
+        return f"Catalog({str(self.folder)!r}, {len(self)} entries)"

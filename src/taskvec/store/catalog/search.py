@@ -1,0 +1,141 @@
+"""Searching a catalogue: all of it by sketches, then the nearest exactly."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import MismatchError, RecipeError
+from ...ops.sketch import cosines_from
+from ..taskvector import TaskVector
+from .entry import Entry
+from .found import DEVIATIONS, Findings, Found
+from .index import sketch_rows
+from .known import products_of
+from .products import pair_products, sketch_of
+
+if TYPE_CHECKING:
+    from .catalog import Catalog
+
+F64 = npt.NDArray[np.float64]
+Told = Callable[[int], None] | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is searched for. name, sha: of a catalogued vector, else empty."""
+
+    vector: TaskVector
+    sketch: F64
+    norm: float
+    name: str = ""
+    sha: str = ""
+
+
+def of_entry(catalog: "Catalog", entry: Entry) -> Target:
+    """Search for what is like an entry."""
+    return Target(catalog.vector(entry.name), _sketches(catalog, [entry])[0], entry.norm, entry.name, entry.sha)
+
+
+def of_vector(catalog: "Catalog", vector: TaskVector, told: Told) -> Target:
+    """Search for what is like a vector; it is read once.
+
+    Raises:
+        RecipeError: it is zero.
+    """
+    sketch, norm = sketch_of(vector, catalog.hashing, told)
+    if not math.isfinite(norm) or norm == 0:
+        what = "zero" if norm == 0 else "not finite"
+        raise RecipeError(f"{vector.history[-1]!r} is {what} and has no direction. Give another vector.")
+    return Target(vector, sketch, norm)
+
+
+def of_tag(catalog: "Catalog", tag: str) -> Target:
+    """Search for what is like the mean direction of the vectors that carry a tag: Σ τ_i / |τ_i|.
+
+    Raises:
+        RecipeError: no entry carries it.
+        MismatchError: vectors of several bases do.
+    """
+    members = catalog.entries(tags=[tag])
+    if not members:
+        known = ", ".join(sorted({t for e in catalog.entries() for t in e.tags})) or "none"
+        raise RecipeError(f"no entry of {catalog.folder} has the tag '{tag}'. Tags: {known}.")
+    if len({(e.base, e.space) for e in members}) > 1:
+        raise MismatchError(f"vectors of different bases carry the tag '{tag}'; they have no mean. Give a vector.")
+    terms = [catalog.vector(e.name) * (1 / e.norm) for e in members]
+    vector = terms[0]
+    for term in terms[1:]:
+        vector = vector + term
+    scaled = [row / e.norm for row, e in zip(_sketches(catalog, members), members, strict=True)]
+    sketch = np.stack(scaled).sum(axis=0)
+    return Target(vector, sketch, float(np.linalg.norm(sketch)))
+
+
+def _sketches(catalog: "Catalog", entries: Sequence[Entry]) -> F64:
+    with catalog.index.read() as db:
+        rows = [part for _, part in sketch_rows(db, [e.sha for e in entries], catalog.hashing.width)]
+    return np.concatenate(rows).astype(np.float64)
+
+
+def search(catalog: "Catalog", target: Target, top: int, exact: bool, tags: Sequence[str], told: Told) -> Findings:
+    """Rank the entries that can be compared with the target, all by sketches and the first `top` exactly."""
+    asked = [entry for entry in catalog.entries(tags=tags) if entry.name != target.name]
+    mine, others = _comparable(target, asked)
+    estimates, errors = _estimates(catalog, target, mine)
+    order = np.argsort(-estimates, kind="stable")
+    first = [mine[i] for i in order[:top]]
+    cosines = _exact(catalog, target, first, told) if exact and first else estimates[order[:top]]
+    listed = [
+        Found(entry, float(c), 0.0 if exact else float(errors[i]), float(estimates[i]))
+        for entry, c, i in zip(first, cosines, order, strict=False)
+    ]
+    listed.sort(key=lambda f: (-f.cosine, f.entry.name))
+    rest = order[top:]
+    near = int((estimates[rest] + errors[rest] > listed[-1].cosine).sum()) if listed else 0
+    return Findings(tuple(listed), len(mine), others, near)
+
+
+def _comparable(target: Target, entries: Sequence[Entry]) -> tuple[list[Entry], dict[str, int]]:
+    """Return the entries of the target's base and space, and how many are not, by the reason."""
+    base, space = target.vector.base, target.vector.space
+    mine = [e for e in entries if (e.base, e.space) == (base, space)]
+    reasons = Counter(
+        "in another space" if e.space != space else "of another base"
+        for e in entries
+        if (e.base, e.space) != (base, space)
+    )
+    return mine, dict(reasons)
+
+
+def _estimates(catalog: "Catalog", target: Target, entries: Sequence[Entry]) -> tuple[F64, F64]:
+    norm = {entry.sha: entry.norm for entry in entries}
+    found: dict[str, tuple[float, float]] = {}
+    with catalog.index.read() as db:
+        for shas, rows in sketch_rows(db, list(norm), catalog.hashing.width):
+            cosines, errors = cosines_from(target.sketch, target.norm, rows, [norm[sha] for sha in shas])
+            found |= dict(zip(shas, zip(cosines.tolist(), errors.tolist(), strict=True), strict=True))
+    table = np.array([found[entry.sha] for entry in entries]).reshape(-1, 2)
+    return table[:, 0], DEVIATIONS * table[:, 1]
+
+
+def _exact(catalog: "Catalog", target: Target, entries: Sequence[Entry], told: Told) -> F64:
+    norms = np.array([entry.norm for entry in entries])
+    if target.sha:
+        found = products_of(catalog, [(target.sha, entry.sha) for entry in entries], told)
+        inner = np.array([math.fsum(found[target.sha, entry.sha]) for entry in entries])
+        return _within(inner / norms / target.norm)
+    vectors = [target.vector, *(catalog.vector(entry.name) for entry in entries)]
+    pairs = [(0, i) for i in range(len(vectors))]
+    by_tensor = list(pair_products(vectors, pairs, told).values())
+    own, *inner_of = [math.fsum(x[i] for x in by_tensor) for i in range(len(vectors))]
+    return _within(np.array(inner_of) / norms / math.sqrt(own))
+
+
+def _within(cosines: F64) -> F64:
+    """Return cosines, none of which rounding makes larger than one."""
+    return np.minimum(np.maximum(cosines, -1.0), 1.0)
