@@ -97,7 +97,11 @@ def _arrays(head: Head) -> list[bytes]:
 
 
 def train_in_place(
-    model: Model, lessons: Sequence[Lesson], training: Training, progress: Progress | None = None, what: str = "training"
+    model: Model,
+    lessons: Sequence[Lesson],
+    training: Training,
+    progress: Progress | None = None,
+    what: str = "training",
 ) -> dict[str, Any]:
     """Fine-tune the weights in hand, in memory; see `finetune` for the loss.
 

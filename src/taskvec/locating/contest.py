@@ -1,7 +1,7 @@
 """What locating is worth: the merge it asks for against base, nearest model, uniform merge and fine-tuning."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import RecipeError
 from ..evaluate.classification import Classification
@@ -36,6 +36,7 @@ class FewShot:
     steps: at least so many; the last round over the examples is finished. rate, batch: AdamW's.
     start: the share of the located merge's weights that fine-tuning begins with.
     frozen: globs of parameters that stay as they are.
+    precision: what most of the arithmetic of fine-tuning is done in; weights and optimiser are float32.
     weights: how the weights alone are fitted.
     """
 
@@ -44,6 +45,7 @@ class FewShot:
     batch: int = 32
     start: float = 1.0
     frozen: tuple[str, ...] = ()
+    precision: Literal["float32", "bfloat16"] = "float32"
     weights: Fitting = field(default_factory=Fitting)
     seed: int = 0
 
@@ -52,7 +54,7 @@ class FewShot:
         a_round = -(-examples // self.batch)
         return Training(
             epochs=-(-self.steps // a_round), batch=self.batch, rate=self.rate, decay=0.01, schedule="linear",
-            warmup=0.05, frozen=self.frozen, dropout=False, seed=self.seed,
+            warmup=0.05, frozen=self.frozen, dropout=False, precision=self.precision, seed=self.seed,
         )  # fmt: skip
 
 
@@ -60,19 +62,33 @@ class Contest:
     """Base and known models in hand, and one held-out task that everything is scored on."""
 
     def __init__(
-        self, base: Model, task: Classification, how: FewShot | None = None, progress: Progress | None = None
+        self,
+        base: Model,
+        task: Classification,
+        how: FewShot | None = None,
+        *,
+        scored: Model | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Take the base in float32; its weights are written over.
 
+        Args:
+            base: in which merges are made and trained.
+            task: the held-out examples.
+            how: how the few examples are trained on.
+            scored: the base in another precision, in which everything is then scored.
+            progress: told how far it is.
+
         Raises:
-            RecipeError: a model that is not in float32.
+            RecipeError: a base that is not in float32.
             MismatchError: a task that the model does not fit.
         """
         if base.precision != "float32":
             raise RecipeError(f"fine-tuning moves weights by small steps; load {base.name} in float32.")
-        task.check(base)
-        base.module()
-        self.model, self.task = base, task
+        for model in (base, scored or base):
+            task.check(model)
+            model.module()
+        self.model, self.task, self.scored = base, task, scored or base
         self.how, self.progress = how or FewShot(), progress or Silent()
         self._held: tuple[str, Held] | None = None
 
@@ -92,7 +108,7 @@ class Contest:
     def merged(self, place: Place, recipe: Recipe | None) -> Score:
         """Return the score of a merge, or of the base."""
         self._put(place, recipe)
-        return self.task.score(self.model)
+        return self._score()
 
     def located(self, place: Place) -> Score:
         """Return the score of the located merge."""
@@ -107,11 +123,11 @@ class Contest:
         return self._tuned(place, recipe_of(place.known, place.mixture, self.how.start * place.scale), lesson)
 
     def weights(self, place: Place, lesson: Lesson) -> tuple[Score, tuple[float, ...]]:
-        """Return the score of a merge whose weights were fitted to the few examples, from the located ones; and these."""
+        """Return the score of a merge with weights fitted to the few examples, from the located ones; and these."""
         held = self._hold(place)
-        how = replace(self.how.weights, seed=self.how.seed)
+        how = replace(self.how.weights, seed=self.how.seed, precision=self.how.precision)
         fitted = fit_weights(held, self.model, lesson, place.weights.tolist(), how, self.progress)
-        return self.task.score(self.model), fitted.weights
+        return self._score(), fitted.weights
 
     def all(self, place: Place, lesson: Lesson) -> list[Row]:
         """Return every row, in the order of `ROWS`."""
@@ -130,7 +146,13 @@ class Contest:
     def _tuned(self, place: Place, recipe: Recipe | None, lesson: Lesson) -> Score:
         self._put(place, recipe)
         train_in_place(self.model, [lesson], self.how.training(len(lesson.examples)), self.progress, "fine-tuning")
-        return self.task.score(self.model)
+        return self._score()
+
+    def _score(self) -> Score:
+        """Return the score of the weights in hand."""
+        if self.scored is not self.model:
+            self.scored.put(self.model.module().state_dict(), "being compared")
+        return self.task.score(self.scored)
 
     def _put(self, place: Place, recipe: Recipe | None) -> None:
         """Put a merge into the model in hand, or the base."""
@@ -147,7 +169,6 @@ class Contest:
             recipe = uniform(place.known, 1.0)
             self._held = (key, Held(recipe, self.model))
         return self._held[1]
-
 
 
 def put_base(model: Model) -> None:

@@ -64,8 +64,10 @@ def some_of(examples: Examples, count: int, seed: int = 0) -> Examples:
     return replace(examples, inputs=inputs, labels=labels, digest=digest(inputs, labels, examples.names))
 
 
-def lesson_of(base: Model, name: str, examples: Examples, head: str = "labels", reading: Reading | None = None) -> Lesson:
-    """Return the task to be located: its examples, and a head in closed form on the base's features, or one from a file.
+def lesson_of(
+    base: Model, name: str, examples: Examples, head: str = "labels", reading: Reading | None = None
+) -> Lesson:
+    """Return the task to be located: its examples, and a head in closed form on the base's features, or a file's.
 
     Raises:
         RecipeError: no such head, or a class without an example where the head is made of them.

@@ -6,6 +6,11 @@ from pathlib import Path
 
 from ..errors import MismatchError, RecipeError
 from ..store import Checkpoint, TaskVector, diff, fingerprint
+from ..store.catalog import Catalog
+from ..store.catalogued import BETWEEN
+
+TOP = 50
+"""So many vectors of a catalogue are fitted, those nearest to the signal: more cost memory and say nothing further."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,39 @@ def known_models(base: str, paths: Sequence[str]) -> Known:
     return _checked(base, vectors, dict(zip(names, paths, strict=True)))
 
 
+def names_in(catalog: Catalog, base: str) -> list[str]:
+    """Return the entries of a catalogue that belong to a base.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    with Checkpoint(base) as checkpoint:
+        own = fingerprint(checkpoint)
+    names = [entry.name for entry in catalog.entries(base=own)]
+    if not names:
+        others = sorted({entry.base_name or entry.base for entry in catalog.entries()})
+        said = f"its vectors belong to {', '.join(others)}" if others else "it is empty"
+        raise RecipeError(
+            f"{catalog.folder} has no task vector of the base {base}: {said}. "
+            f"Type: taskvec catalog add MODEL --base {base} -C {catalog.folder}."
+        )
+    return names
+
+
+def known_in(catalog: Catalog, base: str, target: TaskVector | None = None, top: int = TOP) -> Known:
+    """Return the vectors of a catalogue that belong to a base; of more than `top`, those nearest to a target.
+
+    The nearest are found by the catalogue's sketches, so a good one is seldom missed, and its own coefficient is exact.
+
+    Raises:
+        RecipeError: the catalogue has no vector of this base.
+    """
+    names = names_in(catalog, base)
+    if target is not None and len(names) > top:
+        names = sorted(found.entry.name for found in catalog.find(target, top=top, exact=False))
+    return Known(base, {n: catalog.vector(n) for n in names}, {n: f"{catalog.folder}{BETWEEN}{n}" for n in names})
+
+
 def _names(paths: Sequence[str]) -> list[str]:
     """Return what paths are called: their last parts, or where these are not all different, the paths."""
     last = [Path(path).name.removesuffix(".tv") for path in paths]
@@ -70,6 +108,6 @@ def _checked(base: str, vectors: Mapping[str, TaskVector], models: Mapping[str, 
     for name, vector in vectors.items():
         if vector.base != own:
             raise MismatchError(
-                f"'{name}' is a task vector of the base {vector.base}, and {base} is {own}. Give the base it was made from."
+                f"'{name}' is a task vector of the base {vector.base}, and {base} is {own}. Give its base."
             )
     return Known(base, vectors, models)

@@ -85,7 +85,7 @@ def place(
 ) -> Place:
     """Return where the signal with this number lies; see `ops.locate.locate` for the fits.
 
-    The length of a signal means nothing, so the merge takes the cone's directions, and its length from the known models.
+    The length of a signal means nothing: the merge takes the cone's direction, and its length from the known models.
     """
     exact = kind == "checkpoint"
     whole = products.gram.sum(0), products.products[:, signal].sum(0), products.energy[:, signal].sum(0)
@@ -117,6 +117,7 @@ def _clear(found: Location) -> bool:
 
 def _uncalibrated(found: Location) -> str:
     return (
-        f"the span explains {float(found.span.explained):.3g} of it, a random direction {float(found.random_mean):.2g}; "
+        f"the span explains {float(found.span.explained):.3g} of it, and a random direction "
+        f"{float(found.random_mean):.2g}; "
         f"what a known task has is not known without its examples (--calibrate)"
     )

@@ -28,8 +28,8 @@ class Products:
     """What a fit needs of vectors and signals, for each group of tensors; groups add up.
 
     tasks: the known vectors. groups: layers, in the model's order, and what is outside of them.
-    gram: (group, task, task) ⟨τ_i, τ_j⟩ in the metric; products: (group, signal, task) ⟨s, τ_i⟩; energy: (group, signal)
-    ⟨s, s⟩, of the tensors that some known vector changes. entries: how many numbers these tensors hold, a group each.
+    gram: (group, task, task) ⟨τ_i, τ_j⟩ in the metric; products: (group, signal, task) ⟨s, τ_i⟩; energy: (group,
+    signal) ⟨s, s⟩, of the tensors that some known vector changes. entries: how many numbers these hold, a group each.
     plain: (task, task) Euclidean inner products, all groups together, by which a merge is scaled.
     """
 
@@ -117,7 +117,9 @@ def _names(known: Known, signals: Sequence[Signal]) -> list[str]:
         for signal in signals:
             if tuple(signal.tensors[name].shape) != tuple(first.shapes[name]):
                 shape = tuple(signal.tensors[name].shape)
-                raise MismatchError(f"'{name}' is {shape} in the signal and {first.shapes[name]} in '{known.names[0]}'.")
+                raise MismatchError(
+                    f"'{name}' is {shape} in the signal and {first.shapes[name]} in '{known.names[0]}'."
+                )
     return names
 
 

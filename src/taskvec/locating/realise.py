@@ -1,6 +1,6 @@
 """The merge that a location asks for, as a recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ def scale_of(mixture: Float64[np.ndarray, " task"], gram: Float64[np.ndarray, "t
     return float(np.median(np.sqrt(np.diagonal(gram)))) / length if length else 0.0
 
 
-def recipe_of(known: Known, weights: Sequence[float], scale: float = 1.0) -> Recipe | None:
+def recipe_of(known: Known, weights: Iterable[float], scale: float = 1.0) -> Recipe | None:
     """Return the merge θ₀ + λ Σ w_i τ_i; None where every weight is 0, so that it would be the base.
 
     Numbers are rounded to six places, so that the recipe that is read again is the one that was scored.

@@ -27,7 +27,7 @@ SINGLE = 64
 """The Fisher information is measured on so many examples at most: each takes a pass of its own."""
 
 DAMPING = 1e-2
-"""What is added to a root of the Fisher information: a share of its root mean square; to the information, its square."""
+"""What is added to a root of the Fisher information: a share of its root mean square. To itself, the square."""
 
 STEPS = Training(epochs=1, batch=32, rate=5e-5, decay=0.0, schedule="constant", warmup=0.0, dropout=False)
 """How the signal `steps` is trained; its epochs are chosen for so many steps:"""
@@ -38,7 +38,7 @@ FEW_STEPS = 5
 class Signal:
     """A direction in which the weights would go.
 
-    kind: how it was found. tensors: by the names of the base's files. facts: loss, seconds, and the like, in plain data.
+    kind: how it was found. tensors: by the names of the base's files. facts: loss, seconds, … in plain data.
     """
 
     kind: str
@@ -149,7 +149,9 @@ def _gradient(model: Model, lesson: Lesson) -> tuple[float, dict[str, "torch.Ten
         loss = sum(float(part) for part in _backward(model, lesson, BATCH))
         slopes = {name: x.grad.clone() for name, x in parameters.items() if x.grad is not None}
     if loss != loss or not all(bool(x.isfinite().all()) for x in slopes.values()):
-        raise NumbersError(f"the gradient of {model.name} on {lesson.examples.origin} is no number: its weights overflow.")
+        raise NumbersError(
+            f"the gradient of {model.name} on {lesson.examples.origin} is no number: its weights overflow."
+        )
     return loss, slopes
 
 
@@ -157,7 +159,8 @@ def _squares(model: Model, lesson: Lesson, most: int) -> dict[str, "torch.Tensor
     """Return the mean over examples of the squares of each one's gradient."""
     import torch
 
-    count, out = min(most, len(lesson.examples)), {}
+    count = min(most, len(lesson.examples))
+    out: dict[str, torch.Tensor] = {}
     with _open(model) as parameters:
         for done, _ in enumerate(_backward(model, lesson, 1), start=1):
             for name, x in parameters.items():

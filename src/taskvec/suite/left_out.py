@@ -95,8 +95,8 @@ def leave_out(
     """Leave every task out in turn; what was done before an interruption is found again.
 
     A cell is (task, number of examples, seed). The specialists of the other tasks are the known models; the verdict is
-    calibrated by as many examples of each of these. Everything is run in float32. The task's own specialist is never
-    looked at, and its test examples for nothing but scores.
+    calibrated by as many examples of each of these. Models are scored in the suite's precision. The task's own
+    specialist is never looked at, and its test examples for nothing but scores.
 
     Args:
         loaded: the suite.
@@ -131,25 +131,45 @@ def _said(cell: Cell) -> str:
     return f"{cell.task}, {cell.examples} examples, seed {cell.seed}: {numbers}; {cell.verdict} in {cell.seconds:.0f} s"
 
 
+def lessons_of(loaded: Loaded, base: Model, count: int, seed: int = 0) -> list[Lesson]:
+    """Return a few examples of the training split of every task of a file, and their heads.
+
+    Raises:
+        RecipeError: a task that has no classes.
+        TaskVecError: data that cannot be read, or a head that cannot be made.
+    """
+    out = []
+    for name in loaded.suite.tasks:
+        if not is_classification(loaded, name):
+            raise RecipeError(f"'{name}' has no classes, so a few of its examples have no gradient to locate it by.")
+        few = some_of(read(replace(source_of(loaded, name, "train"), limit=None)), count, seed)
+        check_few(few)
+        out.append(Lesson(name, few, head_of(loaded, name, base, few.names), reading_of(loaded, name)))
+    return out
+
+
 class _Work:
     """A suite in hand, and what was found so far."""
 
     def __init__(self, loaded: Loaded, places: Places, asked: Asked, device: str, progress: Progress) -> None:
         self.loaded, self.places, self.progress = loaded, places, progress
-        self.asked = replace(asked, how=replace(asked.how, frozen=tuple(loaded.suite.training.frozen)))
+        training = loaded.suite.training
+        how = replace(asked.how, frozen=tuple(training.frozen), precision=training.precision)
+        self.asked = replace(asked, how=how)
         self.names = chosen(loaded)
         _check(loaded, self.names)
         self.base = base_of(loaded, device=device, precision="float32")
+        self.scored = base_of(loaded, device=device)
         trained(loaded, places, self.base)
         paths = [specialist_of(loaded, name, places) for name in self.names]
         vectors = known_models(str(self.base.path), paths).vectors.values()
-        named = {"vectors": vectors, "models": paths}
-        self.known = Known(str(self.base.path), **{k: dict(zip(self.names, v, strict=True)) for k, v in named.items()})
+        by_name = dict(zip(self.names, vectors, strict=True))
+        self.known = Known(str(self.base.path), by_name, dict(zip(self.names, paths, strict=True)))
         self.tests = {name: self._test(name) for name in self.names}
         self._train: dict[str, Examples] = {}
         self._products: dict[tuple[int, int], Products] = {}
         settings = {k: v for k, v in asdict(self.asked).items() if k not in ("examples", "seeds")}
-        facts = [MAKING, versions(), settings, str(self.base.device), self.base.content]
+        facts = [MAKING, versions(), settings, str(self.base.device), self.scored.precision, self.base.content]
         facts += [[Model(path).content for path in paths], [task.digest for task in self.tests.values()]]
         self.notes = Notes(places.folder / "left-out" / f"{digest_of(*facts)[:12]}.jsonl")
 
@@ -176,8 +196,8 @@ class _Work:
             put_base(self.base)
             found = [self._probe(name, count, seed) for name in self.names]
             first = _products(found[0])
-            every = {key: np.concatenate([np.array(one[key]) for one in found], axis=1) for key in ("products", "energy")}
-            self._products = {(count, seed): replace(first, **every)}
+            sums, energy = (np.concatenate([np.array(p[key]) for p in found], axis=1) for key in ("products", "energy"))
+            self._products = {(count, seed): replace(first, products=sums, energy=energy)}
         return self._products[count, seed]
 
     def _probe(self, name: str, count: int, seed: int) -> dict[str, Any]:
@@ -229,7 +249,7 @@ def _cell(work: _Work, task: str, count: int, seed: int) -> dict[str, Any]:
     found = _place(work, task, count, seed)
     lesson = work.lesson(task, count, seed)
     how = replace(work.asked.how, seed=seed)
-    arena = Contest(work.base, work.tests[task], how, work.progress)
+    arena = Contest(work.base, work.tests[task], how, scored=work.scored, progress=work.progress)
     right = {
         contest.BASE: work.score(contest.BASE, task, lambda: arena.base(found)),
         contest.UNIFORM: work.score(contest.UNIFORM, task, lambda: arena.uniform(found)),

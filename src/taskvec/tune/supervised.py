@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import NumbersError, RecipeError
 from ..evaluate.features import encode, pooling_of
@@ -17,12 +18,13 @@ class Fitting:
     """How weights are fitted.
 
     steps: of Adam, at least; the last round over the examples is finished. rate: Adam's. batch: examples a step.
-    seed: of the order of the examples.
+    precision: what most of the arithmetic is done in. seed: of the order of the examples.
     """
 
     steps: int = 30
     rate: float = 0.05
     batch: int = 32
+    precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,7 +86,8 @@ def fit_weights(
         with plain_attention(module, device.type):
             for _, inputs, answers in batches([ready], how.batch, rounds, how.seed, padding):
                 held.put(weights)
-                vectors = encode(module, {name: x.to(device) for name, x in inputs.items()}, pooling)
+                with torch.autocast(device.type, torch.bfloat16, enabled=how.precision == "bfloat16"):
+                    vectors = encode(module, {name: x.to(device) for name, x in inputs.items()}, pooling)
                 loss = torch.nn.functional.cross_entropy(lesson.head.logits(vectors.float()), answers.to(device))
                 loss.backward()  # type: ignore[no-untyped-call]
                 weights.grad = held.gradient(1)
