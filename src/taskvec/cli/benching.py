@@ -130,7 +130,7 @@ def locate_suite(
     suite: Path, root: Path | None, cache: Path | None, tried: Tried, only: Sequence[str], device: str, json: bool,
     quiet: bool,
 ) -> int:  # fmt: skip
-    """Leave every task out and locate it among the others; print the tables, and leave them beside the suite's models."""
+    """Leave every task out and locate it among the others; print the tables, and leave them beside the models."""
     loaded = load_suite(suite, root)
     places = places_of(loaded, cache)
     began = time.perf_counter()

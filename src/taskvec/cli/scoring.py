@@ -113,8 +113,8 @@ def bench(
     what: Annotated[
         Literal["train", "score", "negate", "locate"],
         Parameter(
-            help="Train the specialists; score every merge of them; forget each task by negation; or leave each out and "
-            "locate it among the others."
+            help="Train the specialists; score every merge of them; forget each task by negation; or leave each out "
+            "and locate it among the others."
         ),
     ],
     suite: Annotated[Path, Parameter(help="A suite (YAML); see docs/evaluation.md.")],

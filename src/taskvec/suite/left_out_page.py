@@ -16,7 +16,7 @@ Digits = npt.NDArray[np.float64]
 
 
 def left_out_table(cells: Sequence[Cell]) -> list[list[str]]:
-    """Return each row's mean over the tasks, header first; and for each number of examples its gain over fine-tuning."""
+    """Return each row's mean over the tasks, header first; for each number of examples its gain over fine-tuning."""
     counts = sorted({c.examples for c in cells})
     header = ["model", *(part for n in counts for part in (f"{n} examples", "over fine-tuned"))]
     scores = {(row, n): scores_of(cells, row, n) for row in ROWS for n in counts}
@@ -92,11 +92,9 @@ def _drawn(digits: Digits, number: int) -> Digits:
     """Return resampled means of (seed, example)."""
     seeds, examples = digits.shape
     chance = np.random.default_rng(number)
-    out = np.empty(RESAMPLES)
-    for b in range(RESAMPLES):
-        rows, columns = chance.integers(0, seeds, seeds), chance.integers(0, examples, examples)
-        out[b] = digits[rows].mean(0)[columns].mean()
-    return out
+    of_seeds = chance.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    of_examples = chance.multinomial(examples, np.full(examples, 1 / examples), RESAMPLES) / examples
+    return np.asarray(((of_seeds @ digits) * of_examples).sum(1))
 
 
 def _single(cell: Cell, row: str) -> Score:
