@@ -67,7 +67,7 @@ def test_scored_in_another_precision(known: Known, folder: Path, lesson: Make, t
     arena = Contest(base, task, HOW, scored=half)
     assert arena.single(place, "taste").value == pytest.approx(task.score(Model(folder / "taste")).value, abs=0.1)
     assert str(half.module().dtype) == "torch.bfloat16"
-    with pytest.raises(RecipeError, match="fine-tuning moves weights by small steps; load .* in float32"):
+    with pytest.raises(RecipeError, match=r"fine-tuning moves weights by small steps; load .* in float32"):
         Contest(half, task)
 
 

@@ -25,7 +25,7 @@ Patch = pytest.MonkeyPatch
 
 
 def cell(verdict: str, **right: str) -> Cell:
-    rows = {row: "1" * 10 + "0" * 10 for row in ROWS} | {row.replace("_", " "): text for row, text in right.items()}
+    rows = dict.fromkeys(ROWS, "1" * 10 + "0" * 10) | {row.replace("_", " "): text for row, text in right.items()}
     return Cell("t", 6, 0, verdict, "", 0.1, 0.01, "a", {}, {}, rows, 1.0)
 
 
@@ -77,8 +77,8 @@ class TestCells:
 class TestCommand:
     def test_the_tables(self, here: Path, command: Command, monkeypatch: Patch) -> None:
         monkeypatch.setattr(benching, "Asked", partial(Asked, how=ASKED.how))
-        words = ("bench", "locate", "tiny.yaml", "--device", "cpu", "--examples", "4", "6", "--seeds", "1", "--test", "10",
-                 "--only", "taste", "--only", "place")  # fmt: skip
+        words = ["bench", "locate", "tiny.yaml", "--device", "cpu", "--only", "taste", "--only", "place"]
+        words += ["--examples", "4", "6", "--seeds", "1", "--test", "10"]
         done = command(*words)
         assert done.status == 0, done.err
         assert "1/4 taste, 4 examples, seed 0: base " in done.err

@@ -92,9 +92,9 @@ def _drawn(digits: Digits, number: int) -> Digits:
     """Return resampled means of (seed, example)."""
     seeds, examples = digits.shape
     chance = np.random.default_rng(number)
-    of_seeds = chance.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-    of_examples = chance.multinomial(examples, np.full(examples, 1 / examples), RESAMPLES) / examples
-    return np.asarray(((of_seeds @ digits) * of_examples).sum(1))
+    of_seeds = chance.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)
+    of_examples = chance.multinomial(examples, np.full(examples, 1 / examples), RESAMPLES)
+    return np.asarray(((of_seeds @ digits) * of_examples).sum(1) / (seeds * examples))
 
 
 def _single(cell: Cell, row: str) -> Score:
