@@ -57,9 +57,9 @@ def nonnegative(
     1e-12 of its terms. Blocks of indices are exchanged first, which settles most problems in a handful of solves. Where
     that does not settle, indices enter one by one.
 
-    Ends:  always. The exchanges are counted. After them a point is left only for one of a lower value, as computed, and
-        of these there are finitely many; at a point each index is tried at most once; and each try drops an index a
-        step until what is left is positive.
+    Ends:  always. The exchanges are counted. After them a point is left only for one whose set of positive entries was
+        not seen before, and there are finitely many; at a point each index is tried at most once; and each try drops an
+        index a step until what is left is positive.
     Shape: `hessian` is positive definite.
     Source: Portugal, Júdice and Vicente 1994 (block exchanges); Lawson and Hanson 1974, chapter 23 (one by one);
         Bro and de Jong 1997 (from inner products alone).
@@ -82,9 +82,6 @@ class _Problem:
     linear: Float64[np.ndarray, " n"]
     weights: Float64[np.ndarray, " n"] | None
 
-    def value(self, u: Float64[np.ndarray, " n"]) -> float:
-        return float(u @ (self.hessian @ u) / 2 - u @ self.linear)
-
     def minimum(self, free: Mask) -> Float64[np.ndarray, " n"]:
         """Return the best point whose other entries are 0."""
         u = np.zeros(len(free))
@@ -94,15 +91,24 @@ class _Problem:
             u[at] = least_squares_on(part, self.linear[None, at], None if self.weights is None else self.weights[at])[0]
         return u
 
+    def slope(self, u: Float64[np.ndarray, " n"], free: Mask) -> Float64[np.ndarray, " n"]:
+        """Return s = k - Hu - νw, where ν makes it nothing on the free entries of their best point."""
+        slope = np.asarray(self.linear - self.hessian @ u)
+        if self.weights is None:
+            return slope
+        w = self.weights[free]
+        return np.asarray(slope - (slope[free] @ w) / (w @ w) * self.weights)
+
     def rising(self, u: Float64[np.ndarray, " n"], free: Mask) -> Float64[np.ndarray, " n"]:
         """Return how much each entry that is 0 would gain by growing; 0 where it would gain nothing but rounding."""
-        taken = self.hessian @ u
-        slope = self.linear - taken
-        scale = float(np.abs(self.linear).max() + np.abs(taken).max())
-        if self.weights is not None:
-            w = self.weights[free]
-            slope = slope - (slope[free] @ w) / (w @ w) * self.weights
+        slope = self.slope(u, free)
+        scale = float(np.abs(self.linear).max() + np.abs(self.linear - slope).max())
         return np.where(~free & (slope > SETTLED * scale), slope, 0.0)
+
+    def lowered(self, u: Float64[np.ndarray, " n"], other: Float64[np.ndarray, " n"]) -> float:
+        """Return how much lower the other point is: sᵀd - ½ dᵀHd, which is right where the values' digits run out."""
+        way = other - u
+        return float(way @ self.slope(u, u > 0) - way @ (self.hessian @ way) / 2)
 
     def start(self) -> Mask:
         """Return the indices that gain on their own; with weights, at least the best vertex."""
@@ -139,7 +145,7 @@ def _by_blocks(problem: _Problem) -> tuple[Float64[np.ndarray, " n"], bool]:
 
 
 def _feasible(problem: _Problem, u: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    positive = np.maximum(u, 0.0)
+    positive = np.asarray(np.maximum(u, 0.0))
     if problem.weights is None:
         return positive
     total = float(problem.weights @ positive)
@@ -147,9 +153,9 @@ def _feasible(problem: _Problem, u: Float64[np.ndarray, " n"]) -> Float64[np.nda
 
 
 def _one_by_one(problem: _Problem, u: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Let the index that gains most enter, as long as the value falls."""
+    """Let the index that gains most enter, as long as that leads lower, to a set of positive entries that is new."""
     u = _descend(problem, u, u > 0)
-    value, tried = problem.value(u), np.zeros(len(u), dtype=np.bool_)
+    seen, tried = {(u > 0).tobytes()}, np.zeros(len(u), dtype=np.bool_)
     while True:
         gain = np.where(tried, 0.0, problem.rising(u, u > 0))
         enters = int(np.argmax(gain))
@@ -158,9 +164,10 @@ def _one_by_one(problem: _Problem, u: Float64[np.ndarray, " n"]) -> Float64[np.n
         free = u > 0
         free[enters] = True
         other = _descend(problem, u, free)
-        lower = problem.value(other)
-        if lower < value:
-            u, value, tried = other, lower, np.zeros(len(u), dtype=np.bool_)
+        positive = (other > 0).tobytes()
+        if problem.lowered(u, other) > 0 and positive not in seen:
+            u, tried = other, np.zeros(len(u), dtype=np.bool_)
+            seen.add(positive)
         else:
             tried[enters] = True
 

@@ -232,6 +232,7 @@ def _beside(
     flat |= {"cosines": cosines, "rank": ranks}
     shares = random or [Share(np.nan, np.nan)] * len(inputs.group)
     flat |= {"random_mean": np.array([s.mean for s in shares]), "random_spread": np.array([s.spread for s in shares])}
+    flat |= {"inside": np.array([d.inside for d in decisions]), "in_hull": np.array([d.in_hull for d in decisions])}
     flat |= {"verdict": np.array([d.verdict for d in decisions], dtype=object)}
     flat |= {"reason": np.array([d.reason for d in decisions], dtype=object)}
     return {name: values.reshape(inputs.batch + values.shape[1:]) for name, values in flat.items()}

@@ -89,7 +89,8 @@ def check_share(share: Float64[np.ndarray, " target"]) -> None:
     """
     if share.size and share.max() > 1 + AGREES:
         said = f"the known vectors would explain {share.max():.4g} of a target, which is more than all of it"
-        raise NumbersError(f"{said}: gram, products and energy must be of the same vectors and inner product")
+        same = "gram, products and energy must be of the same vectors and inner product, summed in float64"
+        raise NumbersError(f"{said}: {same}, or vectors that hardly differ need a ridge=1e-4")
 
 
 def _numbers(value: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:

@@ -56,6 +56,9 @@ class Location:
         among: The share of each known vector that the others explain; NaN for a vector of zeros.
         among_mean: The mean of those shares: what a vector drawn like the known ones has explained.
         among_spread: Their standard deviation over the known vectors.
+        inside: x_span, the explained share as a part of the reference, chance taken off; of a noisy target, an estimate
+            of the share of its task vector that lies in the span. NaN where nothing could be decided.
+        in_hull: The same of the simplex, or of the cone where the scale is free.
         verdict: "retrieve", "recombine", "learn" or "undecided".
         reason: A sentence with the numbers that decided.
     """
@@ -73,6 +76,8 @@ class Location:
     among: Float64[np.ndarray, "*batch task"]
     among_mean: Float64[np.ndarray, "*batch"]
     among_spread: Float64[np.ndarray, "*batch"]
+    inside: Float64[np.ndarray, "*batch"]
+    in_hull: Float64[np.ndarray, "*batch"]
     verdict: npt.NDArray[Any]
     reason: npt.NDArray[Any]
 

@@ -1,6 +1,6 @@
 """What to do with a target: take what is known, recombine it, or learn; and the numbers that said so."""
 
-from math import isnan
+from math import isnan, nan
 from typing import Literal, NamedTuple
 
 from .explained_by_chance import Share
@@ -30,10 +30,12 @@ class Rule(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A verdict, and one sentence that holds the numbers that decided."""
+    """A verdict, one sentence that holds the numbers that decided, and x of span and hull (NaN where undecided)."""
 
     verdict: Verdict
     reason: str
+    inside: float = nan
+    in_hull: float = nan
 
 
 def decide(span: float, hull: float, random: Share | None, rule: Rule) -> Decision:
@@ -46,11 +48,13 @@ def decide(span: float, hull: float, random: Share | None, rule: Rule) -> Decisi
         retrieve    x_hull ≥ (1 - tolerance) max(1, x_span)     otherwise
         recombine                                              otherwise
 
-    x is 0 at chance and 1 for a known task. The max matters for noisy targets, whose share may exceed that of a typical
-    known task: the hull must then hold nearly all of what the span holds.
+    x is 0 at chance and 1 for a known task. Of a target that is its task vector and isotropic noise, x estimates the
+    share of the task vector alone: if p of that lies in S and r of the target's energy is no noise, in expectation
+    s_S = rp + (1 - r)s₀ and ρ = r + (1 - r)s₀, so x_S = (p - s₀) / (1 - s₀). The max matters for targets that are less
+    noisy than a typical one: the hull must then hold nearly all of what the span holds.
 
-    Zero:  without chance s₀ = σ₀ = 0. With a reference of NaN nothing is decided. The chance of a hull is at
-        most that of its span, which is taken for both.
+    Zero:  without chance s₀ = σ₀ = 0. With a reference of NaN nothing is decided. The chance of a hull is at most that
+        of its span, which is taken for both.
     """
     chance, sure = (random.mean, random.mean + CLEARLY * random.spread) if random else (0.0, 0.0)
     if isnan(rule.reference):
@@ -58,18 +62,24 @@ def decide(span: float, hull: float, random: Share | None, rule: Rule) -> Decisi
     if rule.reference <= sure:
         return Decision("undecided", f"a known task would have {rule.reference:.3g} explained, {_against(random)}")
     inside, in_hull = ((share - chance) / (rule.reference - chance) for share in (span, hull))
+    verdict, reason = _of_shares(span, hull, inside, in_hull, sure, random, rule)
+    return Decision(verdict, reason, inside, in_hull)
+
+
+def _of_shares(
+    span: float, hull: float, inside: float, in_hull: float, sure: float, random: Share | None, rule: Rule
+) -> tuple[Verdict, str]:
     asked = (1 - rule.tolerance) * max(1.0, inside)
     of_known = f"of what a known task has ({rule.reference:.3g})"
     by_span = f"the span explains {span:.3g} of it"
     by_hull = f"the {'cone' if rule.scale_free else 'simplex'} explains {hull:.3g}"
     if span <= sure:
-        return Decision("learn", f"{by_span}, {_against(random)}")
+        return "learn", f"{by_span}, {_against(random)}"
     if inside < rule.enough - ROUNDING:
-        return Decision("learn", f"{by_span}, {inside:.3g} {of_known}; {rule.enough:.3g} is asked")
+        return "learn", f"{by_span}, {inside:.3g} {of_known}; {rule.enough:.3g} is asked"
     if in_hull >= asked - ROUNDING:
-        return Decision("retrieve", f"{by_hull} of it, {in_hull:.3g} {of_known}; {asked:.3g} is asked")
-    said = f"{by_span}, {inside:.3g} {of_known}; {by_hull}, {in_hull:.3g}; {asked:.3g} is asked"
-    return Decision("recombine", said)
+        return "retrieve", f"{by_hull} of it, {in_hull:.3g} {of_known}; {asked:.3g} is asked"
+    return "recombine", f"{by_span}, {inside:.3g} {of_known}; {by_hull}, {in_hull:.3g}; {asked:.3g} is asked"
 
 
 def _against(random: Share | None) -> str:
