@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from taskvec.ops.gram import BLOCK, ExactSum, cosines, fold, gram, gram_parts, grams_of, total
+from taskvec.ops.gram import BLOCK, ExactSum, cosines, fold, gram, gram_parts, grams_of, pair_parts, total
 
 from .samples import SIZES, floats32
 
@@ -24,6 +24,31 @@ def test_gram_gives_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.
     stack = floats32(rng, 3, n)
     fused, plain = twins("gram_block", lambda: gram(stack))
     assert fused.tobytes() == plain.tobytes()
+
+
+@pytest.mark.parametrize("n", [0, 5, BLOCK + 33])
+def test_chosen_pairs_are_those_of_the_whole_matrix(twins: Twins, rng: np.random.Generator, n: int) -> None:
+    rows, left, right = floats32(rng, 4, n), np.array([0, 3, 2, 1]), np.array([0, 1, 3, 0])
+    fused, plain = twins("pairs", lambda: pair_parts(rows, left, right))
+    assert fused.tobytes() == plain.tobytes()
+    assert fused.tobytes() == np.array([part[left, right] for part in gram_parts(rows)]).tobytes()
+
+
+@pytest.mark.parametrize("odd", [0.0, np.nan, np.inf])
+def test_an_exact_sum_has_the_same_bytes_fused_and_plain(twins: Twins, rng: np.random.Generator, odd: float) -> None:
+    terms = rng.standard_normal((40, 30)) * 10.0 ** rng.integers(-25, 25, (40, 1))
+    terms[7, 3] += odd
+
+    def added() -> Any:
+        exact = ExactSum(30)
+        for term in terms:
+            exact.add(0, term)
+        return exact.value
+
+    fused, plain = twins("carry", added)
+    assert fused.tobytes() == plain.tobytes()
+    if not odd:
+        assert fused.tolist() == [math.fsum(column) for column in terms.T]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

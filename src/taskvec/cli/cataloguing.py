@@ -158,12 +158,7 @@ def edit(
     json: bool,
 ) -> int:
     """Change what is said of an entry."""
-    catalog = _open(folder)
-    was = catalog.entry(name)
-    if absent := sorted(set(untag) - set(was.tags)):
-        raise RecipeError(f"'{name}' has no tag '{absent[0]}'. It has: {' '.join(was.tags) or 'none'}.")
-    numbers = {**was.metrics, **_metrics(metrics)}
-    entry = catalog.edit(name, tags={*was.tags, *tags} - set(untag), metrics=numbers, licence=licence)
+    entry = _open(folder).edit(name, tags=tags, untag=untag, metrics=_metrics(metrics), licence=licence)
     if json:
         as_json(entry.facts)
     else:

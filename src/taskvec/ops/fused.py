@@ -1453,17 +1453,21 @@ def pairs(rows: F32, left: Any, right: Any, block: int) -> npt.NDArray[np.float6
 
 # Sketches.
 
+TURNED = 2048
+"""Entries whose signs are in as many bits of 64 words of 32 bits: bit k of all words is that of 64 entries in a row."""
+
 
 @_exact
 def _turn(bits: Bits, signs: Bits, out: Bits) -> None:
-    """Turn the sign of each entry whose bit is 1; a word at a time, so that vector instructions do it."""
-    even = bits.size // 32 * 32
-    for at in range(0, even, 32):
-        word = signs[at // 32]
-        for j in range(32):
-            out[at + j] = bits[at + j] ^ ((word << np.uint32(31 - j)) & np.uint32(0x80000000))
-    for i in range(even, bits.size):
-        out[i] = bits[i] ^ ((signs[i // 32] << np.uint32(31 - i % 32)) & np.uint32(0x80000000))
+    """Turn the sign of each entry whose bit is 1."""
+    if bits.size == TURNED:
+        for k in range(32):
+            shift = np.uint32(31 - k)
+            for j in range(64):
+                out[64 * k + j] = bits[64 * k + j] ^ ((signs[j] << shift) & np.uint32(0x80000000))
+        return
+    for i in range(bits.size):
+        out[i] = bits[i] ^ ((signs[i % 64] << np.uint32(31 - i // 64)) & np.uint32(0x80000000))
 
 
 @_exact
@@ -1474,22 +1478,43 @@ def _add_wide(x: F32, out: Doubles) -> None:
 
 @_kernel
 def _sketch(bits: Bits, signs: Bits, rotations: Any, turned: Bits, x: F32, out: Doubles) -> None:
-    """`turned` and `x` are the same memory: one block."""
+    """`turned` and `x` are the same memory: entries with their signs, in the innermost cache."""
     width = out.size
-    for block in range(rotations.size):
-        at = block * width
-        count, rotation = min(width, bits.size - at), rotations[block]
-        _turn(bits[at : at + count], signs[at // 32 :], turned[:count])
-        head = min(count, width - rotation)
-        _add_wide(x[:head], out[rotation : rotation + head])
-        _add_wide(x[head:count], out[: count - head])
+    for at in range(0, bits.size, TURNED):
+        count = min(TURNED, bits.size - at)
+        _turn(bits[at : at + count], signs[at // 32 : at // 32 + 64], turned[:count])
+        for first in range(0, count, width):
+            last = min(first + width, count)
+            place = ((at + first) % width + rotations[(at + first) // width]) % width
+            head = min(last - first, width - place)
+            _add_wide(x[first : first + head], out[place : place + head])
+            _add_wide(x[first + head : last], out[: last - first - head])
 
 
-def sketch(x: F32, signs: npt.NDArray[np.uint64], rotations: Any, width: int) -> Doubles:
+def sketch(x: F32, signs: Bits, rotations: Any, width: int) -> Doubles:
     """See `sketch._sketch`."""
-    out, block = np.zeros(width), np.empty(width, np.float32)
-    _sketch(x.view(np.uint32), signs.view(np.uint32), rotations, block.view(np.uint32), block, out)
+    out, some = np.zeros(width), np.empty(TURNED, np.float32)
+    _sketch(x.view(np.uint32), signs.reshape(-1), rotations, some.view(np.uint32), some, out)
     return out
+
+
+@_kernel
+def _carry(held: Doubles, term: Doubles, rest: Doubles) -> bool:
+    some = False
+    for i in range(term.size):
+        rounded = held[i] + term[i]
+        back = rounded - held[i]
+        left = (held[i] - (rounded - back)) + (term[i] - back)
+        held[i] = rounded
+        rest[i] = left if left == left else 0.0
+        some |= rest[i] != 0.0
+    return some
+
+
+def carry(held: Doubles, term: Doubles) -> Doubles | None:
+    """Add a term, and return what rounding has left of it, or None: the step of `gram.ExactSum`."""
+    rest = np.empty_like(term)
+    return rest if _carry(held, term, rest) else None
 
 
 # Softmaxes of rows.

@@ -158,6 +158,11 @@ class ExactSum:
         with np.errstate(invalid="ignore", over="ignore"):
             for held in self.carried:
                 here = held[..., first : first + term.shape[-1]]
+                if here.ndim == 1 and (fused := fused_for()):
+                    term = fused.carry(here, np.ascontiguousarray(term))
+                    if term is None:
+                        return
+                    continue
                 rounded = here + term
                 back = rounded - here
                 term = (here - (rounded - back)) + (term - back)

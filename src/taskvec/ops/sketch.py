@@ -34,7 +34,10 @@ STEP = 1 << 18
 WIDTH = 8192
 WIDEST = 1 << 16
 
-Words = npt.NDArray[np.uint64]
+GROUP = 2048
+"""Entries whose signs are drawn together."""
+
+Words = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,15 @@ class Hashing:
             raise ValueError(f"a sketch's width must be a power of two from 64 to {WIDEST}, got {self.width}")
 
     def signs(self, tensor: str, start: int, count: int) -> Words:
-        """Return the signs of entries from `start` on (a multiple of 256), a bit each: 1 turns the entry around."""
-        return draws(f"{self.seed}\0signs of a sketch\0{tensor}", start // 64, -(-count // 64))
+        """Return the signs of entries from `start` on, a multiple of `GROUP`: a bit each, 1 turns the entry around.
+
+        Of each group, entry i has bit i // 64 of word i mod 64; so a shift gives the signs of 64 entries in a row.
+
+        Shape: (group, 64).
+        """
+        groups = -(-count // GROUP)
+        drawn = draws(f"{self.seed}\0signs of a sketch\0{tensor}", start // 64, groups * GROUP // 64)
+        return drawn.astype("<u8", copy=False).view("<u4").reshape(groups, 64)
 
     def rotations(self, tensor: str, start: int, count: int) -> npt.NDArray[np.int64]:
         """Return by how many places each block is rotated."""
@@ -109,8 +119,8 @@ def _sketch(
     x: Float32[np.ndarray, " n"], signs: Words, rotations: npt.NDArray[np.int64], width: int
 ) -> Float64[np.ndarray, " width"]:
     """Add signed and rotated blocks in order; what the fused kernel does too."""
-    turned = np.unpackbits(signs.view(np.uint8), count=x.size, bitorder="little").astype(np.uint32) << np.uint32(31)
-    signed = (x.view(np.uint32) ^ turned).view(np.float32)
+    top = (signs[:, None, :] << np.arange(31, -1, -1, dtype=np.uint32)[None, :, None]) & np.uint32(1 << 31)
+    signed = (x.view(np.uint32) ^ top.reshape(-1)[: x.size]).view(np.float32)
     out = np.zeros(width)
     for at, rotation in zip(range(0, x.size, width), rotations.tolist(), strict=True):
         block = signed[at : at + width]
@@ -146,10 +156,10 @@ def deviation(
         norms: |x||y|; of cosines, 1.
         width: m.
 
-    >>> deviation(0.0, 1.0, 4096).item()
+    >>> float(deviation(0.0, 1.0, 4096))
     0.015625
     """
-    return np.sqrt((np.square(norms) + np.square(inner)) / width)
+    return np.asarray(np.sqrt((np.square(norms) + np.square(inner)) / width))
 
 
 def cosines_from(

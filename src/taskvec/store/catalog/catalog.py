@@ -25,7 +25,7 @@ from ..writer import sync_folder, write_whole
 from . import rebuilt, search
 from .entry import Entry, checked_metrics, checked_tags
 from .found import Findings
-from .index import Index, energies_of, entries_of, put_entry, put_vector
+from .index import Index, energies_of, entries_of, entry_of, put_entry, put_vector
 from .known import products_of
 from .measured import Measured, write
 from .opening import STORED, Opened, open_source
@@ -119,16 +119,19 @@ class Catalog:
         with self.place.held():
             self._check_free(name, replace)
             measured, size = self._store(opened, name, dtype)
-            entry = Entry(
-                name, measured.sha, opened.vector.space, opened.vector.base, base_name or opened.base_name, dtype,
-                measured.count, size, measured.norm, tags, metrics, opened.licence if licence is None else licence,
-                opened.lineage, measured.lost, datetime.now(UTC).isoformat(timespec="seconds"),
-            )  # fmt: skip
+            entry = _entry_of(opened, measured, name, dtype, size)
+            entry = changed(
+                entry,
+                tags=tags,
+                metrics=metrics,
+                base_name=base_name or entry.base_name,
+                licence=entry.licence if licence is None else licence,
+            )
             self._enter(entry, measured, replace)
         return self.entry(name)
 
     def _check_free(self, name: str, replace: bool) -> None:
-        if not replace and any(entry.name == name for entry in self.entries()):
+        if not replace and name in self:
             raise RecipeError(
                 f"{self.folder} has an entry '{name}' already. Type another --name, or --force to replace it."
             )
@@ -165,17 +168,25 @@ class Catalog:
         self,
         name: str,
         *,
-        tags: Iterable[str] | None = None,
+        tags: Iterable[str] = (),
+        untag: Iterable[str] = (),
         metrics: Mapping[str, float] | None = None,
         licence: str | None = None,
     ) -> Entry:
-        """Give an entry other tags, metrics, or another licence; what is None stays."""
+        """Add tags to an entry, take others off, give metrics other values, or give it another licence.
+
+        Raises:
+            RecipeError: no such entry, or a tag to take off that it has not.
+        """
+        added, off, numbers = checked_tags(tags), checked_tags(untag), checked_metrics(metrics or {})
         with self.place.held(), self.index.change() as db:
-            was = self._one(entries_of(db), name)
+            was = self._in(db, name)
+            if absent := sorted(set(off) - set(was.tags)):
+                raise RecipeError(f"'{name}' has no tag '{absent[0]}'. It has: {' '.join(was.tags) or 'none'}.")
             entry = changed(
                 was,
-                tags=was.tags if tags is None else checked_tags(tags),
-                metrics=was.metrics if metrics is None else checked_metrics(metrics),
+                tags=tuple(sorted({*was.tags, *added} - set(off))),
+                metrics=dict(sorted({**was.metrics, **numbers}.items())),
                 licence=was.licence if licence is None else licence,
             )
             self._note(db, entry)
@@ -206,13 +217,13 @@ class Catalog:
         Raises:
             RecipeError: there is none.
         """
-        return self._one(self.entries(), name)
+        with self.index.read() as db:
+            return self._in(db, name)
 
-    def _one(self, entries: Sequence[Entry], name: str) -> Entry:
-        for entry in entries:
-            if entry.name == name:
-                return entry
-        near = get_close_matches(name, [entry.name for entry in entries], 1)
+    def _in(self, db: Connection, name: str) -> Entry:
+        if entry := entry_of(db, name):
+            return entry
+        near = get_close_matches(name, [entry.name for entry in entries_of(db)], 1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Type: taskvec catalog list -C {self.folder}."
         raise RecipeError(f"{self.folder} has no entry '{name}'. {hint}")
 
@@ -220,7 +231,8 @@ class Catalog:
         return len(self.entries())
 
     def __contains__(self, name: object) -> bool:
-        return any(entry.name == name for entry in self.entries())
+        with self.index.read() as db:
+            return entry_of(db, str(name)) is not None
 
     def path(self, name: str) -> Path:
         """Return the file that an entry's vector lies in."""
@@ -275,8 +287,8 @@ class Catalog:
         return {place: found[pair] for place, pair in of.items()}
 
     def _of_one_base(self, names: Sequence[str]) -> list[Entry]:
-        known = self.entries()
-        entries = [self._one(known, name) for name in names]
+        with self.index.read() as db:
+            entries = [self._in(db, name) for name in names]
         for other in entries[1:]:
             if (other.base, other.space) != (entries[0].base, entries[0].space):
                 raise MismatchError(
@@ -339,9 +351,8 @@ class Catalog:
         text = "" if isinstance(target, TaskVector) else str(target)
         if text.startswith(TAGGED):
             return search.of_tag(self, text.removeprefix(TAGGED))
-        known = self.entries()
-        if text and (any(entry.name == text for entry in known) or (base is None and not Path(text).exists())):
-            return search.of_entry(self, self._one(known, text))
+        if text and (text in self or (base is None and not Path(text).exists())):
+            return search.of_entry(self, self.entry(text))
         vector = open_source(target, base).vector
         with self._shown("reading the target", sum(map(prod, vector.shapes.values())), "entries") as told:
             return search.of_vector(self, vector, told)
@@ -349,7 +360,7 @@ class Catalog:
     def remove(self, name: str) -> Entry:
         """Take an entry out; `gc` then removes its vector from the disk, if no other entry has it."""
         with self.place.held(), self.index.change() as db:
-            entry = self._one(entries_of(db), name)
+            entry = self._in(db, name)
             db.execute("delete from entries where name = ?", (name,))
             self.place.note(name).unlink(missing_ok=True)
         return entry
@@ -382,3 +393,22 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({str(self.folder)!r}, {len(self)} entries)"
+
+
+def _entry_of(opened: Opened, measured: Measured, name: str, dtype: str, size: int) -> Entry:
+    """Return an entry by what was found of a vector."""
+    return Entry(
+        name=name,
+        sha=measured.sha,
+        space=opened.vector.space,
+        base=opened.vector.base,
+        base_name=opened.base_name,
+        dtype=dtype,
+        count=measured.count,
+        size=size,
+        norm=measured.norm,
+        licence=opened.licence,
+        lineage=opened.lineage,
+        lost=measured.lost,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

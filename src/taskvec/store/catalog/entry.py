@@ -75,8 +75,8 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
     if isinstance(tags, str):
         raise RecipeError(f"tags are a list of words, got the text {tags!r}. Type [{tags!r}].")
     out = tuple(sorted(set(tags)))
-    if odd := next((tag for tag in out if not tag or any(c.isspace() or c == "," for c in tag)), None):
-        raise RecipeError(f"the tag {odd!r} is not one word. Give each tag on its own, without blanks or commas.")
+    if odd := [tag for tag in out if not tag or any(c.isspace() or c == "," for c in tag)]:
+        raise RecipeError(f"the tag {odd[0]!r} is not one word. Give each tag on its own, without blanks or commas.")
     return out
 
 

@@ -58,15 +58,15 @@ class Measuring:
             NumbersError: NaN or Inf among them, or too large for the type.
         """
         stored = wanted if self.code == "F32" else widen(raw, self.code)
-        energies = [float(part[0]) for part in energy_parts(stored[None])]
+        energies = _energies(stored)
         if not np.isfinite(energies).all():
             self._refuse(name, wanted)
         self._digests[name].update(np.ascontiguousarray(raw).view(np.uint8).data)
         self._energies[name] += energies
         self.sketching.add(name, start, stored)
         if stored is not wanted:
-            self._lost.append(float(np.square(stored - wanted, dtype=np.float64).sum()))
-            self._moved.append(float(np.square(wanted, dtype=np.float64).sum()))
+            self._lost += _energies(stored - wanted)
+            self._moved += _energies(wanted)
 
     def _refuse(self, name: str, wanted: F32) -> None:
         if np.isfinite(wanted).all():
@@ -98,6 +98,11 @@ class Measuring:
             whole.update(f"{name}\0{self.code}\0{self.vector.shapes[name]}\0".encode())
             whole.update(self._digests[name].digest())
         return whole.hexdigest()
+
+
+def _energies(x: F32) -> list[float]:
+    """Return Σ x² of each block of entries."""
+    return [float(part[0]) for part in energy_parts(np.ascontiguousarray(x)[None])]
 
 
 def write(

@@ -1,7 +1,7 @@
 """Inner products of task vectors, tensor by tensor, from one pass over all of them in bounded memory."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 
@@ -20,11 +20,14 @@ Span = tuple[str, int, int]
 HELD = 1 << 24
 """Entries that are in memory at a time."""
 
+MOST = 256
+"""Vectors that one pass reads; of more, those that all have to do with are read again in each."""
+
 
 def pair_products(
     vectors: Sequence[TaskVector], pairs: Pairs, told: Callable[[int], None] | None = None
 ) -> dict[str, F64]:
-    """Return ⟨τ_i, τ_j⟩ of chosen pairs for every tensor; each vector is read once.
+    """Return ⟨τ_i, τ_j⟩ of chosen pairs for every tensor, from one pass over up to `MOST` vectors.
 
     Exact up to one rounding of the sums over blocks of entries, so that neither the order of the vectors nor threads
     change a bit.
@@ -40,7 +43,26 @@ def pair_products(
         MismatchError: of different bases, spaces or shapes.
     """
     check_comparable(vectors)
-    left, right = (np.array(side, np.int64) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
+    parts = [_one_pass([vectors[i] for i in needed], some, told) for needed, some in _passes(pairs)]
+    return {name: np.concatenate([np.zeros(0), *(part[name] for part in parts)]) for name in vectors[0].shapes}
+
+
+def _passes(pairs: Pairs) -> Iterator[tuple[list[int], Pairs]]:
+    """Yield the vectors of each pass, and pairs of places among these."""
+    needed: dict[int, int] = {}
+    some: list[tuple[int, int]] = []
+    for pair in pairs:
+        if len(needed.keys() | set(pair)) > MOST:
+            yield list(needed), some
+            needed, some = {}, []
+        one, other = (needed.setdefault(i, len(needed)) for i in pair)
+        some.append((one, other))
+    if some:
+        yield list(needed), some
+
+
+def _one_pass(vectors: Sequence[TaskVector], pairs: Pairs, told: Callable[[int], None] | None) -> dict[str, F64]:
+    left, right = (np.array(side, np.int64) for side in zip(*pairs, strict=True))
     workers = min(4, os.cpu_count() or 1)
     step = min(STEP, max(1, HELD // (BLOCK * workers * max(1, len(vectors)))) * BLOCK)
 

@@ -78,7 +78,7 @@ def of_tag(catalog: "Catalog", tag: str) -> Target:
 
 def _sketches(catalog: "Catalog", entries: Sequence[Entry]) -> F64:
     with catalog.index.read() as db:
-        rows = [part for _, part in sketch_rows(db, [e.sha for e in entries], catalog.hashing.width)]
+        rows = [part for _, part in sketch_rows(db, [e.sha for e in entries], catalog.hashing.width, catalog.folder)]
     return np.concatenate(rows).astype(np.float64)
 
 
@@ -116,7 +116,7 @@ def _estimates(catalog: "Catalog", target: Target, entries: Sequence[Entry]) -> 
     norm = {entry.sha: entry.norm for entry in entries}
     found: dict[str, tuple[float, float]] = {}
     with catalog.index.read() as db:
-        for shas, rows in sketch_rows(db, list(norm), catalog.hashing.width):
+        for shas, rows in sketch_rows(db, list(norm), catalog.hashing.width, catalog.folder):
             cosines, errors = cosines_from(target.sketch, target.norm, rows, [norm[sha] for sha in shas])
             found |= dict(zip(shas, zip(cosines.tolist(), errors.tolist(), strict=True), strict=True))
     table = np.array([found[entry.sha] for entry in entries]).reshape(-1, 2)
