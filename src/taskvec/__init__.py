@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StoreError,
         TaskVecError,
     )
+    from .locating.locate import locate
     from .merge import METHODS, Method, Needs, merge_method
     from .merge.methods import (
         arcee_fusion,
@@ -87,6 +88,7 @@ _PLACES = {
     ".errors": (
         "FormatError MismatchError MissingExtraError NumbersError OutputError RecipeError StoreError TaskVecError"
     ),
+    ".locating.locate": "locate",
     ".merge": "METHODS Method Needs merge_method",
     ".merge.methods": (
         "arcee_fusion breadcrumbs breadcrumbs_ties cart consensus_ta dare_linear dare_ties della della_linear "
@@ -159,6 +161,7 @@ __all__ = [
     "lines",
     "load_recipe",
     "load_recipes",
+    "locate",
     "magnitude_prune",
     "make_plan",
     "merge_adapters",
