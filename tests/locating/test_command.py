@@ -76,6 +76,10 @@ def test_by_a_catalogue_and_a_checkpoint(here: Path, command: Command, tmp_path:
     assert "\nretrieve: " in done.out
     (model,) = load_recipe(tmp_path / "r.yaml")[0].models
     assert model.model.endswith("vectors#pets")
+    words = ("--base", "base", "-C", vectors, "--data", "taste-few.tsv", "--evaluate", "taste-test.tsv", "--steps", "1")
+    done = command("locate", *words, "--json")
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["scores"]["nearest model"]["model"] == "taste"
 
 
 @pytest.mark.parametrize(

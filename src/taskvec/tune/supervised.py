@@ -22,7 +22,7 @@ class Fitting:
     """
 
     steps: int = 30
-    rate: float = 0.05
+    rate: float = 0.02
     batch: int = 32
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
