@@ -36,6 +36,12 @@ class TestAdd:
         assert (facts["tags"], facts["metrics"], facts["licence"]) == (["a", "b"], {"accuracy": 0.5}, "mit")
         assert facts["base_name"] == "org/base"
 
+    def test_what_cannot_be_opened_leaves_no_empty_catalogue(self, family: Path, command: Command) -> None:
+        done = command("catalog", "add", "math", "cood", "--base", "base", "-C", "known")
+        assert (done.status, done.out) == (3, "")
+        assert "cood does not exist" in done.err
+        assert not Path("known").exists()
+
     @pytest.mark.parametrize(
         ("words", "message"),
         [

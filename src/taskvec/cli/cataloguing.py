@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import FormatError, RecipeError
 from ..store.catalog import Catalog, Entry, Findings, Found
+from ..store.catalog.opening import open_source
 from .show import as_json, progress, say, size, table
 
 LISTED = ("name", "base", "norm", "stored as", "size", "tags", "metrics")
@@ -38,6 +39,9 @@ def add(folder: Path, sources: Sequence[str], about: About, json: bool, quiet: b
     if about.name is not None and len(sources) > 1:
         raise RecipeError(f"--name names one vector, and {len(sources)} are given. Add them one at a time.")
     metrics = _metrics(about.metrics)
+    if not folder.exists():
+        for source in sources:
+            open_source(source, about.base)  # a word that was mistyped leaves no empty catalogue
     catalog = _open(folder, quiet or json, create=True)
     added = []
     for source in sources:
