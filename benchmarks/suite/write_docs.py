@@ -1,4 +1,7 @@
-"""`python -m benchmarks.suite.write_docs text8`: put what `taskvec bench score` left into docs/benchmarks.md."""
+"""`python -m benchmarks.suite.write_docs text8`: put what `taskvec bench score` left into docs/benchmarks.md.
+
+`text8-left-out` puts what `taskvec bench locate` left.
+"""
 
 import json
 import os
@@ -9,12 +12,16 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
+LEFT_OUT = "-left-out"
 PICTURES = REPOSITORY / "docs" / "pictures"
 
 
 def main(suites: list[str], root: Path = REPOSITORY / ".cache" / "suite" / "suites") -> int:
     """Write the tables of some suites; each is wholly of one run."""
     for suite in suites:
+        if suite.endswith(LEFT_OUT):
+            left_out(suite.removesuffix(LEFT_OUT), root)
+            continue
         folder = root / suite
         data = json.loads((folder / "results.json").read_text("utf-8"))
         tables = (folder / "results.md").read_text("utf-8").split("\n", 2)[2].strip()
@@ -28,6 +35,18 @@ def main(suites: list[str], root: Path = REPOSITORY / ".cache" / "suite" / "suit
         )
         put(suite, f"{said}\n\n{tables}\n\n{picture}")
     return 0
+
+
+def left_out(suite: str, root: Path) -> None:
+    """Write the tables of a suite's tasks left out in turn."""
+    folder = root / suite
+    data = json.loads((folder / "results-left-out.json").read_text("utf-8"))
+    tables = (folder / "results-left-out.md").read_text("utf-8").split("\n", 2)[2].strip()
+    asked = data["asked"]
+    examples = " ".join(map(str, asked["examples"]))
+    words = f"--examples {examples} --seeds {asked['seeds']} --test {asked['test']}"
+    command = f"taskvec bench locate benchmarks/suite/{suite}.yaml {words}"
+    put(f"{suite}{LEFT_OUT}", f"Scored on {date.today()} by `{command}`, models in {data['precision']}.\n\n{tables}")
 
 
 def machine() -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         StoreError,
         TaskVecError,
     )
+    from .locating.locate import locate
     from .merge import METHODS, Method, Needs, merge_method
     from .merge.methods import (
         arcee_fusion,
@@ -90,6 +91,7 @@ _PLACES = {
     ".errors": (
         "FormatError MismatchError MissingExtraError NumbersError OutputError RecipeError StoreError TaskVecError"
     ),
+    ".locating.locate": "locate",
     ".merge": "METHODS Method Needs merge_method",
     ".merge.methods": (
         "arcee_fusion breadcrumbs breadcrumbs_ties cart consensus_ta dare_linear dare_ties della della_linear "
@@ -165,6 +167,7 @@ __all__ = [
     "lines",
     "load_recipe",
     "load_recipes",
+    "locate",
     "magnitude_prune",
     "make_plan",
     "merge_adapters",

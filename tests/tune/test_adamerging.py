@@ -16,7 +16,8 @@ from taskvec.evaluate.classification import Classification
 from taskvec.evaluate.data import Source, read
 from taskvec.evaluate.features import Reading
 from taskvec.evaluate.model import Model
-from taskvec.tune.adamerging import AdaMerging, _Held, _Stream, adamerge
+from taskvec.tune.adamerging import AdaMerging, _Stream, adamerge
+from taskvec.tune.held import Held
 
 TASKS = ("taste", "pets")
 SETTINGS = AdaMerging(steps=12, rate=0.05, batch=64)
@@ -69,7 +70,7 @@ def entropy(model: Model, tasks: list[Classification]) -> float:
 def test_the_gradient_is_that_of_finite_differences(
     made: Callable[..., tv.Recipe], base: Model, tasks: list[Classification], by: Any
 ) -> None:
-    held, stream = _Held(made(), base), _Stream(base, tasks, SETTINGS)
+    held, stream = Held(made(), base), _Stream(base, tasks, SETTINGS)
     count = len(held.names) if by == "layer" else 1
     at = torch.full((2, count), 0.3)
 
@@ -106,7 +107,7 @@ def test_the_entropy_falls_and_the_recipe_has_it(
 
 def test_one_step_is_adams(made: Callable[..., tv.Recipe], base: Model, tasks: list[Classification]) -> None:
     adapted = adamerge(made(), base, tasks, replace(SETTINGS, steps=1))
-    held, stream = _Held(made(), base), _Stream(base, tasks, SETTINGS)
+    held, stream = Held(made(), base), _Stream(base, tasks, SETTINGS)
     held.put(torch.full((2, 1), 0.3))
     stream.backward()
     slopes = held.gradient(1)[:, 0]

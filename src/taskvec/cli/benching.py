@@ -3,8 +3,9 @@
 import json as json_
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..evaluate.figure import figure
 from ..evaluate.results import Results, as_data
@@ -14,6 +15,10 @@ from ..store.writer import write_whole
 from ..suite.bench import Bench, clean, compare, open_bench
 from ..suite.choices import choices, choose
 from ..suite.competitors import competitors
+from ..suite.left_out import Asked, leave_out
+from ..suite.left_out_page import as_data as as_data_of_cells
+from ..suite.left_out_page import left_out_table, verdicts_table
+from ..suite.left_out_page import tasks_table as task_by_task
 from ..suite.load import Loaded, load_suite
 from ..suite.negation import CONTROL, negate
 from ..suite.negation import as_data as as_data_of_negation
@@ -110,6 +115,46 @@ def negate_suite(
         return 0
     table("", header, rows)
     print(f"{rule}\n{places.folder}/results-negation.md and .json hold this table; it took {duration(seconds)}.")
+    return 0
+
+
+class Tried(NamedTuple):
+    """What `bench locate` tries: numbers of examples, seeds, and how many examples are scored."""
+
+    examples: tuple[int, ...]
+    seeds: int
+    test: int
+
+
+def locate_suite(
+    suite: Path, root: Path | None, cache: Path | None, tried: Tried, only: Sequence[str], device: str, json: bool,
+    quiet: bool,
+) -> int:  # fmt: skip
+    """Leave every task out and locate it among the others; print the tables, and leave them beside the models."""
+    loaded = load_suite(suite, root)
+    places = places_of(loaded, cache)
+    began = time.perf_counter()
+    asked = Asked(examples=tried.examples, seeds=tried.seeds, test=tried.test)
+    tell = None if quiet or json else say
+    cells = leave_out(loaded, places, asked, device=device, only=only, progress=progress(True), tell=tell)
+    named = {"mean over the tasks": left_out_table(cells), "verdicts": verdicts_table(cells)}
+    named |= {f"task by task, {n} examples": task_by_task(cells, n) for n in asked.examples}
+    data = {
+        "suite": loaded.name,
+        "precision": loaded.suite.precision,
+        "asked": asdict(asked),
+        **as_data_of_cells(cells),
+    }
+    text = "\n\n".join(f"{name[0].upper()}{name[1:]}:\n\n{markdown(lines)}" for name, lines in named.items())
+    write_whole(places.folder / "results-left-out.md", f"# {loaded.name}: each task left out\n\n{text}\n")
+    write_whole(places.folder / "results-left-out.json", json_.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    if json:
+        as_json(data)
+        return 0
+    for name, (header, *rows) in named.items():
+        table(f"\n{name}", header, rows)
+    took = duration(time.perf_counter() - began)
+    print(f"\n{places.folder}/results-left-out.md and .json hold these tables; it took {took}.")
     return 0
 
 

@@ -111,8 +111,11 @@ def tune(
 
 def bench(
     what: Annotated[
-        Literal["train", "score", "negate"],
-        Parameter(help="Train the specialists; score every merge of them; or forget each task by negation."),
+        Literal["train", "score", "negate", "locate"],
+        Parameter(
+            help="Train the specialists; score every merge of them; forget each task by negation; or leave each out "
+            "and locate it among the others."
+        ),
     ],
     suite: Annotated[Path, Parameter(help="A suite (YAML); see docs/evaluation.md.")],
     /,
@@ -124,6 +127,12 @@ def bench(
     control: Annotated[
         str | None, Parameter(help="The task that negation must leave alone; the suite's own by default.")
     ] = None,
+    examples: Annotated[
+        list[int] | None,
+        Parameter(negative="", consume_multiple=True, help="locate: of a task left out; 16, 64 and 256 by default."),
+    ] = None,
+    seeds: Annotated[int, Parameter(help="locate: how often, each time with other examples.")] = 5,
+    test: Annotated[int, Parameter(help="locate: at most so many held-out examples of each task are scored.")] = 500,
     only: Only = None,
     root: Root = None,
     cache: Annotated[Path | None, Parameter(help="Where specialists and results are kept; ROOT/suites.")] = None,
@@ -131,16 +140,19 @@ def bench(
     json: Json = False,
     quiet: Calm = False,
 ) -> int:
-    """Train the specialists of a benchmark, score every merge of them, or forget each task.
+    """Train the specialists of a benchmark, score every merge of them, forget each task, or leave each out.
 
     A merge is scored at its default and at its best λ. A task is forgotten by subtracting its vector from the base, as
-    far as a control task keeps 95 % of its score.
+    far as a control task keeps 95 % of its score. A task that is left out is located among the others from a few of its
+    examples; an interrupted run is continued by the same command.
 
     Example: `taskvec bench train benchmarks/suite/text8.yaml`
 
     Example: `taskvec bench score benchmarks/suite/text8.yaml --choices`
 
     Example: `taskvec bench negate benchmarks/suite/text8.yaml --control subj`
+
+    Example: `taskvec bench locate benchmarks/suite/text8.yaml --examples 16 64 256 --seeds 5`
     """
     from . import benching
 
@@ -148,4 +160,7 @@ def bench(
         return benching.train_suite(suite, root, cache, only or [], device, json, quiet)
     if what == "negate":
         return benching.negate_suite(suite, root, cache, control, only or [], device, json, quiet)
+    if what == "locate":
+        tried = benching.Tried(tuple(examples or (16, 64, 256)), seeds, test)
+        return benching.locate_suite(suite, root, cache, tried, only or [], device, json, quiet)
     return benching.score_suite(suite, root, cache, only or [], methods or [], choices, device, json, quiet)

@@ -1,7 +1,7 @@
 """A model in hand: its modules, its tokenizer or image processor, and its weights, which may be changed in place."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,6 +104,13 @@ class Model:
         if role not in self._names:
             self._names[role] = _renamed(self.module(role))
         return self._names[role]
+
+    def places_in(self, files: Container[str], role: Role = "encoder") -> dict[str, str]:
+        """Return what each weight of a module is called among the names of some files; without those that they lack."""
+        module, names = self.module(role), self.names_in_files(role)
+        prefix = getattr(module, "base_model_prefix", "")
+        known = {n: [s for s in spellings(names.get(n, n), n, prefix) if s in files] for n in module.state_dict()}
+        return {name: found[0] for name, found in known.items() if found}
 
     def _load(self, role: Role) -> Any:
         import torch

@@ -60,7 +60,7 @@ def finetune(
         return {**found, "found": True}
     out.parent.mkdir(parents=True, exist_ok=True)
     note = {"format": FORMAT, "key": key, "base": str(base), "settings": asdict(training), **_data_of(lessons)}
-    note |= _train(model, lessons, training, progress or Silent(), f"training {out.name}")
+    note |= train_in_place(model, lessons, training, progress, f"training {out.name}")
     beside = out.parent / f".{out.name}.partial"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
@@ -96,11 +96,26 @@ def _arrays(head: Head) -> list[bytes]:
     return [x.tobytes() for x in (head.weight, head.bias, head.projection) if x is not None]
 
 
-def _train(
-    model: Model, lessons: Sequence[Lesson], training: Training, progress: Progress, what: str
+def train_in_place(
+    model: Model,
+    lessons: Sequence[Lesson],
+    training: Training,
+    progress: Progress | None = None,
+    what: str = "training",
 ) -> dict[str, Any]:
+    """Fine-tune the weights in hand, in memory; see `finetune` for the loss.
+
+    Returns:
+        Steps, the loss of the first and the last tenth of them, and the time.
+
+    Raises:
+        RecipeError: no labels, or globs in `frozen` that match nothing.
+        MismatchError: a lesson whose head or examples the model does not fit.
+        NumbersError: the loss is no number.
+    """
     import torch
 
+    progress = progress or Silent()
     ready = [make_ready(model, lesson) for lesson in lessons]
     module, device = model.module(), model.device
     pooling = {a.name: pooling_of(model, a.reading) for a in lessons}
@@ -114,7 +129,7 @@ def _train(
     try:
         with (
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-            _plain_attention(module, device.type),
+            plain_attention(module, device.type),
         ):
             torch.manual_seed(training.seed)
             module.train(training.dropout)
@@ -143,7 +158,7 @@ def _train(
 
 
 @contextmanager
-def _plain_attention(module: Any, device: str) -> Iterator[None]:
+def plain_attention(module: Any, device: str) -> Iterator[None]:
     """Use plain attention on a CPU: the backward pass of the fused one takes half of a step's time there."""
     used = getattr(module.config, "_attn_implementation", None)
     if device != "cpu" or used != "sdpa":

@@ -5,18 +5,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from ..errors import NumbersError, RecipeError
 from ..evaluate.classification import Classification
 from ..evaluate.features import encode, pooling_of
-from ..evaluate.model import Model, spellings
+from ..evaluate.model import Model
 from ..progress import Progress, Silent
-from ..recipe.reweighted import Reweighted
 from ..recipe.schema import Recipe
+from .held import Held
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +100,7 @@ def adamerge(
 
     settings, progress = settings or AdaMerging(), progress or Silent()
     _check(recipe, model, tasks)
-    held, stream = _Held(recipe, model), _Stream(model, tasks, settings)
+    held, stream = Held(recipe, model), _Stream(model, tasks, settings)
     count = len(held.names) if settings.by == "layer" else 1
     coefficients = torch.full((len(recipe.models), count), settings.start)
     optimiser = torch.optim.Adam([coefficients], lr=settings.rate)
@@ -138,67 +135,6 @@ def _check(recipe: Recipe, model: Model, tasks: Sequence[Any]) -> None:
         if not isinstance(task, Classification):
             raise RecipeError(f"'{task.name}' has no classes, and AdaMerging needs the entropy of an answer.")
         task.check(model)
-
-
-class _Held:
-    """Base and task vectors in memory, and the module that they are put into."""
-
-    def __init__(self, recipe: Recipe, model: Model) -> None:
-        module = model.module().requires_grad_(True)
-        base, *models = _one_by_one(recipe)
-        prefix, names = getattr(module, "base_model_prefix", ""), model.names_in_files()
-        self.names: list[str] = []
-        self.files: list[str] = []
-        self.parameters: dict[str, Any] = {}
-        self.base: dict[str, Any] = {}
-        self.deltas: dict[str, list[Any]] = {}
-        for name, parameter in chain(module.named_parameters(), module.named_buffers()):
-            known = next((n for n in spellings(names.get(name, name), name, prefix) if n in base), None)
-            if known is None or not parameter.is_floating_point():
-                continue  # positions and counters; a pooler that the files do not have, and that nothing reads
-            self.names.append(name)
-            self.files.append(known)
-            self.parameters[name] = parameter
-            self.base[name] = base[known].to(model.device)
-            self.deltas[name] = [(m[known] - base[known]).to(model.device) for m in models]
-
-    def put(self, coefficients: "torch.Tensor") -> None:
-        """Write θ₀ + Σ λ τ into the module, and forget its gradient."""
-        import torch
-
-        columns = coefficients.shape[1]
-        with torch.no_grad():
-            for i, name in enumerate(self.names):
-                merged = self.base[name].clone()
-                for weight, delta in zip(coefficients[:, i % columns].tolist(), self.deltas[name], strict=True):
-                    merged.add_(delta, alpha=weight)
-                self.parameters[name].copy_(merged)
-                self.parameters[name].grad = None
-
-    def gradient(self, columns: int) -> "torch.Tensor":
-        """Return the gradient by the coefficients, (task, 1) or (task, tensor)."""
-        import torch
-
-        rows = []
-        for name in self.names:
-            slope = self.parameters[name].grad
-            rows.append([0.0 if slope is None else float((slope * d).sum()) for d in self.deltas[name]])
-        each = torch.tensor(rows).T.contiguous()
-        return each if columns > 1 else each.sum(1, keepdim=True)
-
-
-def _one_by_one(recipe: Recipe) -> list[dict[str, "torch.Tensor"]]:
-    """Return θ₀ and every θ₀ + τ_k, in float32: adapters, stored task vectors and 'ignore' are as in a merge."""
-    import torch
-
-    plain = Recipe.model_validate(recipe.data | {"scale": 1.0, "dtype": "float32"})
-    out = []
-    with Reweighted(plain) as inputs:
-        for which in range(-1, len(plain.models)):
-            models = [{**m, "weight": float(k == which)} for k, m in enumerate(plain.data["models"])]
-            merged = inputs.weigh(Recipe.model_validate(plain.data | {"models": models}))
-            out.append({name: torch.from_numpy(np.array(merged[name])) for name in merged})
-    return out
 
 
 class _Stream:

@@ -1,0 +1,113 @@
+"""The known models: their task vectors, and what a recipe calls them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import MismatchError, RecipeError
+from ..store import Checkpoint, TaskVector, diff, fingerprint
+from ..store.catalog import Catalog
+from ..store.catalogued import BETWEEN
+
+TOP = 50
+"""So many vectors of a catalogue are fitted, those nearest to the signal: more cost memory and say nothing further."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Task vectors of one base.
+
+    base: the path of the base. vectors: name → task vector; nothing is read yet. models: what a recipe calls each.
+    """
+
+    base: str
+    vectors: Mapping[str, TaskVector]
+    models: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in the order of every "task" axis."""
+        return tuple(self.vectors)
+
+    def without(self, name: str) -> "Known":
+        """Return all but one, as if that had never been known.
+
+        Raises:
+            RecipeError: nothing would be left.
+        """
+        kept = [n for n in self.names if n != name]
+        if not kept:
+            raise RecipeError(f"without '{name}' there is no known model. Give at least two.")
+        return Known(self.base, {n: self.vectors[n] for n in kept}, {n: self.models[n] for n in kept})
+
+
+def known_models(base: str, paths: Sequence[str]) -> Known:
+    """Return the task vectors of model folders, stored task vectors and adapters, each called by its last name.
+
+    Raises:
+        RecipeError: no path, or two of one name.
+        MismatchError: a model of another form, or a vector of another base.
+        StoreError: one that cannot be read.
+    """
+    if not paths:
+        raise RecipeError("there is no known model to locate among. Type --known MODEL …, or --catalog FOLDER.")
+    names = _names(paths)
+    vectors = {name: _vector(base, path) for name, path in zip(names, paths, strict=True)}
+    return _checked(base, vectors, dict(zip(names, paths, strict=True)))
+
+
+def names_in(catalog: Catalog, base: str) -> list[str]:
+    """Return the entries of a catalogue that belong to a base.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    with Checkpoint(base) as checkpoint:
+        own = fingerprint(checkpoint)
+    names = [entry.name for entry in catalog.entries(base=own)]
+    if not names:
+        others = sorted({entry.base_name or entry.base for entry in catalog.entries()})
+        said = f"its vectors belong to {', '.join(others)}" if others else "it is empty"
+        raise RecipeError(
+            f"{catalog.folder} has no task vector of the base {base}: {said}. "
+            f"Type: taskvec catalog add MODEL --base {base} -C {catalog.folder}."
+        )
+    return names
+
+
+def known_in(catalog: Catalog, base: str, target: TaskVector | None = None, top: int = TOP) -> Known:
+    """Return the vectors of a catalogue that belong to a base; of more than `top`, those nearest to a target.
+
+    The nearest are found by the catalogue's sketches, so a good one is seldom missed, and its own coefficient is exact.
+
+    Raises:
+        RecipeError: the catalogue has no vector of this base.
+    """
+    names = names_in(catalog, base)
+    if target is not None and len(names) > top:
+        names = sorted(found.entry.name for found in catalog.find(target, top=top, exact=False))
+    return Known(base, {n: catalog.vector(n) for n in names}, {n: f"{catalog.folder}{BETWEEN}{n}" for n in names})
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """Return what paths are called: their last parts, or where these are not all different, the paths."""
+    last = [Path(path).name.removesuffix(".tv") for path in paths]
+    names = last if len(set(last)) == len(last) else list(paths)
+    if twice := next((n for n in names if names.count(n) > 1), None):
+        raise RecipeError(f"'{twice}' is named twice among the known models. Name each once.")
+    return names
+
+
+def _vector(base: str, path: str) -> TaskVector:
+    return TaskVector.load(path) if path.endswith((".tv", ".safetensors")) else diff(base, path)
+
+
+def _checked(base: str, vectors: Mapping[str, TaskVector], models: Mapping[str, str]) -> Known:
+    with Checkpoint(base) as checkpoint:
+        own = fingerprint(checkpoint)
+    for name, vector in vectors.items():
+        if vector.base != own:
+            raise MismatchError(
+                f"'{name}' is a task vector of the base {vector.base}, and {base} is {own}. Give its base."
+            )
+    return Known(base, vectors, models)

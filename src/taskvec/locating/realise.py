@@ -1,0 +1,52 @@
+"""The merge that a location asks for, as a recipe."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..ops.shapes import Float64
+from ..recipe.paths import seen_from
+from ..recipe.schema import Recipe
+from ..recipe.write import as_yaml
+from ..store.writer import write_whole
+from .known import Known
+
+
+def scale_of(mixture: Float64[np.ndarray, " task"], gram: Float64[np.ndarray, "task task"]) -> float:
+    """Return the λ that gives a mixture of task vectors the norm of a typical one.
+
+        λ |Σ w_i τ_i| = median over i of |τ_i|,    |Σ w_i τ_i|² = wᵀKw
+
+    A gradient says where to go, not how far; known fine-tunes of the same base say that.
+
+    Zero: 0 for a mixture of length 0.
+    """
+    length = float(np.sqrt(max(mixture @ gram @ mixture, 0.0)))
+    return float(np.median(np.sqrt(np.diagonal(gram)))) / length if length else 0.0
+
+
+def recipe_of(known: Known, weights: Iterable[float], scale: float = 1.0) -> Recipe | None:
+    """Return the merge θ₀ + λ Σ w_i τ_i; None where every weight is 0, so that it would be the base.
+
+    Numbers are rounded to six places, so that the recipe that is read again is the one that was scored.
+    """
+    rounded = {name: round(float(w), 6) for name, w in zip(known.names, weights, strict=True)}
+    models = [{"model": known.models[name], "weight": w} for name, w in rounded.items() if w]
+    if not models:
+        return None
+    data = {"method": "task_arithmetic", "base": known.base, "models": models, "scale": round(float(scale), 6)}
+    return Recipe.model_validate(data)
+
+
+def uniform(known: Known, scale: float) -> Recipe:
+    """Return the sum of all known vectors with one λ."""
+    found = recipe_of(known, [1.0] * len(known.names), scale)
+    assert found, "weights of 1 are not 0"
+    return found
+
+
+def write_recipe(recipe: Recipe, path: Path, said: Sequence[str]) -> None:
+    """Write a recipe below comments that say how it was found; its relative paths start from its own folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, "".join(f"# {line}\n" for line in said) + as_yaml(seen_from(recipe, path.parent)))

@@ -1,0 +1,57 @@
+"""Known models: folders, task vectors, a catalogue; and what is no set of known models."""
+
+from pathlib import Path
+
+import pytest
+
+import encoders
+from taskvec import MismatchError, RecipeError
+from taskvec.locating.known import known_in, known_models
+from taskvec.store import diff
+from taskvec.store.catalog import Catalog
+
+
+def test_folders_and_vectors_are_called_by_their_last_names(folder: Path, tmp_path: Path) -> None:
+    diff(folder / "base", folder / "pets").save(tmp_path / "cats.tv")
+    known = known_models(str(folder / "base"), [str(folder / "taste"), str(tmp_path / "cats.tv")])
+    assert known.names == ("taste", "cats")
+    assert known.models["cats"] == str(tmp_path / "cats.tv")
+    assert known.without("taste").names == ("cats",)
+    with pytest.raises(RecipeError, match="without 'cats' there is no known model"):
+        known.without("taste").without("cats")
+
+
+def test_equal_last_names_are_whole_paths(folder: Path, tmp_path: Path) -> None:
+    encoders.changed(folder / "base", tmp_path / "taste", seed=1)
+    known = known_models(str(folder / "base"), [str(folder / "taste"), str(tmp_path / "taste")])
+    assert known.names == (str(folder / "taste"), str(tmp_path / "taste"))
+
+
+def test_what_is_no_set_of_known_models(folder: Path, tmp_path: Path) -> None:
+    base, taste = str(folder / "base"), str(folder / "taste")
+    with pytest.raises(RecipeError, match=r"there is no known model to locate among. Type --known MODEL …"):
+        known_models(base, [])
+    with pytest.raises(RecipeError, match="is named twice among the known models"):
+        known_models(base, [taste, taste])
+    diff(folder / "taste", folder / "pets").save(tmp_path / "other.tv")
+    with pytest.raises(MismatchError, match=r"'other' is a task vector of the base .* Give its base"):
+        known_models(base, [str(tmp_path / "other.tv")])
+    encoders.bert(tmp_path / "wide", hidden_size=32)
+    with pytest.raises(MismatchError, match="wide"):
+        known_models(base, [taste, str(tmp_path / "wide")])
+
+
+def test_a_catalogue(folder: Path, tmp_path: Path) -> None:
+    base = str(folder / "base")
+    catalog = Catalog(tmp_path / "vectors", create=True)
+    with pytest.raises(RecipeError, match=r"vectors has no task vector of the base .*base: it is empty"):
+        known_in(catalog, base)
+    for name in ("noise", "pets", "taste"):
+        catalog.add(folder / name, base=base)
+    known = known_in(catalog, base)
+    assert known.names == ("noise", "pets", "taste")
+    assert known.models["pets"] == f"{tmp_path}/vectors#pets"
+    nearest = known_in(catalog, base, diff(folder / "base", folder / "taste"), top=1)
+    assert nearest.names == ("taste",)
+    with pytest.raises(RecipeError, match=r"its vectors belong to .*base"):
+        known_in(catalog, str(folder / "taste"))
