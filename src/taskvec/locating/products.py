@@ -10,8 +10,8 @@ import numpy.typing as npt
 from ..errors import MismatchError, NumbersError, RecipeError
 from ..ops.shapes import Float64
 from ..progress import Progress, Silent
-from ..recipe.depth import layer_of
 from ..store import TaskVector
+from ..store.layers import layer_of
 from .known import Known
 from .signals import Signal
 
