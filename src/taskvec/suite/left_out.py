@@ -111,7 +111,7 @@ def leave_out(
         RecipeError: fewer than three tasks, or one that has no classes.
         StoreError: a specialist that is not there, or was trained otherwise.
     """
-    work = _Work(loaded, places, asked or Asked(), device, progress or Silent())
+    work = LeftOut(loaded, places, asked or Asked(), device, progress or Silent())
     out = []
     tried = chosen(loaded, only)
     for seed in range(work.asked.seeds):
@@ -148,7 +148,7 @@ def lessons_of(loaded: Loaded, base: Model, count: int, seed: int = 0) -> list[L
     return out
 
 
-class _Work:
+class LeftOut:
     """A suite in hand, and what was found so far."""
 
     def __init__(self, loaded: Loaded, places: Places, asked: Asked, device: str, progress: Progress) -> None:
@@ -234,7 +234,7 @@ def _digits(score: Score) -> str:
     return "".join(str(int(x)) for x in score.values)
 
 
-def _place(work: _Work, task: str, count: int, seed: int) -> Place:
+def located(work: LeftOut, task: str, count: int, seed: int) -> Place:
     """Locate a task among the others; the reference is what these others' own examples have explained."""
     known = work.known.without(task)
     products = work.products(count, seed).among(known.names)
@@ -243,10 +243,10 @@ def _place(work: _Work, task: str, count: int, seed: int) -> Place:
     return place(known, products, work.names.index(task), kind=work.asked.signal, reference=reference)
 
 
-def _cell(work: _Work, task: str, count: int, seed: int) -> dict[str, Any]:
+def _cell(work: LeftOut, task: str, count: int, seed: int) -> dict[str, Any]:
     """Locate a task, and score every row."""
     began = time.perf_counter()
-    found = _place(work, task, count, seed)
+    found = located(work, task, count, seed)
     lesson = work.lesson(task, count, seed)
     how = replace(work.asked.how, seed=seed)
     arena = Contest(work.base, work.tests[task], how, scored=work.scored, progress=work.progress)
