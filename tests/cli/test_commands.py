@@ -168,7 +168,7 @@ class TestMerge:
     def test_an_output_that_exists_is_refused_before_anything_else_is_done(
         self, family: Path, command: Command, monkeypatch: pytest.MonkeyPatch, command_: str
     ) -> None:
-        for slow in ("make_plan", "_load_kernels"):
+        for slow in ("make_plan", "load_kernels"):
             monkeypatch.setattr(f"taskvec.cli.merging.{slow}", lambda *args, **how: pytest.fail("begun in vain"))
         (family / "taken").mkdir()
         (family / "taken" / "x").touch()
