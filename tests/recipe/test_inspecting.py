@@ -321,6 +321,40 @@ class TestReportOfAMerge:
         assert found == expected
 
     @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"models": ["m0"]}, r"'report' tells how two or more models relate, got 1\. Name another, or remove"),
+            ({"nonfinite": "pass"}, "'report' measures finite numbers, and 'nonfinite: pass' lets NaN"),
+            ({"ignore": ["*"]}, "no tensor is left to tell how the models relate"),
+        ],
+    )
+    def test_what_cannot_be_reported_on_is_refused_in_the_plan(
+        self, family: Path, recipe: Callable[..., tv.Recipe], keys: dict[str, Any], said: str
+    ) -> None:
+        if "models" in keys:
+            keys = {"models": [str(family / name) for name in keys["models"]]}
+        tv.make_plan(recipe("task_arithmetic", **keys))
+        with pytest.raises(tv.RecipeError, match=said):
+            tv.make_plan(recipe("task_arithmetic", **keys, report=True))
+
+    def test_a_report_that_fails_does_not_cost_the_merge(
+        self, recipe: Callable[..., tv.Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tv.run(tv.make_plan(recipe("ties")), tmp_path / "without")
+
+        def fails(report: tv.Report) -> str:
+            raise ValueError(f"{len(report.models)} are too many")
+
+        monkeypatch.setattr("taskvec.diagnose.page.render", fails)
+        with pytest.raises(tv.OutputError, match=r"merged is whole, but without its report, .*ValueError: 3 are too"):
+            tv.run(tv.make_plan(recipe("ties", report=True)), tmp_path / "merged")
+        weights = [(tmp_path / where / "model.safetensors").read_bytes() for where in ("without", "merged")]
+        assert weights[0] == weights[1]
+        receipt = json.loads((tmp_path / "merged" / "receipt.json").read_text())
+        assert receipt["report"] == {"failed": "ValueError: 3 are too many"}
+        assert not (tmp_path / "merged" / "report.html").exists()
+
+    @pytest.mark.parametrize(
         ("method", "how"), [("linear", "Remove 'report', or name"), ("multislerp", "Type 'base: …'")]
     )
     def test_needs_task_vectors(self, recipe: Callable[..., tv.Recipe], method: str, how: str) -> None:
