@@ -191,6 +191,10 @@ class TestWrong:
         with pytest.raises(tv.RecipeError, match=r"two or more beside the base, got 1\. Name another model\."):
             look(family, "m0")
 
+    def test_no_tensor_to_compare(self, family: Path) -> None:
+        with pytest.raises(tv.RecipeError, match=r"no tensor is left .* Let 'ignore' match fewer\."):
+            look(family, ignore=["*"])
+
     @pytest.mark.parametrize("kept", [0, 1.5])
     def test_a_share_that_is_none(self, family: Path, kept: float) -> None:
         with pytest.raises(tv.RecipeError, match=r"'kept' is a share of the entries in \(0, 1\]"):

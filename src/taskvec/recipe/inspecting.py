@@ -21,7 +21,7 @@ from ..progress import Progress, Silent
 from ..store.dtypes import LONG_NAMES
 from .arithmetic import Arithmetic, Scratch
 from .budget import LARGEST, make_budget
-from .plan import make_plan
+from .plan import check_compared, make_plan
 from .planned import Plan
 from .run import stream
 from .schema import Recipe
@@ -104,6 +104,7 @@ def inspect_recipe(
     began = time.monotonic()
     memory = memory or (MEMORY_OF_SPECTRA if spectra else MEMORY)
     plan = make_plan(recipe, memory=memory, threads=threads)
+    check_compared(plan.units)
     if spectra:
         plan = _with_whole_matrices(plan, spectra, memory, threads)
     measured = Measured(plan, kept, spectra)
