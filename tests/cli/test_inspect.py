@@ -62,6 +62,9 @@ def test_what_is_read_may_be_set(family: Path, command: Command) -> None:
         (["math", "code", "--report", "no/where/out.html"], 3, "there is no folder no/where"),
         (["math", "code", "--set", "scale=2"], 2, "--set 'scale=2' is about a merge; here it may set ignore, allow"),
         (["math", "code", "--dtype", "bf16"], 2, "Did you mean 'bfloat16'?"),
+        (["math", "code", "--set", "models=3"], 2, "'models' input should be a valid list, got 3"),
+        (["math", "code", "--set", "models=[./math]"], 2, "two or more beside the base, got 1"),
+        (["math", "code", "--set", "ignore=['*']"], 2, "no tensor is left to tell how the models relate"),
         (["math", "code", "--kept", "2"], 2, "'kept' is a share"),
     ],
 )

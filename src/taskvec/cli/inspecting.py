@@ -10,7 +10,7 @@ import numpy as np
 from ..diagnose import Group, Report, figures
 from ..diagnose.facts import facts
 from ..errors import OutputError, RecipeError
-from ..recipe.inspecting import inspect_recipe, recipe_of
+from ..recipe.inspecting import check_count, inspect_recipe
 from ..recipe.schema import validate
 from ..recipe.yaml_lines import Document
 from ..store.layout import parse_size
@@ -41,9 +41,10 @@ def inspect(
         if change.partition("=")[0].partition(".")[0] not in MAY_CHANGE:
             raise RecipeError(f"--set {change!r} is about a merge; here it may set {', '.join(MAY_CHANGE)}.")
         set_key(data, change)
-    recipe_of(data)  # refuses fewer than two models in its own words
     if dtype is not None:
         data["dtype"] = dtype
+    if isinstance(data["models"], list):  # what is none, the schema tells better
+        check_count(len(data["models"]))
     recipe = validate(Document(data, "command line", {}))
     load_kernels(quiet or json)
     room = parse_size(memory) if memory else None

@@ -82,9 +82,18 @@ def recipe_of(data: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: fewer than two models.
     """
-    if (count := len(data["models"])) < 2:
-        raise RecipeError(f"how models relate takes two or more beside the base, got {count}. Name another model.")
+    check_count(len(data["models"]))
     return Recipe.model_validate({"method": "task_arithmetic", **data})
+
+
+def check_count(models: int) -> None:
+    """Refuse fewer than two models.
+
+    Raises:
+        RecipeError: there are fewer.
+    """
+    if models < 2:
+        raise RecipeError(f"how models relate takes two or more beside the base, got {models}. Name another model.")
 
 
 def inspect_recipe(
