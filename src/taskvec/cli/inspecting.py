@@ -31,11 +31,12 @@ def inspect(
     changes: Sequence[str],
     memory: str | None,
     threads: int | None,
+    force: bool,
     json: bool,
     quiet: bool,
 ) -> int:
     """Measure how models relate, and say it: as tables, as JSON, as a page."""
-    check_page(page)
+    check_page(page, force)
     data: dict[str, Any] = {"method": "task_arithmetic", "base": str(base), "models": [{"model": m} for m in models]}
     for change in changes:
         if change.partition("=")[0].partition(".")[0] not in MAY_CHANGE:
@@ -58,14 +59,16 @@ def inspect(
     return 0
 
 
-def check_page(page: Path | None) -> None:
-    """Refuse a page that cannot be written, before anything is read."""
+def check_page(page: Path | None, force: bool) -> None:
+    """Refuse a page that cannot be written, or is there already, before anything is read."""
     if page is None:
         return
     if page.suffix.lower() not in (".html", ".htm"):
         raise RecipeError(f"--report writes a web page, got {str(page)!r}. Give it a name that ends in .html.")
     if page.is_dir() or not page.absolute().parent.is_dir():
         raise OutputError(f"{page} cannot be written: there is no folder {page.parent}, or {page} is one itself.")
+    if page.exists() and not force:
+        raise OutputError(f"{page} exists. Type --force to replace it, or another name.")
 
 
 def tell(report: Report, page: Path | None, json: bool, quiet: bool) -> None:
