@@ -181,9 +181,11 @@ class TestSpectra:
         merged = tv.run(plan, tmp_path / "merged").facts["report"]["total"]
         assert merged == facts(report)["total"]
 
-    def test_too_little_memory_is_refused_before_work(self, family: Path) -> None:
-        with pytest.raises(tv.RecipeError, match=r"^inspect needs \d+ MB .* 'memory' is 200 MB\. Type e\.g\. --memory"):
-            look(family, spectra=4, memory=200_000_000)
+    @pytest.mark.parametrize(("spectra", "memory"), [(4, 200), (0, 1), (4, 1)])
+    def test_too_little_memory_is_refused_before_work(self, family: Path, spectra: int, memory: int) -> None:
+        said = rf"^inspect needs \d+ MB .* 'memory' is {memory} MB\. Type e\.g\. --memory"
+        with pytest.raises(tv.RecipeError, match=said):
+            look(family, spectra=spectra, memory=memory * 1_000_000)
 
 
 class TestWrong:

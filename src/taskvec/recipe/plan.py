@@ -74,12 +74,16 @@ def plan_on(
     threads: int | None = None,
     slice_: int = 0,
     gathers: bool = False,
+    what: str = "the merge",
     progress: Progress | None = None,
 ) -> Plan:
-    """Plan a merge of inputs that are open already; see `make_plan`. `gathers`: with room for slices of all inputs."""
+    """Plan a merge of inputs that are open already; see `make_plan`.
+
+    `gathers`: with room for slices of all inputs. `what` is what messages call the run.
+    """
 
     def plan(numbered: Recipe, gathers: bool = gathers) -> Plan:
-        return _plan(ground, numbered, memory, threads, slice_, gathers)
+        return _plan(ground, numbered, memory, threads, slice_, gathers, what)
 
     if not recipe.choice:
         return plan(recipe)
@@ -88,7 +92,9 @@ def plan_on(
     return replace(made, choice=choice, notes=[*made.notes, note])
 
 
-def _plan(ground: Ground, recipe: Recipe, memory: int, threads: int | None, slice_: int, gathers: bool) -> Plan:
+def _plan(
+    ground: Ground, recipe: Recipe, memory: int, threads: int | None, slice_: int, gathers: bool, what: str
+) -> Plan:
     """Give every tensor its numbers, and divide the memory; with `gathers`, so that slices of all inputs fit."""
     method, pool = find(recipe.method), ground.pool
     notes = [*ground.notes, *check_patterns(recipe, pool, ground.places)]
@@ -114,7 +120,7 @@ def _plan(ground: Ground, recipe: Recipe, memory: int, threads: int | None, slic
     )
     notes += role_notes(method, units)
     tasks, reading = plan.widest()
-    budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading, gathers)
+    budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading, gathers, what)
     return replace(plan, budget=budget)
 
 
