@@ -48,6 +48,17 @@ def test_a_page(family: Path, command: Command) -> None:
     assert "math" in (family / "out.html").read_text()
 
 
+def test_a_page_is_not_written_over_unless_forced(family: Path, command: Command) -> None:
+    (family / "out.html").write_text("mine")
+    done = command("inspect", "base", "math", "code", "--report", "out.html", "--quiet")
+    assert (done.status, done.out) == (3, "")
+    assert "out.html exists. Type --force to replace it, or another name." in done.err
+    assert (family / "out.html").read_text() == "mine"
+    forced = command("inspect", "base", "math", "code", "--report", "out.html", "--quiet", "--force")
+    assert (forced.status, forced.err) == (0, "")
+    assert "math" in (family / "out.html").read_text()
+
+
 def test_what_is_read_may_be_set(family: Path, command: Command) -> None:
     done = command("inspect", "base", "math", "code", "--json", "--set", "ignore=[lm_head.*, '*norm*']")
     assert {k["kind"] for k in json.loads(done.out)["kinds"]} == {"embedding", "q", "mlp"}
@@ -62,6 +73,9 @@ def test_what_is_read_may_be_set(family: Path, command: Command) -> None:
         (["math", "code", "--report", "no/where/out.html"], 3, "there is no folder no/where"),
         (["math", "code", "--set", "scale=2"], 2, "--set 'scale=2' is about a merge; here it may set ignore, allow"),
         (["math", "code", "--dtype", "bf16"], 2, "Did you mean 'bfloat16'?"),
+        (["math", "code", "--set", "models=3"], 2, "'models' input should be a valid list, got 3"),
+        (["math", "code", "--set", "models=[./math]"], 2, "two or more beside the base, got 1"),
+        (["math", "code", "--set", "ignore=['*']"], 2, "no tensor is left to tell how the models relate"),
         (["math", "code", "--kept", "2"], 2, "'kept' is a share"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from taskvec.diagnose import figures
 from taskvec.diagnose.advice import ORDER, Advice, advise
 from taskvec.diagnose.report import Report
 from taskvec.merge import registry
@@ -175,6 +176,33 @@ def test_rounding_is_grave_only_where_it_loses_something(rng: np.random.Generato
     assert (coarse.severity, coarse.figures["gone_average"]) == ("warning", pytest.approx(1, abs=0.05))
     fine = titled(advise(report(rng, scale=10.0)), "bfloat16 is fine enough")
     assert (fine.severity, fine.source) == ("note", "")
+
+
+def test_an_average_that_cancels_is_not_compared(rng: np.random.Generator) -> None:
+    a = rng.normal(size=SHAPE)
+    noise = 1e-3 * rng.normal(size=SHAPE)
+    cancelling = made(np.stack([a, noise - a]))
+    assert figures.gone(cancelling.total.rounding)[-1] > 0.9
+    found = titled(advise(cancelling), "bfloat16 is fine enough")
+    assert set(found.figures) == {"lost_worst_model", "gone_worst_model"}
+    small = titled(advise(made(0.001 * np.stack([a, noise - a]))), "bfloat16 loses part of the change")
+    assert "The average of all models mostly cancels" in small.text
+    assert set(small.figures) == {"lost_worst_model", "gone_worst_model"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [
+        ("bfloat16", "Write the merge as `dtype: float32`, or use `rounding: stochastic`"),
+        ("float32", "If the models are stored in float64, write the merge as `dtype: float64`"),
+        ("float64", "No type is finer"),
+    ],
+)
+def test_the_type_that_is_set_is_not_advised(rng: np.random.Generator, dtype: str, said: str) -> None:
+    coarse = replace(report(rng, scale=0.001), dtype=dtype)
+    found = titled(advise(coarse), f"{dtype} loses part of the change")
+    assert said in found.text
+    assert f"`dtype: {dtype}`" not in found.text
 
 
 def test_dead_and_exploding_tensors_are_named(rng: np.random.Generator) -> None:

@@ -85,6 +85,16 @@ def test_a_sample_of_blocks_is_near_to_all_of_them(
     assert np.all(off > 0)
 
 
+def test_a_finished_tensor_holds_a_single_sum(arrays: tuple[np.ndarray, np.ndarray]) -> None:
+    base, tasks = arrays
+    tally = Tally(ENTRIES, least_of(tasks, 0.3), "BF16")
+    tally.look(cut(base, tasks, 0, 4 * BLOCK))
+    assert (tally.whole, tally.parts) == (False, 4)
+    tally.look(cut(base, tasks, 4 * BLOCK, ENTRIES))
+    assert (tally.whole, tally.parts) == (True, 1)
+    same(tally.group("h.3.mlp.weight", (ENTRIES,), np.array([2, 0, 1])), group(base, tasks, []))
+
+
 @pytest.mark.parametrize("among", [1, 63, 64, 65, 1000, 65536])
 def test_blocks_are_looked_at_at_even_distances(among: int) -> None:
     where = np.flatnonzero(looked_at(0, among, among))

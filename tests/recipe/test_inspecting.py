@@ -181,15 +181,21 @@ class TestSpectra:
         merged = tv.run(plan, tmp_path / "merged").facts["report"]["total"]
         assert merged == facts(report)["total"]
 
-    def test_too_little_memory_is_refused_before_work(self, family: Path) -> None:
-        with pytest.raises(tv.RecipeError, match=r"^inspect needs \d+ MB .* 'memory' is 200 MB\. Type e\.g\. --memory"):
-            look(family, spectra=4, memory=200_000_000)
+    @pytest.mark.parametrize(("spectra", "memory"), [(4, 200), (0, 1), (4, 1)])
+    def test_too_little_memory_is_refused_before_work(self, family: Path, spectra: int, memory: int) -> None:
+        said = rf"^inspect needs \d+ MB .* 'memory' is {memory} MB\. Type e\.g\. --memory"
+        with pytest.raises(tv.RecipeError, match=said):
+            look(family, spectra=spectra, memory=memory * 1_000_000)
 
 
 class TestWrong:
     def test_fewer_than_two_models(self, family: Path) -> None:
         with pytest.raises(tv.RecipeError, match=r"two or more beside the base, got 1\. Name another model\."):
             look(family, "m0")
+
+    def test_no_tensor_to_compare(self, family: Path) -> None:
+        with pytest.raises(tv.RecipeError, match=r"no tensor is left .* Let 'ignore' match fewer\."):
+            look(family, ignore=["*"])
 
     @pytest.mark.parametrize("kept", [0, 1.5])
     def test_a_share_that_is_none(self, family: Path, kept: float) -> None:
@@ -319,6 +325,40 @@ class TestReportOfAMerge:
         for key in ("seconds", "bytes_read"):
             del expected[key], found[key]
         assert found == expected
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"models": ["m0"]}, r"'report' tells how two or more models relate, got 1\. Name another, or remove"),
+            ({"nonfinite": "pass"}, "'report' measures finite numbers, and 'nonfinite: pass' lets NaN"),
+            ({"ignore": ["*"]}, "no tensor is left to tell how the models relate"),
+        ],
+    )
+    def test_what_cannot_be_reported_on_is_refused_in_the_plan(
+        self, family: Path, recipe: Callable[..., tv.Recipe], keys: dict[str, Any], said: str
+    ) -> None:
+        if "models" in keys:
+            keys = {"models": [str(family / name) for name in keys["models"]]}
+        tv.make_plan(recipe("task_arithmetic", **keys))
+        with pytest.raises(tv.RecipeError, match=said):
+            tv.make_plan(recipe("task_arithmetic", **keys, report=True))
+
+    def test_a_report_that_fails_does_not_cost_the_merge(
+        self, recipe: Callable[..., tv.Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tv.run(tv.make_plan(recipe("ties")), tmp_path / "without")
+
+        def fails(report: tv.Report) -> str:
+            raise ValueError(f"{len(report.models)} are too many")
+
+        monkeypatch.setattr("taskvec.diagnose.page.render", fails)
+        with pytest.raises(tv.OutputError, match=r"merged is whole, but without its report, .*ValueError: 3 are too"):
+            tv.run(tv.make_plan(recipe("ties", report=True)), tmp_path / "merged")
+        weights = [(tmp_path / where / "model.safetensors").read_bytes() for where in ("without", "merged")]
+        assert weights[0] == weights[1]
+        receipt = json.loads((tmp_path / "merged" / "receipt.json").read_text())
+        assert receipt["report"] == {"failed": "ValueError: 3 are too many"}
+        assert not (tmp_path / "merged" / "report.html").exists()
 
     @pytest.mark.parametrize(
         ("method", "how"), [("linear", "Remove 'report', or name"), ("multislerp", "Type 'base: …'")]

@@ -263,6 +263,7 @@ def inspect(
         str | None, Parameter(help="Anonymous memory it may take; 512MB by default, with --spectra 4GB.")
     ] = None,
     threads: Threads = None,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -276,7 +277,8 @@ def inspect(
     """
     from . import inspecting
 
-    return inspecting.inspect(base, models, report, spectra, dtype, kept, set_ or [], memory, threads, json, quiet)
+    changes = set_ or []
+    return inspecting.inspect(base, models, report, spectra, dtype, kept, changes, memory, threads, force, json, quiet)
 
 
 @app.command(name="schema")

@@ -10,7 +10,7 @@ import numpy as np
 from ..diagnose import Group, Report, figures
 from ..diagnose.facts import facts
 from ..errors import OutputError, RecipeError
-from ..recipe.inspecting import inspect_recipe, recipe_of
+from ..recipe.inspecting import check_count, inspect_recipe
 from ..recipe.schema import validate
 from ..recipe.yaml_lines import Document
 from ..store.layout import parse_size
@@ -31,19 +31,21 @@ def inspect(
     changes: Sequence[str],
     memory: str | None,
     threads: int | None,
+    force: bool,
     json: bool,
     quiet: bool,
 ) -> int:
     """Measure how models relate, and say it: as tables, as JSON, as a page."""
-    check_page(page)
+    check_page(page, force)
     data: dict[str, Any] = {"method": "task_arithmetic", "base": str(base), "models": [{"model": m} for m in models]}
     for change in changes:
         if change.partition("=")[0].partition(".")[0] not in MAY_CHANGE:
             raise RecipeError(f"--set {change!r} is about a merge; here it may set {', '.join(MAY_CHANGE)}.")
         set_key(data, change)
-    recipe_of(data)  # refuses fewer than two models in its own words
     if dtype is not None:
         data["dtype"] = dtype
+    if isinstance(data["models"], list):  # what is none, the schema tells better
+        check_count(len(data["models"]))
     recipe = validate(Document(data, "command line", {}))
     load_kernels(quiet or json)
     room = parse_size(memory) if memory else None
@@ -57,14 +59,16 @@ def inspect(
     return 0
 
 
-def check_page(page: Path | None) -> None:
-    """Refuse a page that cannot be written, before anything is read."""
+def check_page(page: Path | None, force: bool) -> None:
+    """Refuse a page that cannot be written, or is there already, before anything is read."""
     if page is None:
         return
     if page.suffix.lower() not in (".html", ".htm"):
         raise RecipeError(f"--report writes a web page, got {str(page)!r}. Give it a name that ends in .html.")
     if page.is_dir() or not page.absolute().parent.is_dir():
         raise OutputError(f"{page} cannot be written: there is no folder {page.parent}, or {page} is one itself.")
+    if page.exists() and not force:
+        raise OutputError(f"{page} exists. Type --force to replace it, or another name.")
 
 
 def tell(report: Report, page: Path | None, json: bool, quiet: bool) -> None:

@@ -52,7 +52,9 @@ class Tally:
             self.seen += part.count
             self.sampled += found.sampled
             self._sums.extend(rows)
-            if len(self._sums) > MOST_PARTS:
+            if self.whole:
+                self._sums = [total(self._sums)]  # a model has thousands of tensors, and all stay until the end
+            elif len(self._sums) > MOST_PARTS:
                 self._sums = fold(self._sums)
             self._counts[0] += np.stack([found.nonzero, found.opposite, found.kept, found.kept_opposite])
             self._stays += np.stack([found.gone, found.changed])
@@ -62,6 +64,11 @@ class Tally:
     def whole(self) -> bool:
         """Whether all of the tensor was seen."""
         return self.seen >= self.entries
+
+    @property
+    def parts(self) -> int:
+        """How many partial sums are held: one where all of the tensor was seen."""
+        return len(self._sums)
 
     def group(
         self, name: str, shape: tuple[int, ...], order: Int64[np.ndarray, " task"], matrices: tuple[Matrix, ...] = ()

@@ -1,7 +1,7 @@
 """How figures, groups of tensors and lists are said, in advice and on the page."""
 
 from collections.abc import Sequence
-from math import floor, isnan, log10
+from math import floor, isinf, isnan, log10
 
 from .report import Group
 
@@ -36,11 +36,15 @@ def say_place(group: Group) -> str:
 
 
 def percent(share: float) -> str:
-    """Say a share in per cent, to two digits that count.
+    """Say a share in per cent, to two digits that count; what is no number as a dash.
 
     >>> percent(0.4567), percent(0.0123), percent(0.00001), percent(0.9999), percent(0.0), percent(13.0)
     ('46 %', '1.2 %', '<0.01 %', '99.99 %', '0 %', '1300 %')
+    >>> percent(float("nan")), percent(float("inf"))
+    ('–', '∞')
     """
+    if isnan(share) or isinf(share):
+        return "–" if isnan(share) else number(share)
     value = 100 * share
     if value == 0:
         return "0 %"
@@ -60,6 +64,8 @@ def number(value: float, digits: int = 2) -> str:
     """
     if isnan(value):
         return "–"
+    if isinf(value):
+        return "∞" if value > 0 else "−∞"
     said = f"{value:.{digits}f}"
     return said.lstrip("-") if float(said) == 0 else said.replace("-", "−")
 

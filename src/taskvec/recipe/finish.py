@@ -2,7 +2,7 @@
 
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
@@ -29,11 +29,19 @@ from .planned import Plan, tokenizer_folder
 from .write import as_yaml
 
 if TYPE_CHECKING:
-    from ..diagnose import Report
     from .run import Stream
     from .sinks import Files
 
 REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a merge tells of its inputs: the figures for the receipt, and the page; no page where it failed."""
+
+    facts: dict[str, Any]
+    page: str | None
+
 
 LIBRARIES = {"diffusion_pytorch_model": "diffusers", "open_clip_model": "open_clip"}
 """Which library calls its files of weights so."""
@@ -46,7 +54,7 @@ def write_folder(
     state: "Stream",
     sink: "Files",
     seconds: float,
-    report: "Report | None" = None,
+    report: Told | None = None,
 ) -> dict[str, Any]:
     """Write everything but the weights into the staged folder, and return the receipt (with the report, if any)."""
     model = plan.reference.checkpoint
@@ -59,22 +67,15 @@ def write_folder(
     rounding = rounding_report(plan, sink.journal)
     facts = receipt(plan, state, sink.journal.resumed, rounding, seconds)
     if report:
-        facts["report"] = _write_report(report, folder)
+        facts["report"] = report.facts
+        if report.page is not None:
+            write_whole(folder / REPORT, report.page)
     write_whole(folder / "README.md", _card(plan, name, rounding))
     facts["files"] = _files(plan, folder, sink.hasher.join())
     write_whole(folder / "receipt.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     (folder / JOURNAL).unlink()
     sync_folder(folder)
     return facts
-
-
-def _write_report(report: "Report", folder: Path) -> dict[str, Any]:
-    """Write the page that shows how the models relate, and return what it shows."""
-    from ..diagnose.facts import facts
-    from ..diagnose.page import write_page
-
-    write_page(report, folder / REPORT)
-    return facts(report)
 
 
 def _write_configs(plan: Plan, folder: Path) -> None:

@@ -14,6 +14,7 @@ from ..diagnose import Group, Matrix, Report
 from ..diagnose.measure import Tally, least_of
 from ..diagnose.spectra import holds, spectra_of
 from ..errors import RecipeError
+from ..merge import find
 from ..merge.matrices import TAKEN_APART
 from ..ops.gram import BLOCK
 from ..ops.slices import Finished
@@ -21,12 +22,13 @@ from ..progress import Progress, Silent
 from ..store.dtypes import LONG_NAMES
 from .arithmetic import Arithmetic, Scratch
 from .budget import LARGEST, make_budget
-from .plan import make_plan
+from .ground import lay_ground
+from .plan import check_compared, check_request, plan_on
 from .planned import Plan
 from .run import stream
 from .schema import Recipe
 from .sinks import Nowhere
-from .units import Unit
+from .units import Unit, space_of
 from .whole import Tasks
 
 SAMPLE = 1 << 14
@@ -82,9 +84,18 @@ def recipe_of(data: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: fewer than two models.
     """
-    if (count := len(data["models"])) < 2:
-        raise RecipeError(f"how models relate takes two or more beside the base, got {count}. Name another model.")
+    check_count(len(data["models"]))
     return Recipe.model_validate({"method": "task_arithmetic", **data})
+
+
+def check_count(models: int) -> None:
+    """Refuse fewer than two models.
+
+    Raises:
+        RecipeError: there are fewer.
+    """
+    if models < 2:
+        raise RecipeError(f"how models relate takes two or more beside the base, got {models}. Name another model.")
 
 
 def inspect_recipe(
@@ -103,7 +114,11 @@ def inspect_recipe(
         raise RecipeError(f"'spectra' is how many directions of each matrix are looked at, got {spectra}.")
     began = time.monotonic()
     memory = memory or (MEMORY_OF_SPECTRA if spectra else MEMORY)
-    plan = make_plan(recipe, memory=memory, threads=threads)
+    method = find(recipe.method)
+    check_request(recipe, method)
+    ground = lay_ground(recipe, space_of(method, recipe))
+    plan = plan_on(ground, recipe, memory=memory, threads=threads, what="inspect")
+    check_compared(plan.units)
     if spectra:
         plan = _with_whole_matrices(plan, spectra, memory, threads)
     measured = Measured(plan, kept, spectra)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..diagnose import Report
 from ..errors import MismatchError, NumbersError, OutputError, TaskVecError
 from ..progress import Progress, Silent
 from ..store.hashes import known_hashes, sha256
 from ..store.writer import PARTIAL, ShardWriter, output_error, sync_folder
-from .finish import write_folder
+from .finish import Told, write_folder
 from .inputs import check_not_an_input
 from .inspecting import Measured, Reporting, look_again
 from .journal import NAME as JOURNAL
@@ -52,7 +51,7 @@ def run(
         progress: told how far the run is.
 
     Raises:
-        OutputError: the output exists, or cannot be written.
+        OutputError: the output exists, or cannot be written; or it is whole and in its place, but its report failed.
         NumbersError: NaN or Inf in an input, or a result that the stored type cannot hold.
     """
     began = time.monotonic()
@@ -70,7 +69,7 @@ def run(
             arithmetic = Reporting(plan, measured) if measured else None
             state = stream(plan, sink, progress, arithmetic=arithmetic)
             writer.finish()
-        report = _report(measured, state, progress, began) if measured else None
+        report, failed = _report(measured, state, progress, began) if measured else (None, None)
         facts = write_folder(plan, staging, out.name, state, sink, time.monotonic() - began, report)
         put_in_place(staging, out)
     except TaskVecError as exc:
@@ -81,13 +80,36 @@ def run(
         raise output_error(out, exc) from exc
     finally:
         journal.close()
+    if failed:
+        raise OutputError(
+            f"{out} is whole, but without its report, which failed ({_named(failed)}). Use the merge as it is, or look "
+            f"at the models with `taskvec inspect`."
+        ) from failed
     return Receipt(out, facts)
 
 
-def _report(measured: Measured, state: Stream, progress: Progress, began: float) -> Report:
-    """Return what the merge has seen of its inputs; what an interrupted run had merged before is read once more."""
-    again = look_again(measured, progress)
-    return measured.report(state.bytes_read + again, time.monotonic() - began)
+def _report(
+    measured: Measured, state: Stream, progress: Progress, began: float
+) -> tuple[Told, None] | tuple[Told, Exception]:
+    """Return what the merge has seen of its inputs, or that this failed: no report may cost hours of merging.
+
+    What an interrupted run had merged before is read once more. Where reading fails, the same command goes on later.
+    """
+    from ..diagnose.facts import facts
+    from ..diagnose.page import render
+
+    try:
+        again = look_again(measured, progress)
+        report = measured.report(state.bytes_read + again, time.monotonic() - began)
+        return Told(facts(report), render(report)), None
+    except OSError:
+        raise
+    except Exception as exc:
+        return Told({"failed": _named(exc)}, None), exc
+
+
+def _named(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}"
 
 
 def check_output(out: Path, force: bool = False) -> None:

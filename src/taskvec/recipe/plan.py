@@ -74,12 +74,16 @@ def plan_on(
     threads: int | None = None,
     slice_: int = 0,
     gathers: bool = False,
+    what: str = "the merge",
     progress: Progress | None = None,
 ) -> Plan:
-    """Plan a merge of inputs that are open already; see `make_plan`. `gathers`: with room for slices of all inputs."""
+    """Plan a merge of inputs that are open already; see `make_plan`.
+
+    `gathers`: with room for slices of all inputs. `what` is what messages call the run.
+    """
 
     def plan(numbered: Recipe, gathers: bool = gathers) -> Plan:
-        return _plan(ground, numbered, memory, threads, slice_, gathers)
+        return _plan(ground, numbered, memory, threads, slice_, gathers, what)
 
     if not recipe.choice:
         return plan(recipe)
@@ -88,7 +92,9 @@ def plan_on(
     return replace(made, choice=choice, notes=[*made.notes, note])
 
 
-def _plan(ground: Ground, recipe: Recipe, memory: int, threads: int | None, slice_: int, gathers: bool) -> Plan:
+def _plan(
+    ground: Ground, recipe: Recipe, memory: int, threads: int | None, slice_: int, gathers: bool, what: str
+) -> Plan:
     """Give every tensor its numbers, and divide the memory; with `gathers`, so that slices of all inputs fit."""
     method, pool = find(recipe.method), ground.pool
     notes = [*ground.notes, *check_patterns(recipe, pool, ground.places)]
@@ -96,6 +102,8 @@ def _plan(ground: Ground, recipe: Recipe, memory: int, threads: int | None, slic
     added, units = in_one_order(recipe, method, pool.models, units)
     tensors = [OutTensor(u.name, u.dtype, u.shape) for u in units]
     layout = lay_out(tensors, recipe.output.shard_size, {"format": "pt"}, next(iter(pool)).checkpoint.stems)
+    if recipe.report:
+        check_compared(units)
     plan = Plan(
         recipe=recipe,
         method=method,
@@ -112,7 +120,7 @@ def _plan(ground: Ground, recipe: Recipe, memory: int, threads: int | None, slic
     )
     notes += role_notes(method, units)
     tasks, reading = plan.widest()
-    budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading, gathers)
+    budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading, gathers, what)
     return replace(plan, budget=budget)
 
 
@@ -149,9 +157,8 @@ def check_request(recipe: Recipe, method: Method) -> None:
         raise RecipeError(
             f"'{method.name}' merges whole models and takes no base. Remove 'base', or list that model under 'models'."
         )
-    if recipe.report and space == "weight":
-        how = "Type 'base: …'." if needs.takes_base else "Remove 'report', or name a method of task vectors."
-        raise RecipeError(f"'report' measures task vectors, and '{method.name}' merges whole models here. {how}")
+    if recipe.report:
+        _check_report(recipe, method)
     for part in recipe.parts:
         if len(part.models) not in needs.tasks:
             plural = "model" if needs.models == "1" else "models"
@@ -168,6 +175,34 @@ def check_request(recipe: Recipe, method: Method) -> None:
     scales = [recipe.scale, *(part.scale for part in recipe.stack), *(o.scale for o in overrides)]
     if space == "weight" and any(scale not in (1, None) for scale in scales):
         raise RecipeError(f"'{method.name}' merges whole models, so there is no task vector to scale. Remove 'scale'.")
+
+
+def _check_report(recipe: Recipe, method: Method) -> None:
+    """Refuse what cannot be reported on before hours of merging."""
+    if space_of(method, recipe) == "weight":
+        how = "Type 'base: …'." if method.needs.takes_base else "Remove 'report', or name a method of task vectors."
+        raise RecipeError(f"'report' measures task vectors, and '{method.name}' merges whole models here. {how}")
+    if (count := len(recipe.models)) < 2:
+        raise RecipeError(
+            f"'report' tells how two or more models relate, got {count}. Name another, or remove 'report'."
+        )
+    if recipe.nonfinite == "pass":
+        raise RecipeError(
+            "'report' measures finite numbers, and 'nonfinite: pass' lets NaN and Inf through. Remove one of them."
+        )
+
+
+def check_compared(units: Sequence[Unit]) -> None:
+    """Refuse to tell how models relate where none of their tensors are compared.
+
+    Raises:
+        RecipeError: no tensor is left.
+    """
+    if not any(u.merged for u in units):
+        raise RecipeError(
+            "no tensor is left to tell how the models relate: all are copied from the base, by 'ignore' or because "
+            "they hold no floats. Let 'ignore' match fewer."
+        )
 
 
 def describe(plan: Plan) -> dict[str, Any]:

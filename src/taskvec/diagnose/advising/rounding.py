@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import figures
-from ..report import Report
+from ..report import Report, Rounding
 from ..words import percent, several
 from .said import Advice
+from .scale import CANCELLED
 
 LOST = 0.01
 """A hundredth of a change's energy: a tenth of its length, the size of what methods differ by."""
@@ -17,21 +18,34 @@ WHY = "docs/checkpoints.md#what-rounding-loses"
 GONE = 0.1
 """Where more than a tenth of the changed entries stay as they were, rounding acts as a trim that nobody chose."""
 
+FINER_THAN_HALF = (
+    "Write the merge as `dtype: float32`, or use `rounding: stochastic`, which keeps small moves in the mean."
+)
+FINER = {
+    "float32": "If the models are stored in float64, write the merge as `dtype: float64`; if they are not, changes "
+    "this small are mostly the models' own rounding.",
+    "float64": "No type is finer: changes this small are mostly the models' own rounding.",
+}
+"""What to do about each type, but for those of 16 bits."""
+
 
 def rounding(report: Report) -> Iterator[Advice]:
-    """Tell what is lost to the output's type, for the average merge and the worst of the models."""
+    """Tell what is lost to the output's type, for the average merge and the worst of the models.
+
+    Zero: an average whose vectors cancel is nothing but their rounding, so there the models alone are told of.
+    """
     measured = report.total.rounding
-    lost, gone = figures.lost(measured), figures.gone(measured)
     if not measured.energy.any():
         return
+    lost, gone = figures.lost(measured), figures.gone(measured)
     worst = int(np.argmax(lost[:-1]))
-    behind = {
-        "lost_average": float(lost[-1]),
-        "gone_average": float(gone[-1]),
-        "lost_worst_model": float(lost[worst]),
-        "gone_worst_model": float(gone[worst]),
-    }
-    if lost[-1] > LOST or gone[-1] > GONE:
+    behind = {"lost_worst_model": float(lost[worst]), "gone_worst_model": float(gone[worst])}
+    if _has_average(measured):
+        behind = {"lost_average": float(lost[-1]), "gone_average": float(gone[-1])} | behind
+    else:
+        lost, gone = lost[:-1], gone[:-1]
+    told = -1 if _has_average(measured) else worst
+    if lost[told] > LOST or gone[told] > GONE:
         yield _heavy(report, worst, behind)
         return
     text = (
@@ -41,15 +55,28 @@ def rounding(report: Report) -> Iterator[Advice]:
     yield Advice("rounding", "note", f"{report.dtype} is fine enough", text, behind, (report.models[worst],))
 
 
+def _has_average(measured: Rounding) -> bool:
+    """Tell whether the average of the models is more than what is left where their vectors cancel."""
+    energies = measured.energy[:-1]
+    return bool(measured.energy[-1] * len(energies) ** 2 > CANCELLED * energies.sum())
+
+
 def _heavy(report: Report, worst: int, behind: dict[str, float]) -> Advice:
-    text = (
-        f"Stored as {report.dtype}, the average of all models has a rounding error of "
-        f"{percent(behind['lost_average'])} of the energy of what it changes (that of the base's own entries "
-        f"included), and {percent(behind['gone_average'])} of the changed entries are stored as the base's are; the "
-        f"worst single model is {report.models[worst]} ({percent(behind['lost_worst_model'])}, "
-        f"{percent(behind['gone_worst_model'])}). Write the merge as `dtype: float32`, or use `rounding: stochastic`, "
-        "which keeps small moves in the mean."
-    )
+    model = f"{report.models[worst]} ({percent(behind['lost_worst_model'])}, {percent(behind['gone_worst_model'])})"
+    included = "of the energy of what it changes (that of the base's own entries included)"
+    if "lost_average" in behind:
+        said = (
+            f"the average of all models has a rounding error of {percent(behind['lost_average'])} {included}, and "
+            f"{percent(behind['gone_average'])} of the changed entries are stored as the base's are; the worst single "
+            f"model is {model}"
+        )
+    else:
+        said = (
+            f"{model} is the single model that loses most: first its rounding error as a share {included}, then the "
+            "share of the changed entries that are stored as the base's are. The average of all models mostly cancels, "
+            "and is not told of"
+        )
+    text = f"Stored as {report.dtype}, {said}. {FINER.get(report.dtype, FINER_THAN_HALF)}"
     title = f"{report.dtype} loses part of the change"
     return Advice("rounding", "warning", title, text, behind, (report.models[worst],), source=WHY)
 
