@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import taskvec as tv
@@ -198,3 +199,55 @@ class TestDamage:
         catalog.path("m0").unlink()
         with pytest.raises(tv.StoreError, match="does not exist"):
             catalog.vector("m0")
+
+
+class TestDamagedVectors:
+    """A vector whose file changed under the index gives no cosines, and none are kept of it."""
+
+    @pytest.fixture
+    def catalog(self, models: Path) -> Catalog:
+        catalog = filled(models, "m0", "m1", "m2")
+        catalog.edit("m1", tags=["mean"])
+        catalog.edit("m2", tags=["mean"])
+        path = catalog.path("m1")
+        bits = bytearray(path.read_bytes())
+        bits[-1] ^= 0x40  # an exponent: the last entry is now very large
+        path.write_bytes(bits)
+        return catalog
+
+    MATCH = r"the vector of 'm1' is damaged: .* is not what was added\. Add it again: .* --name m1 --force -C .*known"
+
+    @pytest.mark.parametrize("target", ["m0", "m1", "tag:mean"])
+    def test_a_search_names_it(self, catalog: Catalog, target: str) -> None:
+        with pytest.raises(tv.FormatError, match=self.MATCH):
+            catalog.find(target)
+
+    def test_the_mean_of_a_tag_is_not_taken_from_it(self, catalog: Catalog) -> None:
+        catalog.edit("m0", tags=["asked"])
+        with pytest.raises(tv.FormatError, match=self.MATCH):
+            catalog.find("tag:mean", tags=["asked"])
+
+    def test_a_search_for_a_model_names_it(self, models: Path, catalog: Catalog) -> None:
+        with pytest.raises(tv.FormatError, match=self.MATCH):
+            catalog.find(models / "near", base=models / "base")
+
+    def test_inner_products_name_it(self, models: Path, catalog: Catalog) -> None:
+        for asked in (lambda: catalog.gram(["m0", "m1"]),
+                      lambda: catalog.products(tv.diff(models / "base", models / "near"), ["m1"])):  # fmt: skip
+            with pytest.raises(tv.FormatError, match=self.MATCH):
+                asked()
+
+    def test_nothing_wrong_is_left_once_it_is_added_again(self, models: Path, catalog: Catalog) -> None:
+        sha = sorted((catalog.entry("m0").sha, catalog.entry("m1").sha))
+        with catalog.index.change() as db:  # as one that did not look kept it
+            wrong = (1e30 * np.ones(len(catalog.norms("m0")))).tobytes()
+            db.execute("insert into products values (?, ?, ?)", (*sha, wrong))
+        with pytest.raises(tv.FormatError, match=r"they give cosines above 1\. Type: taskvec catalog rebuild -C"):
+            catalog.find("m0", top=3)
+        catalog.add(models / "m1", base=models / "base", replace=True)
+        whole = Catalog(models / "whole", create=True, hashing=catalog.hashing)
+        for name in ("m0", "m1", "m2"):
+            whole.add(models / name, base=models / "base")
+        assert [(f.entry.name, f.cosine) for f in catalog.find("m0")] == [
+            (f.entry.name, f.cosine) for f in whole.find("m0")
+        ]

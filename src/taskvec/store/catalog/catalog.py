@@ -25,12 +25,11 @@ from ..writer import sync_folder, write_whole
 from . import rebuilt, search
 from .entry import Entry, checked_metrics, checked_tags
 from .found import Findings
-from .index import Index, energies_of, entries_of, entry_of, put_entry, put_vector
-from .known import products_of
+from .index import Index, energies_of, entries_of, entry_of, forget_products, put_entry, put_vector
+from .known import checked_products, products_of
 from .measured import Measured, write
 from .opening import STORED, Opened, open_source
 from .place import TAGGED, Place, check_name
-from .products import pair_products
 
 F64 = npt.NDArray[np.float64]
 Told = Callable[[int], None]
@@ -155,6 +154,7 @@ class Catalog:
         with self.index.change() as db:
             if not replace and db.execute("select 1 from entries where name = ?", (entry.name,)).fetchone():
                 raise RecipeError(f"another process has added '{entry.name}' to {self.folder} meanwhile. Name it anew.")
+            forget_products(db, measured.sha)  # found, perhaps, from a file of it that was damaged
             put_vector(db, measured, entry.space, entry.base, entry.dtype, entry.size)
             self._note(db, entry)
 
@@ -257,6 +257,7 @@ class Catalog:
         Raises:
             RecipeError: no such entry.
             MismatchError: vectors of different bases or spaces.
+            FormatError: a vector is damaged.
         """
         out = np.empty((len(names), len(names)))
         for (i, j), by_tensor in self._pairs(names).items():
@@ -305,6 +306,10 @@ class Catalog:
             names: of entries.
 
         Shape: tensor → (task,).
+
+        Raises:
+            MismatchError: vectors of different bases or spaces.
+            FormatError: an entry's vector is damaged.
         """
         if not isinstance(target, TaskVector):
             first, *entries = self._of_one_base([target, *names])
@@ -314,7 +319,8 @@ class Catalog:
             return {t: np.array([found[first.sha, e.sha][k] for e in entries]) for k, t in enumerate(tensors)}
         vectors = [target, *(self.vector(name) for name in names)]
         with self._shown("reading vectors", sum(map(prod, target.shapes.values())), "entries") as told:
-            return pair_products(vectors, [(0, i) for i in range(1, len(vectors))], told)
+            shas = ["", *(self.entry(name).sha for name in names)]
+            return checked_products(self, vectors, shas, [(0, i) for i in range(1, len(vectors))], told)
 
     def find(
         self,
@@ -340,6 +346,7 @@ class Catalog:
 
         Raises:
             RecipeError: no such entry or tag, or a target of zeros.
+            FormatError: a vector whose cosine is computed exactly is damaged.
         """
         if top < 1:
             raise RecipeError(f"'top' must be at least 1, got {top}.")

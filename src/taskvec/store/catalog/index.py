@@ -179,6 +179,16 @@ def entry_of(db: sqlite3.Connection, name: str) -> Entry | None:
     return next(iter(entries_of(db, "where e.name = ?", (name,))), None)
 
 
+def names_of(db: sqlite3.Connection, sha: str) -> list[str]:
+    """Return the names of the entries that have a vector."""
+    return [name for (name,) in db.execute("select name from entries where sha = ? order by name", (sha,))]
+
+
+def forget_products(db: sqlite3.Connection, sha: str) -> None:
+    """Forget the inner products of a vector, which its file may have been damaged for."""
+    db.execute("delete from products where one = ? or other = ?", (sha, sha))
+
+
 def energies_of(db: sqlite3.Connection, sha: str) -> dict[str, float]:
     """Return Σ x² of each tensor of a vector."""
     return dict(json.loads(db.execute("select energies from vectors where sha = ?", (sha,)).fetchone()[0]))
