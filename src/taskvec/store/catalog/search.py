@@ -27,6 +27,9 @@ Told = Callable[[int], None] | None
 ROUNDING = 1e-6
 """By how much a cosine may be above one."""
 
+CANCELLED = 1e-6
+"""A mean of unit vectors that is shorter than this is what rounding left of them."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -65,7 +68,7 @@ def of_tag(catalog: "Catalog", tag: str) -> Target:
     """Search for what is like the mean direction of the vectors that carry a tag: Σ τ_i / |τ_i|.
 
     Raises:
-        RecipeError: no entry carries it.
+        RecipeError: no entry carries it, or those that do cancel each other.
         MismatchError: vectors of several bases do.
     """
     members = catalog.entries(tags=[tag])
@@ -80,6 +83,11 @@ def of_tag(catalog: "Catalog", tag: str) -> Target:
         vector = vector + term
     scaled = [row / e.norm for row, e in zip(_sketches(catalog, members), members, strict=True)]
     sketch = np.stack(scaled).sum(axis=0)
+    if np.linalg.norm(sketch) <= CANCELLED * len(members):
+        raise RecipeError(
+            f"the {len(members)} vectors with the tag '{tag}' cancel each other, so their mean has no direction. "
+            f"Search for one of them: {', '.join(e.name for e in members[:3])}."
+        )
     return Target(vector, sketch, float(np.linalg.norm(sketch)), members=tuple(dict.fromkeys(e.sha for e in members)))
 
 
