@@ -181,11 +181,32 @@ class TestDamage:
         assert (found.entries, found.vectors) == (2, 2)
         assert found.lost == (
             f"{path} is damaged: its content is not what its name says.",
-            f"'m1' is lost: its vector {sha[:12]}… is not there, or damaged.",
+            f"'m1' is lost: its vector {sha[:12]}… is not there, or damaged. Its note is kept: add the vector again, by "
+            "any --name, and rebuild.",
         )
         assert [e.name for e in catalog.entries()] == ["m0", "m2"]
         catalog.add(models / "m1", base=models / "base")
         assert catalog.rebuild().lost == ()
+
+    @pytest.mark.parametrize("how", ["gone", "damaged", "note damaged"])
+    def test_gc_keeps_what_is_known_of_a_lost_vector(self, models: Path, how: str) -> None:
+        catalog = self.whole(models)
+        was, path, note = catalog.entry("m1"), catalog.path("m1"), catalog.place.note("m1")
+        if how == "gone":
+            path.unlink()
+        elif how == "damaged":
+            path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+        else:
+            note.write_text(note.read_text()[:-20])
+        catalog.rebuild()
+        assert catalog.gc().kept == catalog.gc().kept == ("m1",)
+        catalog.add(models / "m1", base=models / "base", name="again")
+        if how != "note damaged":
+            catalog.rebuild()
+            assert catalog.entry("m1") == was
+            return
+        assert catalog.gc(lost=True).files == ("m1.json",)
+        assert catalog.gc().kept == ()
 
     def test_a_rebuild_names_a_damaged_note(self, models: Path) -> None:
         catalog = self.whole(models)

@@ -372,14 +372,17 @@ class Catalog:
             self.place.note(name).unlink(missing_ok=True)
         return entry
 
-    def gc(self) -> rebuilt.Collected:
+    def gc(self, *, lost: bool = False) -> rebuilt.Collected:
         """Remove vectors that no entry has, and what interrupted adds left.
+
+        Args:
+            lost: also the notes that a rebuild could not enter, as their vectors are lost or they are damaged.
 
         Raises:
             StoreError: another process adds to the catalogue or changes it.
         """
         with self.place.held(alone=True, wait=False):
-            return rebuilt.collect(self.place, self.index)
+            return rebuilt.collect(self.place, self.index, self.hashing, lost)
 
     def rebuild(self) -> rebuilt.Rebuilt:
         """Read every vector, compare it with its hash, and make the index anew from the vectors and the notes."""
