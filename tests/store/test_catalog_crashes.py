@@ -181,8 +181,8 @@ class TestDamage:
         assert (found.entries, found.vectors) == (2, 2)
         assert found.lost == (
             f"{path} is damaged: its content is not what its name says.",
-            f"'m1' is lost: its vector {sha[:12]}… is not there, or damaged. Its note is kept: add the vector again, by "
-            "any --name, and rebuild.",
+            f"'m1' is lost: its vector {sha[:12]}… is not there, or damaged. Its note is kept: add the vector again, "
+            "by any --name, and rebuild.",
         )
         assert [e.name for e in catalog.entries()] == ["m0", "m2"]
         catalog.add(models / "m1", base=models / "base")
@@ -218,8 +218,14 @@ class TestDamage:
     def test_a_vector_that_is_gone_is_named(self, models: Path) -> None:
         catalog = self.whole(models)
         catalog.path("m0").unlink()
-        with pytest.raises(tv.StoreError, match="does not exist"):
-            catalog.vector("m0")
+        match = (
+            r"known has lost the vector of 'm0': .* does not exist\. Add it again: taskvec catalog add … --name m0 "
+            r"--force -C .*known; or type: taskvec catalog remove m0 -C .*known\."
+        )
+        for asked in (lambda: catalog.vector("m0"), lambda: catalog.find("m0"), lambda: catalog.find("m2"),
+                      lambda: catalog.gram(["m0", "m2"])):  # fmt: skip
+            with pytest.raises(tv.StoreError, match=match):
+                asked()
 
 
 class TestDamagedVectors:

@@ -26,7 +26,7 @@ from . import rebuilt, search
 from .entry import Entry, checked_metrics, checked_tags
 from .found import Findings
 from .index import Index, energies_of, entries_of, entry_of, forget_products, put_entry, put_vector
-from .known import checked_products, products_of
+from .known import checked_products, load, products_of
 from .measured import Measured, write
 from .opening import STORED, Opened, open_source
 from .place import TAGGED, Place, check_name
@@ -239,8 +239,13 @@ class Catalog:
         return self.place.vector(self.entry(name).sha)
 
     def vector(self, name: str) -> TaskVector:
-        """Return an entry's vector; tensors are read when asked for."""
-        loaded = TaskVector.load(self.path(name))
+        """Return an entry's vector; tensors are read when asked for.
+
+        Raises:
+            RecipeError: no such entry.
+            StoreError: its file is gone.
+        """
+        loaded = load(self, self.entry(name).sha)
         return TaskVector(loaded.base, loaded.terms, (name,))
 
     def norms(self, name: str) -> dict[str, float]:

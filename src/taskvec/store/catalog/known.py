@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import FormatError
+from ...errors import FormatError, StoreError
 from ..taskvector import TaskVector
 from .index import energies_of, known_products, names_of, put_products
 from .products import pair_products
@@ -50,12 +50,34 @@ def products_of(catalog: "Catalog", pairs: Sequence[Pair], told: Callable[[int],
 def _found(catalog: "Catalog", pairs: Sequence[Pair], told: Callable[[int], None] | None) -> dict[Pair, F64]:
     shas = list(dict.fromkeys(sha for pair in pairs for sha in pair))
     place = {sha: i for i, sha in enumerate(shas)}
-    vectors = [TaskVector.load(catalog.place.vector(sha)) for sha in shas]
+    vectors = [load(catalog, sha) for sha in shas]
     by_tensor = checked_products(catalog, vectors, shas, [(place[a], place[b]) for a, b in pairs], told)
     for vector in vectors:
         vector.terms[0][1].checkpoint.close()
     table = np.stack([by_tensor[name] for name in sorted(by_tensor)], axis=1)
     return dict(zip(pairs, table, strict=True))
+
+
+def load(catalog: "Catalog", sha: str) -> TaskVector:
+    """Return a vector of a catalogue by its hash; tensors are read when asked for.
+
+    Raises:
+        StoreError: its file is gone.
+    """
+    path = catalog.place.vector(sha)
+    if not path.is_file():
+        name = _name(catalog, sha)
+        raise StoreError(
+            f"{catalog.folder} has lost the vector of '{name}': {path} does not exist. Add it again: taskvec catalog "
+            f"add … --name {name} --force -C {catalog.folder}; or type: taskvec catalog remove {name} -C {catalog.folder}."
+        )
+    return TaskVector.load(path)
+
+
+def _name(catalog: "Catalog", sha: str) -> str:
+    """Return the name of an entry that has a vector."""
+    with catalog.index.read() as db:
+        return next(iter(names_of(db, sha)), sha)
 
 
 def checked_products(
@@ -103,12 +125,10 @@ def _with_own(pairs: Sequence[tuple[int, int]], shas: Sequence[str]) -> Iterator
 
 
 def _damaged(catalog: "Catalog", sha: str, tensor: str) -> FormatError:
-    with catalog.index.read() as db:
-        names = names_of(db, sha)
+    name = _name(catalog, sha)
     return FormatError(
-        f"the vector of {' and '.join(map(repr, names)) or sha} is damaged: '{tensor}' in {catalog.place.vector(sha)} "
-        f"is not what was added. Add it again: taskvec catalog add … --name {names[0] if names else 'NAME'} --force "
-        f"-C {catalog.folder}."
+        f"the vector of '{name}' is damaged: '{tensor}' in {catalog.place.vector(sha)} is not what was added. Add it "
+        f"again: taskvec catalog add … --name {name} --force -C {catalog.folder}."
     )
 
 

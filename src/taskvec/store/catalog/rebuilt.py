@@ -84,8 +84,8 @@ def _enter_notes(db: Connection, place: Place, whole: set[str], lost: list[str])
             continue
         if facts["sha"] not in whole:
             lost.append(
-                f"'{facts['name']}' is lost: its vector {facts['sha'][:12]}… is not there, or damaged. Its note is kept: "
-                f"add the vector again, by any --name, and rebuild."
+                f"'{facts['name']}' is lost: its vector {facts['sha'][:12]}… is not there, or damaged. Its note is "
+                f"kept: add the vector again, by any --name, and rebuild."
             )
             continue
         put_entry(db, facts)

@@ -15,7 +15,7 @@ from ..taskvector import TaskVector
 from .entry import Entry
 from .found import DEVIATIONS, Findings, Found
 from .index import sketch_rows
-from .known import checked_products, products_of
+from .known import checked_products, load, products_of
 from .products import sketch_of
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _exact(catalog: "Catalog", target: Target, entries: Sequence[Entry], told: T
         return _within(catalog, inner / norms / target.norm)
     shas = [entry.sha for entry in entries]
     shas += [sha for sha in target.members if sha not in set(shas)]  # read within the target: they must be whole, too
-    vectors = [target.vector, *(TaskVector.load(catalog.place.vector(sha)) for sha in shas)]
+    vectors = [target.vector, *(load(catalog, sha) for sha in shas)]
     pairs = [(0, i) for i in range(1 + len(entries))]
     by_tensor = list(checked_products(catalog, vectors, ["", *shas], pairs, told).values())
     own, *inner_of = [math.fsum(x[i] for x in by_tensor) for i in range(len(pairs))]
