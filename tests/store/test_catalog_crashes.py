@@ -125,6 +125,17 @@ known.add(f"{folder}/m1", base=f"{folder}/base", name="new", replace=True)
         again = after.add(models / "m1", base=models / "base", name="new", replace=True)
         assert after.entry("new") == again
 
+    def test_a_kill_while_a_catalogue_is_made(self, models: Path) -> None:
+        for folder in ("vectors", "entries"):
+            (models / "known" / folder).mkdir(parents=True)
+        (models / "known" / "catalog.json.partial").write_text("{")
+        assert [e.name for e in filled(models, "m0").entries()] == ["m0"]
+
+    def test_a_folder_with_vectors_of_another_is_still_refused(self, models: Path) -> None:
+        (models / "known" / "vectors" / "mine").mkdir(parents=True)
+        with pytest.raises(tv.FormatError, match=r"is not a catalogue and not empty .it has 'vectors'"):
+            filled(models)
+
 
 class TestDamage:
     def whole(self, models: Path) -> Catalog:
@@ -153,6 +164,20 @@ class TestDamage:
         assert mended.entries() == entries
         assert list(mended.find("m0")) == list(found)
         assert Catalog(catalog.folder).notes == []
+
+    @pytest.mark.parametrize("earlier", [False, True])
+    def test_a_lost_marker_is_made_anew(self, models: Path, earlier: bool) -> None:
+        catalog = self.whole(models)
+        if earlier:  # an index that was made without it has it once something is added
+            with catalog.index.change() as db:
+                db.execute("drop table hashing")
+            catalog.add(models / "near", base=models / "base")
+        marker, found = catalog.folder / "catalog.json", list(catalog.find("m0"))
+        text = marker.read_text()
+        marker.unlink()
+        again = Catalog(catalog.folder, create=True)
+        assert again.notes == [f"{marker} was missing, and was made anew from {catalog.place.index}."]
+        assert (marker.read_text(), list(again.find("m0"))) == (text, found)
 
     def test_a_journal_of_the_old_index_is_not_taken_for_the_new_one_s(self, models: Path) -> None:
         catalog = self.whole(models)

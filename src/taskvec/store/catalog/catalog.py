@@ -19,13 +19,14 @@ import numpy.typing as npt
 from ...errors import MismatchError, RecipeError
 from ...ops.sketch import Hashing
 from ...progress import Progress, Silent
+from ..catalogued import MARKER
 from ..dtypes import BITS, NAMES
 from ..taskvector import TaskVector
 from ..writer import sync_folder, write_whole
 from . import rebuilt, search
 from .entry import Entry, checked_metrics, checked_tags
 from .found import Findings
-from .index import Index, energies_of, entries_of, entry_of, forget_products, put_entry, put_vector
+from .index import Index, energies_of, entries_of, entry_of, forget_products, put_entry, put_hashing, put_vector
 from .known import checked_products, load, products_of
 from .measured import Measured, write
 from .opening import STORED, Opened, open_source
@@ -61,12 +62,23 @@ class Catalog:
         self.place = Place(self.folder)
         self.progress = progress or Silent()
         self.notes: list[str] = []
+        self.index = Index(self.place.index)
+        self._mark_anew()
         if create:
             self.place.make(hashing or Hashing())
         self.hashing = self.place.read()
-        self.index = Index(self.place.index)
         if not self.index.whole():
             self._mend()
+
+    def _mark_anew(self) -> None:
+        """Write the file that makes the folder a catalogue, where it was lost and the index knows what it said."""
+        marker = self.folder / MARKER
+        if marker.exists() or not self.place.writable or (hashing := self.index.hashing()) is None:
+            return
+        with self.place.held(alone=True):
+            if not marker.exists():
+                self.place.mark(hashing)
+                self.notes.append(f"{marker} was missing, and was made anew from {self.place.index}.")
 
     def _mend(self) -> None:
         with self.place.held(alone=True):
@@ -154,6 +166,7 @@ class Catalog:
         with self.index.change() as db:
             if not replace and db.execute("select 1 from entries where name = ?", (entry.name,)).fetchone():
                 raise RecipeError(f"another process has added '{entry.name}' to {self.folder} meanwhile. Name it anew.")
+            put_hashing(db, self.hashing)
             forget_products(db, measured.sha)  # found, perhaps, from a file of it that was damaged
             put_vector(db, measured, entry.space, entry.base, entry.dtype, entry.size)
             self._note(db, entry)

@@ -69,7 +69,8 @@ def load(catalog: "Catalog", sha: str) -> TaskVector:
         name = _name(catalog, sha)
         raise StoreError(
             f"{catalog.folder} has lost the vector of '{name}': {path} does not exist. Add it again: taskvec catalog "
-            f"add … --name {name} --force -C {catalog.folder}; or type: taskvec catalog remove {name} -C {catalog.folder}."
+            f"add … --name {name} --force -C {catalog.folder}; or type: "
+            f"taskvec catalog remove {name} -C {catalog.folder}."
         )
     return TaskVector.load(path)
 

@@ -42,7 +42,7 @@ def rebuild(place: Place, hashing: Hashing, told: Callable[[int], None]) -> Rebu
     """Read every vector, compare it with its hash, and write the index anew. The catalogue is held alone."""
     beside = Index(place.index.with_name("index.rebuilt.sqlite"))
     beside.path.unlink(missing_ok=True)
-    beside.make()
+    beside.make(hashing)
     lost: list[str] = []
     with beside.change() as db:
         whole = _enter_vectors(db, place, hashing, told, lost)
