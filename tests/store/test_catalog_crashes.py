@@ -128,7 +128,7 @@ known.add(f"{folder}/m1", base=f"{folder}/base", name="new", replace=True)
     def test_a_kill_while_a_catalogue_is_made(self, models: Path) -> None:
         for folder in ("vectors", "entries"):
             (models / "known" / folder).mkdir(parents=True)
-        (models / "known" / "catalog.json.partial").write_text("{")
+        (models / "known" / ".catalog.json.partial").write_text("{")
         assert [e.name for e in filled(models, "m0").entries()] == ["m0"]
 
     def test_a_folder_with_vectors_of_another_is_still_refused(self, models: Path) -> None:

@@ -97,7 +97,7 @@ class Place:
         return sorted(
             path.name
             for path in self.folder.iterdir()
-            if path.name not in (".lock", f"{MARKER}.partial")
+            if path.name not in (".lock", f".{MARKER}.partial")
             and not (path in begun and path.is_dir() and not any(path.iterdir()))
         )
 

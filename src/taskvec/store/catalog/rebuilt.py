@@ -123,13 +123,14 @@ def collect(place: Place, index: Index, hashing: Hashing, lost: bool) -> Collect
             if not note.is_file() or note.read_text("utf-8", "replace") != entry.note:
                 write_whole(note, entry.note)
         notes = {place.note(name).name for name in entries}
-        dead = [path for path in place.entries.iterdir() if path.name not in notes]
+        dead = [path for path in place.entries.iterdir() if path.is_file() and path.name not in notes]
         kept = [] if lost else [path for path in dead if _is_of_the_lost(path, place, live, hashing)]
         marks = ", ".join("?" * len(live))
         for table, column in (("vectors", "sha"), ("sketches", "sha"), ("products", "one"), ("products", "other")):
             db.execute(f"delete from {table} where {column} not in ({marks})", list(live))
     dead = [path for path in dead if path not in kept]
-    dead += [path for path in place.vectors.iterdir() if path.stem not in live or path.suffix != ".safetensors"]
+    vectors = {place.vector(sha).name for sha in live}
+    dead += [path for path in place.vectors.iterdir() if path.is_file() and path.name not in vectors]
     size = sum(path.stat().st_size for path in dead)
     for path in dead:
         path.unlink()
