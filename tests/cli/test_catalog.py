@@ -136,6 +136,14 @@ class TestKeeping:
         assert "is truncated" in done.err
         assert "'math' is lost: its vector" in done.err
 
+    def test_gc_says_which_notes_it_keeps(self, known: Path, command: Command) -> None:
+        path = json.loads(command("catalog", "show", "math", "-C", "known", "--json").out)["path"]
+        Path(path).unlink()
+        command("catalog", "rebuild", "-C", "known")
+        kept = command("catalog", "gc", "-C", "known").out
+        assert kept == "0 files removed, 0 B\nkept the notes of lost entries: math; --lost removes them, too\n"
+        assert json.loads(command("catalog", "gc", "-C", "known", "--lost", "--json").out)["files"] == ["math.json"]
+
 
 class TestInRecipes:
     RECIPE = "method: task_arithmetic\nbase: ./base\nmodels: [{}, ./code]\n"

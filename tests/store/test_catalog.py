@@ -157,6 +157,15 @@ class TestEditing:
         assert len(catalog) == 1
         assert catalog.gc().files == ()
 
+    def test_gc_leaves_folders_alone(self, models: Path) -> None:
+        catalog = filled(models, "m0")
+        for place in (catalog.place.vectors, catalog.place.entries):
+            (place / "mine").mkdir()
+            (place / "left").write_text("")
+        assert catalog.gc().files == ("left", "left")
+        assert (catalog.place.vectors / "mine").is_dir()
+        assert (catalog.place.entries / "mine").is_dir()
+
 
 class TestChoosing:
     def test_entries_are_chosen_by_tags_and_base(self, models: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import taskvec as tv
@@ -124,6 +125,17 @@ known.add(f"{folder}/m1", base=f"{folder}/base", name="new", replace=True)
         again = after.add(models / "m1", base=models / "base", name="new", replace=True)
         assert after.entry("new") == again
 
+    def test_a_kill_while_a_catalogue_is_made(self, models: Path) -> None:
+        for folder in ("vectors", "entries"):
+            (models / "known" / folder).mkdir(parents=True)
+        (models / "known" / ".catalog.json.partial").write_text("{")
+        assert [e.name for e in filled(models, "m0").entries()] == ["m0"]
+
+    def test_a_folder_with_vectors_of_another_is_still_refused(self, models: Path) -> None:
+        (models / "known" / "vectors" / "mine").mkdir(parents=True)
+        with pytest.raises(tv.FormatError, match=r"is not a catalogue and not empty .it has 'vectors'"):
+            filled(models)
+
 
 class TestDamage:
     def whole(self, models: Path) -> Catalog:
@@ -153,6 +165,20 @@ class TestDamage:
         assert list(mended.find("m0")) == list(found)
         assert Catalog(catalog.folder).notes == []
 
+    @pytest.mark.parametrize("earlier", [False, True])
+    def test_a_lost_marker_is_made_anew(self, models: Path, earlier: bool) -> None:
+        catalog = self.whole(models)
+        if earlier:  # an index that was made without it has it once something is added
+            with catalog.index.change() as db:
+                db.execute("drop table hashing")
+            catalog.add(models / "near", base=models / "base")
+        marker, found = catalog.folder / "catalog.json", list(catalog.find("m0"))
+        text = marker.read_text()
+        marker.unlink()
+        again = Catalog(catalog.folder, create=True)
+        assert again.notes == [f"{marker} was missing, and was made anew from {catalog.place.index}."]
+        assert (marker.read_text(), list(again.find("m0"))) == (text, found)
+
     def test_a_journal_of_the_old_index_is_not_taken_for_the_new_one_s(self, models: Path) -> None:
         catalog = self.whole(models)
         journal = catalog.place.index.with_name("index.sqlite-journal")
@@ -180,11 +206,32 @@ class TestDamage:
         assert (found.entries, found.vectors) == (2, 2)
         assert found.lost == (
             f"{path} is damaged: its content is not what its name says.",
-            f"'m1' is lost: its vector {sha[:12]}… is not there, or damaged.",
+            f"'m1' is lost: its vector {sha[:12]}… is not there, or damaged. Its note is kept: add the vector again, "
+            "by any --name, and rebuild.",
         )
         assert [e.name for e in catalog.entries()] == ["m0", "m2"]
         catalog.add(models / "m1", base=models / "base")
         assert catalog.rebuild().lost == ()
+
+    @pytest.mark.parametrize("how", ["gone", "damaged", "note damaged"])
+    def test_gc_keeps_what_is_known_of_a_lost_vector(self, models: Path, how: str) -> None:
+        catalog = self.whole(models)
+        was, path, note = catalog.entry("m1"), catalog.path("m1"), catalog.place.note("m1")
+        if how == "gone":
+            path.unlink()
+        elif how == "damaged":
+            path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+        else:
+            note.write_text(note.read_text()[:-20])
+        catalog.rebuild()
+        assert catalog.gc().kept == catalog.gc().kept == ("m1",)
+        catalog.add(models / "m1", base=models / "base", name="again")
+        if how != "note damaged":
+            catalog.rebuild()
+            assert catalog.entry("m1") == was
+            return
+        assert catalog.gc(lost=True).files == ("m1.json",)
+        assert catalog.gc().kept == ()
 
     def test_a_rebuild_names_a_damaged_note(self, models: Path) -> None:
         catalog = self.whole(models)
@@ -196,5 +243,63 @@ class TestDamage:
     def test_a_vector_that_is_gone_is_named(self, models: Path) -> None:
         catalog = self.whole(models)
         catalog.path("m0").unlink()
-        with pytest.raises(tv.StoreError, match="does not exist"):
-            catalog.vector("m0")
+        match = (
+            r"known has lost the vector of 'm0': .* does not exist\. Add it again: taskvec catalog add … --name m0 "
+            r"--force -C .*known; or type: taskvec catalog remove m0 -C .*known\."
+        )
+        for asked in (lambda: catalog.vector("m0"), lambda: catalog.find("m0"), lambda: catalog.find("m2"),
+                      lambda: catalog.gram(["m0", "m2"])):  # fmt: skip
+            with pytest.raises(tv.StoreError, match=match):
+                asked()
+
+
+class TestDamagedVectors:
+    """A vector whose file changed under the index gives no cosines, and none are kept of it."""
+
+    @pytest.fixture
+    def catalog(self, models: Path) -> Catalog:
+        catalog = filled(models, "m0", "m1", "m2")
+        catalog.edit("m1", tags=["mean"])
+        catalog.edit("m2", tags=["mean"])
+        path = catalog.path("m1")
+        bits = bytearray(path.read_bytes())
+        bits[-1] ^= 0x40  # an exponent: the last entry is now very large
+        path.write_bytes(bits)
+        return catalog
+
+    MATCH = r"the vector of 'm1' is damaged: .* is not what was added\. Add it again: .* --name m1 --force -C .*known"
+
+    @pytest.mark.parametrize("target", ["m0", "m1", "tag:mean"])
+    def test_a_search_names_it(self, catalog: Catalog, target: str) -> None:
+        with pytest.raises(tv.FormatError, match=self.MATCH):
+            catalog.find(target)
+
+    def test_the_mean_of_a_tag_is_not_taken_from_it(self, catalog: Catalog) -> None:
+        catalog.edit("m0", tags=["asked"])
+        with pytest.raises(tv.FormatError, match=self.MATCH):
+            catalog.find("tag:mean", tags=["asked"])
+
+    def test_a_search_for_a_model_names_it(self, models: Path, catalog: Catalog) -> None:
+        with pytest.raises(tv.FormatError, match=self.MATCH):
+            catalog.find(models / "near", base=models / "base")
+
+    def test_inner_products_name_it(self, models: Path, catalog: Catalog) -> None:
+        for asked in (lambda: catalog.gram(["m0", "m1"]),
+                      lambda: catalog.products(tv.diff(models / "base", models / "near"), ["m1"])):  # fmt: skip
+            with pytest.raises(tv.FormatError, match=self.MATCH):
+                asked()
+
+    def test_nothing_wrong_is_left_once_it_is_added_again(self, models: Path, catalog: Catalog) -> None:
+        sha = sorted((catalog.entry("m0").sha, catalog.entry("m1").sha))
+        with catalog.index.change() as db:  # as one that did not look kept it
+            wrong = (1e30 * np.ones(len(catalog.norms("m0")))).tobytes()
+            db.execute("insert into products values (?, ?, ?)", (*sha, wrong))
+        with pytest.raises(tv.FormatError, match=r"they give cosines above 1\. Type: taskvec catalog rebuild -C"):
+            catalog.find("m0", top=3)
+        catalog.add(models / "m1", base=models / "base", replace=True)
+        whole = Catalog(models / "whole", create=True, hashing=catalog.hashing)
+        for name in ("m0", "m1", "m2"):
+            whole.add(models / name, base=models / "base")
+        assert [(f.entry.name, f.cosine) for f in catalog.find("m0")] == [
+            (f.entry.name, f.cosine) for f in whole.find("m0")
+        ]

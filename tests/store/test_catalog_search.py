@@ -57,7 +57,7 @@ class TestInnerProducts:
         catalog, asked = filled(tmp_path, "m0", "m1", "m2"), []
 
         def counting(vectors, pairs, told):  # type: ignore[no-untyped-def]
-            asked.append((len(vectors), len(pairs)))
+            asked.append((len(vectors), sum(i != j for i, j in pairs)))  # (i, i) is how each is checked
             return products.pair_products(vectors, pairs, told)
 
         monkeypatch.setattr(known, "pair_products", counting)
@@ -194,6 +194,13 @@ class TestFinding:
             catalog.edit(name, tags=["mixed"])
         with pytest.raises(tv.MismatchError, match="vectors of different bases carry the tag 'mixed'"):
             catalog.find("tag:mixed")
+
+    def test_a_tag_of_vectors_that_cancel(self, models: Path, tmp_path: Path) -> None:
+        catalog, tau = tv.Catalog(tmp_path / "known", create=True), tv.diff(models / "base", models / "m0")
+        for name, scale in (("there", 3.0), ("back", -1.0)):
+            catalog.add(tau * scale, name=name, tags=["both"])
+        with pytest.raises(tv.RecipeError, match=r"the 2 vectors with the tag 'both' cancel each other.*: back, there"):
+            catalog.find("tag:both")
 
     def test_none_are_asked_for(self, catalog: Catalog) -> None:
         with pytest.raises(tv.RecipeError, match="'top' must be at least 1, got 0"):

@@ -145,14 +145,19 @@ def remove(
 
 
 @app.command
-def gc(*, catalog: Folder, json: Json = False) -> int:
+def gc(
+    *,
+    catalog: Folder,
+    lost: Annotated[bool, Parameter(negative="", help="Also remove notes whose vectors are lost.")] = False,
+    json: Json = False,
+) -> int:
     """Remove vectors that no entry has, and what interrupted adds left.
 
     Example: `taskvec catalog gc -C vectors`
     """
     from . import cataloguing
 
-    return cataloguing.gc(catalog, json)
+    return cataloguing.gc(catalog, lost, json)
 
 
 @app.command

@@ -183,13 +183,15 @@ def remove(folder: Path, names: Sequence[str], json: bool) -> int:
     return 0
 
 
-def gc(folder: Path, json: bool) -> int:
+def gc(folder: Path, lost: bool, json: bool) -> int:
     """Remove what nobody refers to."""
-    collected = _open(folder).gc()
+    collected = _open(folder).gc(lost=lost)
     if json:
-        as_json({"files": list(collected.files), "bytes": collected.size})
-    else:
-        print(f"{len(collected.files)} files removed, {size(collected.size)}")
+        as_json({"files": list(collected.files), "bytes": collected.size, "kept": list(collected.kept)})
+        return 0
+    print(f"{len(collected.files)} files removed, {size(collected.size)}")
+    if collected.kept:
+        print(f"kept the notes of lost entries: {', '.join(collected.kept)}; --lost removes them, too")
     return 0
 
 

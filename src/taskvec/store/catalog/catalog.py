@@ -19,18 +19,18 @@ import numpy.typing as npt
 from ...errors import MismatchError, RecipeError
 from ...ops.sketch import Hashing
 from ...progress import Progress, Silent
+from ..catalogued import MARKER
 from ..dtypes import BITS, NAMES
 from ..taskvector import TaskVector
 from ..writer import sync_folder, write_whole
 from . import rebuilt, search
 from .entry import Entry, checked_metrics, checked_tags
 from .found import Findings
-from .index import Index, energies_of, entries_of, entry_of, put_entry, put_vector
-from .known import products_of
+from .index import Index, energies_of, entries_of, entry_of, forget_products, put_entry, put_hashing, put_vector
+from .known import checked_products, load, products_of
 from .measured import Measured, write
 from .opening import STORED, Opened, open_source
 from .place import TAGGED, Place, check_name
-from .products import pair_products
 
 F64 = npt.NDArray[np.float64]
 Told = Callable[[int], None]
@@ -62,12 +62,23 @@ class Catalog:
         self.place = Place(self.folder)
         self.progress = progress or Silent()
         self.notes: list[str] = []
+        self.index = Index(self.place.index)
+        self._mark_anew()
         if create:
             self.place.make(hashing or Hashing())
         self.hashing = self.place.read()
-        self.index = Index(self.place.index)
         if not self.index.whole():
             self._mend()
+
+    def _mark_anew(self) -> None:
+        """Write the file that makes the folder a catalogue, where it was lost and the index knows what it said."""
+        marker = self.folder / MARKER
+        if marker.exists() or not self.place.writable or (hashing := self.index.hashing()) is None:
+            return
+        with self.place.held(alone=True):
+            if not marker.exists():
+                self.place.mark(hashing)
+                self.notes.append(f"{marker} was missing, and was made anew from {self.place.index}.")
 
     def _mend(self) -> None:
         with self.place.held(alone=True):
@@ -155,6 +166,8 @@ class Catalog:
         with self.index.change() as db:
             if not replace and db.execute("select 1 from entries where name = ?", (entry.name,)).fetchone():
                 raise RecipeError(f"another process has added '{entry.name}' to {self.folder} meanwhile. Name it anew.")
+            put_hashing(db, self.hashing)
+            forget_products(db, measured.sha)  # found, perhaps, from a file of it that was damaged
             put_vector(db, measured, entry.space, entry.base, entry.dtype, entry.size)
             self._note(db, entry)
 
@@ -239,8 +252,13 @@ class Catalog:
         return self.place.vector(self.entry(name).sha)
 
     def vector(self, name: str) -> TaskVector:
-        """Return an entry's vector; tensors are read when asked for."""
-        loaded = TaskVector.load(self.path(name))
+        """Return an entry's vector; tensors are read when asked for.
+
+        Raises:
+            RecipeError: no such entry.
+            StoreError: its file is gone.
+        """
+        loaded = load(self, self.entry(name).sha)
         return TaskVector(loaded.base, loaded.terms, (name,))
 
     def norms(self, name: str) -> dict[str, float]:
@@ -257,6 +275,7 @@ class Catalog:
         Raises:
             RecipeError: no such entry.
             MismatchError: vectors of different bases or spaces.
+            FormatError: a vector is damaged.
         """
         out = np.empty((len(names), len(names)))
         for (i, j), by_tensor in self._pairs(names).items():
@@ -305,6 +324,10 @@ class Catalog:
             names: of entries.
 
         Shape: tensor → (task,).
+
+        Raises:
+            MismatchError: vectors of different bases or spaces.
+            FormatError: an entry's vector is damaged.
         """
         if not isinstance(target, TaskVector):
             first, *entries = self._of_one_base([target, *names])
@@ -314,7 +337,8 @@ class Catalog:
             return {t: np.array([found[first.sha, e.sha][k] for e in entries]) for k, t in enumerate(tensors)}
         vectors = [target, *(self.vector(name) for name in names)]
         with self._shown("reading vectors", sum(map(prod, target.shapes.values())), "entries") as told:
-            return pair_products(vectors, [(0, i) for i in range(1, len(vectors))], told)
+            shas = ["", *(self.entry(name).sha for name in names)]
+            return checked_products(self, vectors, shas, [(0, i) for i in range(1, len(vectors))], told)
 
     def find(
         self,
@@ -340,6 +364,7 @@ class Catalog:
 
         Raises:
             RecipeError: no such entry or tag, or a target of zeros.
+            FormatError: a vector whose cosine is computed exactly is damaged.
         """
         if top < 1:
             raise RecipeError(f"'top' must be at least 1, got {top}.")
@@ -365,14 +390,17 @@ class Catalog:
             self.place.note(name).unlink(missing_ok=True)
         return entry
 
-    def gc(self) -> rebuilt.Collected:
+    def gc(self, *, lost: bool = False) -> rebuilt.Collected:
         """Remove vectors that no entry has, and what interrupted adds left.
+
+        Args:
+            lost: also the notes that a rebuild could not enter, as their vectors are lost or they are damaged.
 
         Raises:
             StoreError: another process adds to the catalogue or changes it.
         """
         with self.place.held(alone=True, wait=False):
-            return rebuilt.collect(self.place, self.index)
+            return rebuilt.collect(self.place, self.index, self.hashing, lost)
 
     def rebuild(self) -> rebuilt.Rebuilt:
         """Read every vector, compare it with its hash, and make the index anew from the vectors and the notes."""

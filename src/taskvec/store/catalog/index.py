@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FormatError, StoreError
+from ...ops.sketch import Hashing
 from .entry import Entry
 from .measured import Measured
 from .place import VERSION, check_version
@@ -57,12 +58,13 @@ class Index:
 
     path: Path
 
-    def make(self) -> None:
+    def make(self, hashing: Hashing) -> None:
         """Write an empty index."""
         with self._connected() as db:
             db.execute(f"pragma page_size = {PAGE}")
             db.executescript(f"begin;\n{TABLES}\npragma application_id = {OURS};\npragma user_version = {VERSION};\n"
                              "commit;")  # fmt: skip
+            put_hashing(db, hashing)
 
     def whole(self) -> bool:
         """Tell whether there is an index that can be read.
@@ -84,6 +86,16 @@ class Index:
         except sqlite3.DatabaseError:
             return False
         return ours and {"vectors", "sketches", "entries", "products"} <= tables
+
+    def hashing(self) -> Hashing | None:
+        """Return how the sketches are made, where there is an index that can be read and says so."""
+        if not self.whole():
+            return None
+        with self.read() as db:
+            if not db.execute("select 1 from sqlite_master where name = 'hashing'").fetchone():
+                return None
+            row = db.execute("select seed, width from hashing").fetchone()
+        return Hashing(int(row[0]), int(row[1])) if row else None
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -141,6 +153,12 @@ def _as_long_as_it_says(path: Path) -> bool:
     return bool(path.stat().st_size >= (65536 if page == 1 else page) * pages)
 
 
+def put_hashing(db: sqlite3.Connection, hashing: Hashing) -> None:
+    """Enter how sketches are made, unless it is there: the folder's own file that says so may be lost."""
+    db.execute("create table if not exists hashing (seed text primary key, width integer not null) strict")
+    db.execute("insert or ignore into hashing values (?, ?)", (str(hashing.seed), hashing.width))
+
+
 def put_vector(db: sqlite3.Connection, measured: Measured, space: str, base: str, dtype: str, size: int) -> None:
     """Enter a vector and its sketch, unless they are there."""
     energies = json.dumps(dict(sorted(measured.energies.items())))
@@ -177,6 +195,16 @@ def _entry(*row: Any) -> Entry:
 def entry_of(db: sqlite3.Connection, name: str) -> Entry | None:
     """Return the entry of that name, if there is one."""
     return next(iter(entries_of(db, "where e.name = ?", (name,))), None)
+
+
+def names_of(db: sqlite3.Connection, sha: str) -> list[str]:
+    """Return the names of the entries that have a vector."""
+    return [name for (name,) in db.execute("select name from entries where sha = ? order by name", (sha,))]
+
+
+def forget_products(db: sqlite3.Connection, sha: str) -> None:
+    """Forget the inner products of a vector, which its file may have been damaged for."""
+    db.execute("delete from products where one = ? or other = ?", (sha, sha))
 
 
 def energies_of(db: sqlite3.Connection, sha: str) -> dict[str, float]:

@@ -78,20 +78,34 @@ class Place:
             with self.held(alone=True):
                 if (self.folder / MARKER).exists():
                     return
-                if others := sorted(p.name for p in self.folder.iterdir() if p.name != ".lock"):
+                if others := self._others():
                     raise FormatError(
                         f"{self.folder} is not a catalogue and not empty (it has '{others[0]}'). "
                         f"Give a folder that does not exist yet."
                     )
-                self.vectors.mkdir()
-                self.entries.mkdir()
-                facts = {"format": VERSION, "sketch": {"seed": hashing.seed, "width": hashing.width}}
-                write_whole(self.folder / MARKER, json.dumps(facts) + "\n")
-                sync_folder(self.folder)
+                self.vectors.mkdir(exist_ok=True)
+                self.entries.mkdir(exist_ok=True)
+                self.mark(hashing)
         except StoreError:
             raise
         except OSError as exc:
             raise output_error(self.folder / MARKER, exc) from exc
+
+    def _others(self) -> list[str]:
+        """Return what else is here, beside what making a catalogue leaves when it is killed."""
+        begun = {self.vectors, self.entries}
+        return sorted(
+            path.name
+            for path in self.folder.iterdir()
+            if path.name not in (".lock", f".{MARKER}.partial")
+            and not (path in begun and path.is_dir() and not any(path.iterdir()))
+        )
+
+    def mark(self, hashing: Hashing) -> None:
+        """Write the file by which the folder is a catalogue; it is held alone."""
+        facts = {"format": VERSION, "sketch": {"seed": hashing.seed, "width": hashing.width}}
+        write_whole(self.folder / MARKER, json.dumps(facts) + "\n")
+        sync_folder(self.folder)
 
     def read(self) -> Hashing:
         """Return how the catalogue's sketches are made.

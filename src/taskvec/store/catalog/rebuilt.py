@@ -31,17 +31,18 @@ class Rebuilt:
 
 @dataclass(frozen=True)
 class Collected:
-    """What was removed: files, and their bytes."""
+    """What was removed: files, and their bytes; and the names of notes that were kept though their vector is lost."""
 
     files: tuple[str, ...]
     size: int
+    kept: tuple[str, ...] = ()
 
 
 def rebuild(place: Place, hashing: Hashing, told: Callable[[int], None]) -> Rebuilt:
     """Read every vector, compare it with its hash, and write the index anew. The catalogue is held alone."""
     beside = Index(place.index.with_name("index.rebuilt.sqlite"))
     beside.path.unlink(missing_ok=True)
-    beside.make()
+    beside.make(hashing)
     lost: list[str] = []
     with beside.change() as db:
         whole = _enter_vectors(db, place, hashing, told, lost)
@@ -82,7 +83,10 @@ def _enter_notes(db: Connection, place: Place, whole: set[str], lost: list[str])
             lost.append(str(exc))
             continue
         if facts["sha"] not in whole:
-            lost.append(f"'{facts['name']}' is lost: its vector {facts['sha'][:12]}… is not there, or damaged.")
+            lost.append(
+                f"'{facts['name']}' is lost: its vector {facts['sha'][:12]}… is not there, or damaged. Its note is "
+                f"kept: add the vector again, by any --name, and rebuild."
+            )
             continue
         put_entry(db, facts)
         kept += 1
@@ -106,22 +110,50 @@ def _replace(place: Place, beside: Path) -> None:
     sync_folder(place.folder)
 
 
-def collect(place: Place, index: Index) -> Collected:
-    """Remove what no entry refers to, and make the notes those of the index; the catalogue is held alone."""
+def collect(place: Place, index: Index, hashing: Hashing, lost: bool) -> Collected:
+    """Remove what no entry refers to, and make the notes those of the index; the catalogue is held alone.
+
+    A note whose vector is lost stays, unless `lost` says so: with its vector it makes the entry anew.
+    """
     with index.change() as db:
         entries = {entry.name: entry for entry in entries_of(db)}
         live = {entry.sha for entry in entries.values()}
-        marks = ", ".join("?" * len(live))
-        for table, column in (("vectors", "sha"), ("sketches", "sha"), ("products", "one"), ("products", "other")):
-            db.execute(f"delete from {table} where {column} not in ({marks})", list(live))
         for name, entry in entries.items():
             note = place.note(name)
             if not note.is_file() or note.read_text("utf-8", "replace") != entry.note:
                 write_whole(note, entry.note)
-    notes = {place.note(name).name for name in entries}
-    dead = [path for path in place.entries.iterdir() if path.name not in notes]
-    dead += [path for path in place.vectors.iterdir() if path.stem not in live or path.suffix != ".safetensors"]
+        notes = {place.note(name).name for name in entries}
+        dead = [path for path in place.entries.iterdir() if path.is_file() and path.name not in notes]
+        kept = [] if lost else [path for path in dead if _is_of_the_lost(path, place, live, hashing)]
+        marks = ", ".join("?" * len(live))
+        for table, column in (("vectors", "sha"), ("sketches", "sha"), ("products", "one"), ("products", "other")):
+            db.execute(f"delete from {table} where {column} not in ({marks})", list(live))
+    dead = [path for path in dead if path not in kept]
+    vectors = {place.vector(sha).name for sha in live}
+    dead += [path for path in place.vectors.iterdir() if path.is_file() and path.name not in vectors]
     size = sum(path.stat().st_size for path in dead)
     for path in dead:
         path.unlink()
-    return Collected(tuple(sorted(path.name for path in dead)), size)
+    return Collected(tuple(sorted(path.name for path in dead)), size, tuple(sorted(path.stem for path in kept)))
+
+
+def _is_of_the_lost(note: Path, place: Place, live: set[str], hashing: Hashing) -> bool:
+    """Tell a note whose vector was lost, or that was damaged itself, from what an interrupted add left.
+
+    An add writes the note after its whole vector, so then that is there.
+    """
+    if note.suffix != ".json":
+        return False
+    try:
+        sha = read_note(note.read_text("utf-8"), str(note))["sha"]
+        return sha not in live and not _is_whole(place.vector(sha), hashing)
+    except (FormatError, RecipeError, UnicodeDecodeError):
+        return True
+
+
+def _is_whole(path: Path, hashing: Hashing) -> bool:
+    """Tell whether a vector is there, and what its name says."""
+    try:
+        return measure(TaskVector.load(path), hashing, path.name, lambda done: None).sha == path.stem
+    except (StoreError, NumbersError, RecipeError):
+        return False

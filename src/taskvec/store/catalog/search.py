@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MismatchError, RecipeError
+from ...errors import FormatError, MismatchError, RecipeError
 from ...ops.sketch import cosines_from
 from ..taskvector import TaskVector
 from .entry import Entry
 from .found import DEVIATIONS, Findings, Found
 from .index import sketch_rows
-from .known import products_of
-from .products import pair_products, sketch_of
+from .known import checked_products, load, products_of
+from .products import sketch_of
 
 if TYPE_CHECKING:
     from .catalog import Catalog
@@ -24,16 +24,26 @@ if TYPE_CHECKING:
 F64 = npt.NDArray[np.float64]
 Told = Callable[[int], None] | None
 
+ROUNDING = 1e-6
+"""By how much a cosine may be above one."""
+
+CANCELLED = 1e-6
+"""A mean of unit vectors that is shorter than this is what rounding left of them."""
+
 
 @dataclass(frozen=True)
 class Target:
-    """What is searched for. name, sha: of a catalogued vector, else empty."""
+    """What is searched for.
+
+    name, sha: of a catalogued vector, else empty. members: hashes of the vectors that it is the mean of.
+    """
 
     vector: TaskVector
     sketch: F64
     norm: float
     name: str = ""
     sha: str = ""
+    members: tuple[str, ...] = ()
 
 
 def of_entry(catalog: "Catalog", entry: Entry) -> Target:
@@ -58,7 +68,7 @@ def of_tag(catalog: "Catalog", tag: str) -> Target:
     """Search for what is like the mean direction of the vectors that carry a tag: Σ τ_i / |τ_i|.
 
     Raises:
-        RecipeError: no entry carries it.
+        RecipeError: no entry carries it, or those that do cancel each other.
         MismatchError: vectors of several bases do.
     """
     members = catalog.entries(tags=[tag])
@@ -73,7 +83,12 @@ def of_tag(catalog: "Catalog", tag: str) -> Target:
         vector = vector + term
     scaled = [row / e.norm for row, e in zip(_sketches(catalog, members), members, strict=True)]
     sketch = np.stack(scaled).sum(axis=0)
-    return Target(vector, sketch, float(np.linalg.norm(sketch)))
+    if np.linalg.norm(sketch) <= CANCELLED * len(members):
+        raise RecipeError(
+            f"the {len(members)} vectors with the tag '{tag}' cancel each other, so their mean has no direction. "
+            f"Search for one of them: {', '.join(e.name for e in members[:3])}."
+        )
+    return Target(vector, sketch, float(np.linalg.norm(sketch)), members=tuple(dict.fromkeys(e.sha for e in members)))
 
 
 def _sketches(catalog: "Catalog", entries: Sequence[Entry]) -> F64:
@@ -128,14 +143,25 @@ def _exact(catalog: "Catalog", target: Target, entries: Sequence[Entry], told: T
     if target.sha:
         found = products_of(catalog, [(target.sha, entry.sha) for entry in entries], told)
         inner = np.array([math.fsum(found[target.sha, entry.sha]) for entry in entries])
-        return _within(inner / norms / target.norm)
-    vectors = [target.vector, *(catalog.vector(entry.name) for entry in entries)]
-    pairs = [(0, i) for i in range(len(vectors))]
-    by_tensor = list(pair_products(vectors, pairs, told).values())
-    own, *inner_of = [math.fsum(x[i] for x in by_tensor) for i in range(len(vectors))]
-    return _within(np.array(inner_of) / norms / math.sqrt(own))
+        return _within(catalog, inner / norms / target.norm)
+    shas = [entry.sha for entry in entries]
+    shas += [sha for sha in target.members if sha not in set(shas)]  # read within the target: they must be whole, too
+    vectors = [target.vector, *(load(catalog, sha) for sha in shas)]
+    pairs = [(0, i) for i in range(1 + len(entries))]
+    by_tensor = list(checked_products(catalog, vectors, ["", *shas], pairs, told).values())
+    own, *inner_of = [math.fsum(x[i] for x in by_tensor) for i in range(len(pairs))]
+    return _within(catalog, np.array(inner_of) / norms / math.sqrt(own))
 
 
-def _within(cosines: F64) -> F64:
-    """Return cosines, none of which rounding makes larger than one."""
+def _within(catalog: "Catalog", cosines: F64) -> F64:
+    """Return cosines, none of which rounding makes larger than one.
+
+    Raises:
+        FormatError: one is larger by more than that, or no number.
+    """
+    if not (np.abs(cosines) <= 1 + ROUNDING).all():
+        raise FormatError(
+            f"the inner products in the index of {catalog.folder} are damaged: they give cosines above 1. Type: "
+            f"taskvec catalog rebuild -C {catalog.folder}."
+        )
     return np.minimum(np.maximum(cosines, -1.0), 1.0)
