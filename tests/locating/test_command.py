@@ -39,7 +39,7 @@ def test_json_recipe_and_scores(here: Path, command: Command, tmp_path: Path) ->
     assert not notes
     assert loaded.scale == pytest.approx(data["scale"], abs=1e-6)
     text = recipe.read_text()
-    assert text.startswith("# Found by taskvec locate: gradient of taste-few.tsv, euclidean; its norm is that of a typ")
+    assert text.startswith("# Found by taskvec locate: gradient of taste-few.tsv, euclidean; its norm is the mean o")
     assert command("merge", recipe, "-o", tmp_path / "merged", "--quiet").status == 0
     assert command("eval", tmp_path / "merged", "--base", "base", "--data", "taste-test.tsv", "--fresh").status == 0
     again = command(*words)

@@ -1,4 +1,4 @@
-"""Where a task lies: the model that went its way is found, and the merge has a typical length."""
+"""Where a task lies: the model that went its way is found, and the merge is as long as its parts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,13 +39,13 @@ def test_in_other_metrics(known: Known, base: Model, lesson: Make, metric: str) 
     assert place.nearest == "taste"
 
 
-def test_the_merge_is_as_long_as_a_typical_model(known: Known, base: Model, lesson: Make) -> None:
+def test_the_merge_is_as_long_as_its_parts(known: Known, base: Model, lesson: Make) -> None:
     place = locate_task(base, known, lesson("taste"))
     assert place.recipe
     merged = merge_in_memory(make_plan(place.recipe))
     with Checkpoint(known.base) as start:
         change = sum(float((merged.torch(n) - start[n]).square().sum()) for n in start if start[n].is_floating_point())
-    assert np.sqrt(change) == pytest.approx(np.median(place.norms), rel=1e-3)
+    assert np.sqrt(change) == pytest.approx(place.mixture @ place.norms, rel=1e-3)
     assert place.recipe.scale == pytest.approx(place.scale, abs=1e-6)
     assert sum(m.weight for m in place.recipe.models) == pytest.approx(1, abs=1e-5)
 
@@ -111,7 +111,11 @@ def test_in_one_call(folder: Path, few: Callable[..., Examples], tmp_path: Path)
 
 def test_a_scale_of_nothing() -> None:
     assert scale_of(np.zeros(2), np.eye(2)) == 0
-    assert scale_of(np.array([1.0, 0.0]), np.diag([4.0, 9.0])) == pytest.approx(1.25)
+
+
+def test_models_that_take_no_part_have_no_say_in_the_scale() -> None:
+    assert scale_of(np.array([1.0, 0.0]), np.diag([4.0, 9e4])) == pytest.approx(1)
+    assert scale_of(np.array([0.5, 0.5]), np.diag([4.0, 36.0])) == pytest.approx(4 / np.sqrt(10))
 
 
 def test_refusals(known: Known, base: Model, lesson: Make, few: Callable[..., Examples]) -> None:

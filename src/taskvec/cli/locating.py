@@ -159,7 +159,7 @@ def _write(place: Place, path: Path | None, few: Few) -> None:
     if place.recipe is None:
         raise RecipeError("no known vector points the task's way, so there is no merge to write. Fine-tune the base.")
     by = f"checkpoint {place.facts['checkpoint']}" if place.signal == "checkpoint" else f"{place.signal} of {few.data}"
-    norm = "its norm is that of a typical known task vector (the median)"
+    norm = "its norm is the mean of its task vectors' norms, by their shares"
     said = [f"Found by taskvec locate: {by}, {place.metric}; {norm}.", f"{place.verdict}: {place.reason}."]
     write_recipe(place.recipe, path, said)
 

@@ -84,7 +84,7 @@ def locate_task(
     """Return where a task lies; as `locate`, with everything in hand.
 
         s = signal(examples; θ₀),   k_i = ⟨s, τ_i⟩,   K_ij = ⟨τ_i, τ_j⟩
-        weights = λ · argmin over c ≥ 0 of |s - Σ c_i τ_i|²,   λ: the merge is as long as a typical task vector
+        weights = λ · argmin over c ≥ 0 of |s - Σ c_i τ_i|²,   λ: the merge is as long as its parts are on average
 
     Args:
         base: in float32; its weights are afterwards what they were.

@@ -85,7 +85,7 @@ def place(
 ) -> Place:
     """Return where the signal with this number lies; see `ops.locate.locate` for the fits.
 
-    The length of a signal means nothing: the merge takes the cone's direction, and its length from the known models.
+    The length of a signal means nothing: the merge takes the cone's direction, and its length from the models in it.
     """
     exact = kind == "checkpoint"
     whole = products.gram.sum(0), products.products[:, signal].sum(0), products.energy[:, signal].sum(0)

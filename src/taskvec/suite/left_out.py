@@ -30,7 +30,7 @@ from .notes import Notes
 from .specialists import Places, base_of, specialist_of, trained
 from .tasks import chosen
 
-MAKING = "1"
+MAKING = "2"
 """Raised when what a cell holds changes, so that older ones are not found again."""
 
 
