@@ -15,6 +15,7 @@ from taskvec.evaluate.model import Model
 from taskvec.finetune.lessons import Lesson
 from taskvec.locating.known import Known, known_models
 from taskvec.locating.locate import By, locate, locate_task
+from taskvec.locating.products import Metric
 from taskvec.locating.realise import recipe_of, scale_of
 from taskvec.recipe.in_memory import merge_in_memory
 from taskvec.recipe.plan import make_plan
@@ -79,6 +80,24 @@ def test_a_checkpoint_needs_no_calibration(folder: Path, base: Model, tmp_path: 
     assert place.overall.span.explained == pytest.approx(1, abs=1e-5)
     away = locate_task(base, known, None, By(checkpoint=str(folder / "noise")))
     assert away.verdict == "learn"
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "tensors"])
+def test_a_checkpoint_has_a_length(folder: Path, base: Model, tmp_path: Path, metric: Metric) -> None:
+    known = known_models(str(folder / "base"), [str(folder / "taste"), str(folder / "pets")])
+    quarter = tmp_path / "quarter"
+    encoders.changed(folder / "base", quarter, seed=0, size=0.0)
+    tensors, tau = load_file(quarter / "model.safetensors"), known.vectors["taste"]
+    moved = {n: x + 0.25 * tau[n] if n in tau else x for n, x in tensors.items()}
+    save_file(moved, quarter / "model.safetensors", {"format": "pt"})
+    place = locate_task(base, known, None, By(checkpoint=str(quarter), metric=metric))
+    np.testing.assert_allclose(place.weights, [0.25, 0], atol=1e-3)
+    assert place.verdict == "recombine"
+    assert place.recipe
+    merged = merge_in_memory(make_plan(place.recipe))
+    with Checkpoint(quarter) as wanted:
+        name = "encoder.layer.1.output.dense.weight"
+        torch.testing.assert_close(merged.torch(name), wanted[name], atol=1e-5, rtol=0)
 
 
 def test_layers_add_up(known: Known, base: Model, lesson: Make) -> None:

@@ -159,7 +159,11 @@ def _write(place: Place, path: Path | None, few: Few) -> None:
     if place.recipe is None:
         raise RecipeError("no known vector points the task's way, so there is no merge to write. Fine-tune the base.")
     by = f"checkpoint {place.facts['checkpoint']}" if place.signal == "checkpoint" else f"{place.signal} of {few.data}"
-    norm = "its norm is the mean of its task vectors' norms, by their shares"
+    norm = (
+        "its weights are those of the nearest point of the cone"
+        if place.signal == "checkpoint"
+        else "its norm is the mean of its task vectors' norms, by their shares"
+    )
     said = [f"Found by taskvec locate: {by}, {place.metric}; {norm}.", f"{place.verdict}: {place.reason}."]
     write_recipe(place.recipe, path, said)
 

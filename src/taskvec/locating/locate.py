@@ -85,6 +85,7 @@ def locate_task(
 
         s = signal(examples; θ₀),   k_i = ⟨s, τ_i⟩,   K_ij = ⟨τ_i, τ_j⟩
         weights = λ · argmin over c ≥ 0 of |s - Σ c_i τ_i|²,   λ: the merge is as long as its parts are on average
+        weights = argmin over c ≥ 0 of |τ - Σ c_i τ_i|²   of a checkpoint: a task vector τ has a length of its own
 
     Args:
         base: in float32; its weights are afterwards what they were.

@@ -85,20 +85,22 @@ def place(
 ) -> Place:
     """Return where the signal with this number lies; see `ops.locate.locate` for the fits.
 
-    The length of a signal means nothing: the merge takes the cone's direction, and its length from the models in it.
+    The length of a gradient means nothing: the merge takes the cone's direction, and its length from the models in it.
+    A checkpoint has a length: the merge takes the cone's coefficients as they are, and the verdict goes by the simplex.
     """
     exact = kind == "checkpoint"
     whole = products.gram.sum(0), products.products[:, signal].sum(0), products.energy[:, signal].sum(0)
     told = 1.0 if reference is None else reference
-    overall = fit(*whole, entries=int(products.entries.sum()), reference=told, scale_free=True)
-    parts = fit(products.gram, products.products[:, signal], products.energy[:, signal], scale_free=True)
+    overall = fit(*whole, entries=int(products.entries.sum()), reference=told, scale_free=not exact)
+    parts = fit(products.gram, products.products[:, signal], products.energy[:, signal], scale_free=not exact)
     groups = {name: parts[i] for i, name in enumerate(products.groups) if products.entries[i]}
     verdict, reason = str(overall.verdict), str(overall.reason)
     if reference is None and not exact and _clear(overall):
         verdict, reason = "undecided", _uncalibrated(overall)
+    scale = float(overall.scale) if exact else scale_of(overall.mixture, products.plain)
     return Place(
         known, metric, kind, overall, groups, verdict, reason, reference, overall.mixture,
-        scale_of(overall.mixture, products.plain), np.sqrt(np.diagonal(products.plain)), facts or {},
+        scale, np.sqrt(np.diagonal(products.plain)), facts or {},
     )  # fmt: skip
 
 
