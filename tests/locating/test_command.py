@@ -82,6 +82,12 @@ def test_by_a_catalogue_and_a_checkpoint(here: Path, command: Command, tmp_path:
     assert json.loads(done.out)["scores"]["nearest model"]["model"] == "taste"
 
 
+def test_a_checkpoint_beside_examples(here: Path, command: Command) -> None:
+    done = command(*WORDS, "--checkpoint", "taste", "--data", "taste-few.tsv")
+    assert done.status == 0, done.err
+    assert done.out.startswith("24 examples of 2 classes\n")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -170,7 +170,8 @@ def _write(place: Place, path: Path | None, few: Few) -> None:
 
 def _print(place: Place, examples: Examples | None, layers: bool) -> None:
     if examples is not None:
-        print(f"{len(examples)} examples of {len(examples.names)} classes, loss {place.facts['loss']:.3f} at the base")
+        loss = f", loss {place.facts['loss']:.3f} at the base" if "loss" in place.facts else ""
+        print(f"{len(examples)} examples of {len(examples.names)} classes{loss}")
     cosines = place.overall.cosines
     order = sorted(range(len(place.known.names)), key=lambda i: (-place.weights[i], -cosines[i]))
     rows = [
