@@ -97,6 +97,8 @@ def test_a_checkpoint_beside_examples(here: Path, command: Command) -> None:
         (("--data", "taste-few.tsv", "-C", "x"), "give either --known or --catalog, not both."),
         (("--data", "taste-few.tsv", "--examples", "1"), "--examples must be at least 2, got 1."),
         (("--data", "taste-few.tsv", "--calibrate", "odd.yaml"), "'odd' in odd.yaml is none of the known models"),
+        (("--data", "none.tsv", "--steps", "0"), "'steps' of fine-tuning must be above 0, got 0."),
+        (("--data", "none.tsv", "--rate=-1"), "'rate' of fine-tuning must be above 0, got -1."),
         (("--data", "taste-few.tsv", "--evaluate", "none.tsv"), "none.tsv does not exist."),
     ],
 )

@@ -92,6 +92,7 @@ def locate(
     """Locate a task, print where it lies, write the merge, score it."""
     if recipe is not None and recipe.exists() and not force:
         raise OutputError(f"{recipe} exists. Type --force to replace it, or another name.")
+    training = FewShot(steps=how.steps, rate=how.rate, seed=few.seed)
     among, examples = _among(base, known, catalog), few.read()
     if examples is None and how.evaluate:
         raise RecipeError("--evaluate trains on a few examples of the task. Give --data.")
@@ -104,7 +105,7 @@ def locate(
     calibrated = _calibrated(how.calibrate, model, among, examples, few.seed)
     by = By(signal=how.signal, metric=how.metric, checkpoint=how.checkpoint, top=how.top)
     place = locate_task(model, among, lesson, by, calibrated, shown)
-    rows = _contest(model, task, place, lesson, how, few.seed, shown)
+    rows = _contest(model, task, place, lesson, training, shown)
     _write(place, recipe, few)
     if json:
         as_json({**place.data, "examples": len(examples) if examples else 0, "recipe": str(recipe) if recipe else None,
@@ -146,11 +147,11 @@ def _calibrated(
 
 
 def _contest(
-    base: Model, task: Classification | None, place: Place, lesson: Lesson | None, how: How, seed: int, shown: Progress
+    base: Model, task: Classification | None, place: Place, lesson: Lesson | None, how: FewShot, shown: Progress
 ) -> list[Row]:
     if task is None or lesson is None:
         return []
-    return Contest(base, task, FewShot(steps=how.steps, rate=how.rate, seed=seed), progress=shown).all(place, lesson)
+    return Contest(base, task, how, progress=shown).all(place, lesson)
 
 
 def _write(place: Place, path: Path | None, few: Few) -> None:
