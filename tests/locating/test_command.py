@@ -8,6 +8,7 @@ import pytest
 import encoders
 from taskvec.locating.contest import ROWS
 from taskvec.recipe.load import load_recipe
+from taskvec.store import diff
 
 from .conftest import Command
 
@@ -86,6 +87,17 @@ def test_a_checkpoint_beside_examples(here: Path, command: Command) -> None:
     done = command(*WORDS, "--checkpoint", "taste", "--data", "taste-few.tsv")
     assert done.status == 0, done.err
     assert done.out.startswith("24 examples of 2 classes\n")
+
+
+def test_no_merge_to_write_is_told_after_what_was_found(here: Path, command: Command, tmp_path: Path) -> None:
+    away = (diff(here / "base", here / "taste") * -1).save(tmp_path / "away.tv")
+    words = ("locate", "--base", "base", "--device", "cpu", "--known", away, "--checkpoint", "taste")
+    done = command(*words, "--recipe", tmp_path / "r.yaml")
+    assert done.status == 2 and "no known vector points the task's way" in done.err
+    assert "the span of the known vectors explains 100 % of it" in done.out
+    done = command(*words, "--recipe", tmp_path / "r.yaml", "--json")
+    assert done.status == 2 and json.loads(done.out)["recipe"] is None
+    assert not (tmp_path / "r.yaml").exists()
 
 
 @pytest.mark.parametrize(

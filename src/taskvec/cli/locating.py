@@ -106,14 +106,15 @@ def locate(
     by = By(signal=how.signal, metric=how.metric, checkpoint=how.checkpoint, top=how.top)
     place = locate_task(model, among, lesson, by, calibrated, shown)
     rows = _contest(model, task, place, lesson, training, shown)
-    _write(place, recipe, few)
     if json:
-        as_json({**place.data, "examples": len(examples) if examples else 0, "recipe": str(recipe) if recipe else None,
+        written = str(recipe) if recipe and place.recipe else None
+        as_json({**place.data, "examples": len(examples) if examples else 0, "recipe": written,
                  "scores": {row.name: {**row.facts, **score_data(row.scores[0])} for row in rows}})  # fmt: skip
-        return 0
-    _print(place, examples, layers)
-    _print_rows(rows)
-    if recipe:
+    else:
+        _print(place, examples, layers)
+        _print_rows(rows)
+    _write(place, recipe, few)  # last: where there is no merge to write, what was found has been said
+    if recipe and not json:
         print(f"{recipe}: the merge that realises it. Type: taskvec merge {recipe} -o located")
     return 0
 
