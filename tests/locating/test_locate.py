@@ -55,6 +55,8 @@ def test_without_calibration_nothing_is_decided(known: Known, base: Model, lesso
     place = locate_task(base, known, lesson("taste"))
     assert (place.verdict, place.reference) == ("undecided", None)
     assert "what a known task has is not known without its examples (--calibrate)" in place.reason
+    assert place.data["overall"]["verdict"] == place.verdict and place.data["overall"]["inside"] is None
+    assert {str(one.verdict) for one in place.groups.values()} == {"undecided"}
 
 
 def test_calibrated_by_known_tasks(known: Known, base: Model, lesson: Make) -> None:
@@ -62,6 +64,8 @@ def test_calibrated_by_known_tasks(known: Known, base: Model, lesson: Make) -> N
     place = locate_task(base, known, lesson("taste"), calibrate=own)
     assert place.verdict == "retrieve"
     assert place.reference and 0.1 < place.reference <= 1
+    assert place.data["overall"]["verdict"] == "retrieve"
+    assert {str(one.verdict) for one in place.groups.values()} == {"retrieve"}
     new = locate_task(base, known.without("taste"), lesson("taste"), calibrate=own[1:])
     assert new.overall.span.explained < place.overall.span.explained / 2
     assert new.verdict == "learn"

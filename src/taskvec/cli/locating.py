@@ -184,7 +184,7 @@ def _print(place: Place, examples: Examples | None, layers: bool) -> None:
     if len(order) > SHOWN:
         print(f"and {len(order) - SHOWN} more")
     if layers:
-        table("\nlayer by layer", ["layer", "span", "nearest", "cosine"], _layers(place))
+        table("\nlayer by layer", ["layer", "span", "nearest", "cosine", "verdict"], _layers(place))
     print(_shares(place))
     print(f"{place.verdict}: {place.reason}.\n{NEXT[place.verdict]}")
 
@@ -192,7 +192,8 @@ def _print(place: Place, examples: Examples | None, layers: bool) -> None:
 def _layers(place: Place) -> list[list[str]]:
     def line(name: str, one: Location) -> list[str]:
         best = int(one.cosines.argmax())
-        return [name, f"{100 * float(one.span.explained):.3g} %", place.known.names[best], f"{one.cosines[best]:+.4f}"]
+        share, cosine = f"{100 * float(one.span.explained):.3g} %", f"{one.cosines[best]:+.4f}"
+        return [name, share, place.known.names[best], cosine, str(one.verdict)]
 
     return [line(name, one) for name, one in place.groups.items()]
 

@@ -14,7 +14,7 @@ from ..store.catalog import Catalog
 from .few import check_few, few_of, lesson_of
 from .in_hand import vector_of
 from .known import TOP, Known, known_in, known_models, names_in
-from .place import Place, place, reference_of
+from .place import Place, place
 from .products import Metric, products_of
 from .signals import Kind, Signal, damped, fisher, of_checkpoint, signal_of
 
@@ -107,8 +107,8 @@ def locate_task(
     known = among if isinstance(among, Known) else known_in(among, str(base.path), vector_of(first, base.path), by.top)
     weights = damped(fisher(base, lesson)) if by.metric == "fisher" and lesson else None
     products = products_of(known, signals, by.metric, weights, progress)
-    reference = reference_of(products.of_signals(range(1, len(signals)))) if calibrate else None
-    return place(known, products, 0, metric=by.metric, kind=first.kind, reference=reference, facts=first.facts)
+    probes = products.of_signals(range(1, len(signals))) if calibrate else None
+    return place(known, products, 0, metric=by.metric, kind=first.kind, probes=probes, facts=first.facts)
 
 
 def _signal(base: Model, lesson: Lesson | None, by: By, progress: Progress) -> Signal:
