@@ -26,7 +26,7 @@ class Place:
     (mostly outside) or `undecided` (nothing says what share a known task would have). reason: the numbers behind it.
     reference: the share that a known task's own examples have explained, by calibration; None without one.
     mixture: the cone's coefficients as shares that add up to 1, in the order of `known`; scale: the λ of the merge.
-    norms: (task,) |τ|.
+    norms: (task,) |τ|, of all tensors.
     """
 
     known: Known

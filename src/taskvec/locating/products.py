@@ -30,7 +30,8 @@ class Products:
     tasks: the known vectors. groups: layers, in the model's order, and what is outside of them.
     gram: (group, task, task) ⟨τ_i, τ_j⟩ in the metric; products: (group, signal, task) ⟨s, τ_i⟩; energy: (group,
     signal) ⟨s, s⟩, of the tensors that some known vector changes. entries: how many numbers these hold, a group each.
-    plain: (task, task) Euclidean inner products, all groups together, by which a merge is scaled.
+    plain: (task, task) Euclidean inner products of all tensors, also of those that the signals lack: what
+    a merge is scaled by, and the norms that are told.
     """
 
     tasks: tuple[str, ...]
@@ -84,14 +85,18 @@ def products_of(
         raise RecipeError("the metric 'fisher' needs the Fisher information. Give 'weights'.")
     progress, names = progress or Silent(), _names(known, signals)
     groups = tuple(dict.fromkeys(map(group_of, names)))
+    unseen = [n for n in next(iter(known.vectors.values())).shapes if n not in set(names)]
     sums = _Sums(groups, len(known.vectors), len(signals))
     sized = np.array([signal.kind == "checkpoint" for signal in signals])
-    progress.begin("inner products", len(names), "tensors")
+    progress.begin("inner products", len(names) + len(unseen), "tensors")
     try:
         for done, name in enumerate(names, start=1):
             given = weights.get(name) if metric == "fisher" and weights is not None else None
             found = _tensor(known, signals, name, given, metric == "fisher")
             sums.add(group_of(name), found, metric, sized)
+            progress.advance(done)
+        for done, name in enumerate(unseen, start=len(names) + 1):
+            sums.plain += _tensor(known, (), name, None, False).plain
             progress.advance(done)
     finally:
         progress.end()
