@@ -132,6 +132,17 @@ def test_in_one_call(folder: Path, few: Callable[..., Examples], tmp_path: Path)
     assert len(nearest.known.names) == 2 and "taste" in nearest.known.names
 
 
+def test_tasks_that_calibrate_are_fitted_whatever_top_says(
+    folder: Path, base: Model, lesson: Make, tmp_path: Path
+) -> None:
+    catalog = Catalog(tmp_path / "vectors", create=True)
+    for name in ("taste", "pets", "noise"):
+        catalog.add(folder / name, base=folder / "base")
+    own = [lesson(task, "test") for task in ("taste", "pets")]
+    place = locate_task(base, catalog, lesson("taste"), By(top=1), calibrate=own)
+    assert place.known.names == ("pets", "taste")
+
+
 def test_a_scale_of_nothing() -> None:
     assert scale_of(np.zeros(2), np.eye(2)) == 0
 
@@ -150,4 +161,8 @@ def test_refusals(known: Known, base: Model, lesson: Make, few: Callable[..., Ex
         locate_task(base, known, None, By(checkpoint="x"), calibrate=[lesson("taste")])
     with pytest.raises(RecipeError, match="'top' must be at least 1, got 0"):
         locate_task(base, known, lesson("taste"), By(top=0))
+    with pytest.raises(
+        RecipeError, match="'place' calibrates the verdict and is none of the known models, which are taste"
+    ):
+        locate_task(base, known, lesson("taste"), calibrate=[lesson("place")])
     assert recipe_of(known, torch.zeros(3).tolist()) is None

@@ -24,7 +24,8 @@ class By:
     """What a task is located by.
 
     signal: see `signals.signal_of`. metric: see `products.products_of`. checkpoint: a model fine-tuned on the new task,
-    in place of a signal of examples. top: of a catalogue's vectors so many are fitted at most, the nearest.
+    in place of a signal of examples. top: of a catalogue's vectors so many are fitted, the nearest; those of tasks that
+    calibrate are among them.
     """
 
     signal: Kind = "gradient"
@@ -54,7 +55,7 @@ def locate(
         head: `labels`, `class_means`, `ridge`, or a head's file; made with the base.
         reading: how inputs become vectors.
         by: signal and metric.
-        calibrate: as many examples of known tasks, with their heads; the verdict is `undecided` without.
+        calibrate: as many examples of known tasks, called as their models; the verdict is `undecided` without.
         device: where the base is run.
         progress: told how far it is.
 
@@ -96,7 +97,8 @@ def locate_task(
         progress: told how far it is.
 
     Raises:
-        RecipeError: neither examples nor a checkpoint; or the metric `fisher`, or calibration, of a checkpoint.
+        RecipeError: neither examples nor a checkpoint; the metric `fisher`, or calibration, of a checkpoint; or
+            calibration by a task that is not known.
         MismatchError: models, head or examples that do not fit each other.
         NumbersError: a gradient that is no number.
     """
@@ -104,11 +106,26 @@ def locate_task(
     _check(lesson, by, calibrate)
     first = of_checkpoint(str(base.path), by.checkpoint) if by.checkpoint else _signal(base, lesson, by, progress)
     signals = [first, *(signal_of(base, other, by.signal, progress) for other in calibrate)]
-    known = among if isinstance(among, Known) else known_in(among, str(base.path), vector_of(first, base.path), by.top)
+    known = among if isinstance(among, Known) else _of_catalog(among, base, first, by, calibrate)
     weights = damped(fisher(base, lesson)) if by.metric == "fisher" and lesson else None
+    _check_calibrated(known, calibrate)
     products = products_of(known, signals, by.metric, weights, progress)
     probes = products.of_signals(range(1, len(signals))) if calibrate else None
     return place(known, products, 0, metric=by.metric, kind=first.kind, probes=probes, facts=first.facts)
+
+
+def _of_catalog(among: Catalog, base: Model, signal: Signal, by: By, calibrate: Sequence[Lesson]) -> Known:
+    """Return the vectors that are fitted: the nearest, and those of the tasks that the verdict is measured by."""
+    own = [lesson.name for lesson in calibrate]
+    return known_in(among, str(base.path), vector_of(signal, base.path), by.top, own)
+
+
+def _check_calibrated(known: Known, calibrate: Sequence[Lesson]) -> None:
+    if strange := [lesson.name for lesson in calibrate if lesson.name not in known.names]:
+        raise RecipeError(
+            f"'{strange[0]}' calibrates the verdict and is none of the known models, which are "
+            f"{', '.join(known.names[:8])}. Name tasks as their models."
+        )
 
 
 def _signal(base: Model, lesson: Lesson | None, by: By, progress: Progress) -> Signal:
