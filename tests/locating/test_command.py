@@ -8,6 +8,7 @@ import pytest
 import encoders
 from taskvec.locating.contest import ROWS
 from taskvec.recipe.load import load_recipe
+from taskvec.store import diff
 
 from .conftest import Command
 
@@ -39,7 +40,7 @@ def test_json_recipe_and_scores(here: Path, command: Command, tmp_path: Path) ->
     assert not notes
     assert loaded.scale == pytest.approx(data["scale"], abs=1e-6)
     text = recipe.read_text()
-    assert text.startswith("# Found by taskvec locate: gradient of taste-few.tsv, euclidean; its norm is that of a typ")
+    assert text.startswith("# Found by taskvec locate: gradient of taste-few.tsv, euclidean; its norm is the mean o")
     assert command("merge", recipe, "-o", tmp_path / "merged", "--quiet").status == 0
     assert command("eval", tmp_path / "merged", "--base", "base", "--data", "taste-test.tsv", "--fresh").status == 0
     again = command(*words)
@@ -82,6 +83,23 @@ def test_by_a_catalogue_and_a_checkpoint(here: Path, command: Command, tmp_path:
     assert json.loads(done.out)["scores"]["nearest model"]["model"] == "taste"
 
 
+def test_a_checkpoint_beside_examples(here: Path, command: Command) -> None:
+    done = command(*WORDS, "--checkpoint", "taste", "--data", "taste-few.tsv")
+    assert done.status == 0, done.err
+    assert done.out.startswith("24 examples of 2 classes\n")
+
+
+def test_no_merge_to_write_is_told_after_what_was_found(here: Path, command: Command, tmp_path: Path) -> None:
+    away = (diff(here / "base", here / "taste") * -1).save(tmp_path / "away.tv")
+    words = ("locate", "--base", "base", "--device", "cpu", "--known", away, "--checkpoint", "taste")
+    done = command(*words, "--recipe", tmp_path / "r.yaml")
+    assert done.status == 2 and "no known vector points the task's way" in done.err
+    assert "the span of the known vectors explains 100 % of it" in done.out
+    done = command(*words, "--recipe", tmp_path / "r.yaml", "--json")
+    assert done.status == 2 and json.loads(done.out)["recipe"] is None
+    assert not (tmp_path / "r.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -91,6 +109,8 @@ def test_by_a_catalogue_and_a_checkpoint(here: Path, command: Command, tmp_path:
         (("--data", "taste-few.tsv", "-C", "x"), "give either --known or --catalog, not both."),
         (("--data", "taste-few.tsv", "--examples", "1"), "--examples must be at least 2, got 1."),
         (("--data", "taste-few.tsv", "--calibrate", "odd.yaml"), "'odd' in odd.yaml is none of the known models"),
+        (("--data", "none.tsv", "--steps", "0"), "'steps' of fine-tuning must be above 0, got 0."),
+        (("--data", "none.tsv", "--rate=-1"), "'rate' of fine-tuning must be above 0, got -1."),
         (("--data", "taste-few.tsv", "--evaluate", "none.tsv"), "none.tsv does not exist."),
     ],
 )

@@ -71,6 +71,12 @@ def test_scored_in_another_precision(known: Known, folder: Path, lesson: Make, t
         Contest(half, task)
 
 
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"rate": -1.0}, {"rate": float("nan")}, {"batch": 0}])
+def test_settings_that_learn_nothing(wrong: dict[str, float]) -> None:
+    with pytest.raises(RecipeError, match=rf"'{next(iter(wrong))}' of fine-tuning must be above 0, got "):
+        FewShot(**wrong)  # type: ignore[arg-type]
+
+
 def test_the_last_round_is_finished() -> None:
     settings = FewShot(steps=30, batch=32)
     assert [settings.training(n).epochs for n in (16, 64, 256)] == [30, 15, 4]

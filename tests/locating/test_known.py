@@ -41,6 +41,22 @@ def test_what_is_no_set_of_known_models(folder: Path, tmp_path: Path) -> None:
         known_models(base, [taste, str(tmp_path / "wide")])
 
 
+def test_the_nearest_of_a_catalogue_are_found_where_sketches_cannot_tell(folder: Path, tmp_path: Path) -> None:
+    base, catalog = folder / "base", Catalog(tmp_path / "vectors", create=True)
+    noise = [diff(base, encoders.changed(base, tmp_path / f"n{i}", seed=i, size=0.05)) for i in range(12)]
+    target = noise[0]
+    for i, one in enumerate(noise[1:]):
+        catalog.add(one + target * (0.004 * i), base=base, name=f"v{i}")
+    nearest = known_in(catalog, str(base), target, top=3)
+
+    def product(name: str) -> float:
+        vector = catalog.vector(name)
+        own = sum(float((vector[n].double() ** 2).sum()) for n in vector) ** 0.5
+        return sum(float((vector[n].double() * target[n].double()).sum()) for n in vector) / own
+
+    assert nearest.names == tuple(sorted(sorted((e.name for e in catalog.entries()), key=product)[-3:]))
+
+
 def test_a_catalogue(folder: Path, tmp_path: Path) -> None:
     base = str(folder / "base")
     catalog = Catalog(tmp_path / "vectors", create=True)
@@ -53,5 +69,9 @@ def test_a_catalogue(folder: Path, tmp_path: Path) -> None:
     assert known.models["pets"] == f"{tmp_path}/vectors#pets"
     nearest = known_in(catalog, base, diff(folder / "base", folder / "taste"), top=1)
     assert nearest.names == ("taste",)
+    kept = known_in(catalog, base, diff(folder / "base", folder / "taste"), top=1, keep=["pets"])
+    assert kept.names == ("pets",)
+    kept = known_in(catalog, base, diff(folder / "base", folder / "taste"), top=2, keep=["pets"])
+    assert kept.names == ("pets", "taste")
     with pytest.raises(RecipeError, match=r"its vectors belong to .*base"):
         known_in(catalog, str(folder / "taste"))

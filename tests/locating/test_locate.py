@@ -1,4 +1,4 @@
-"""Where a task lies: the model that went its way is found, and the merge has a typical length."""
+"""Where a task lies: the model that went its way is found, and the merge is as long as its parts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +15,7 @@ from taskvec.evaluate.model import Model
 from taskvec.finetune.lessons import Lesson
 from taskvec.locating.known import Known, known_models
 from taskvec.locating.locate import By, locate, locate_task
+from taskvec.locating.products import Metric
 from taskvec.locating.realise import recipe_of, scale_of
 from taskvec.recipe.in_memory import merge_in_memory
 from taskvec.recipe.plan import make_plan
@@ -39,13 +40,13 @@ def test_in_other_metrics(known: Known, base: Model, lesson: Make, metric: str) 
     assert place.nearest == "taste"
 
 
-def test_the_merge_is_as_long_as_a_typical_model(known: Known, base: Model, lesson: Make) -> None:
+def test_the_merge_is_as_long_as_its_parts(known: Known, base: Model, lesson: Make) -> None:
     place = locate_task(base, known, lesson("taste"))
     assert place.recipe
     merged = merge_in_memory(make_plan(place.recipe))
     with Checkpoint(known.base) as start:
         change = sum(float((merged.torch(n) - start[n]).square().sum()) for n in start if start[n].is_floating_point())
-    assert np.sqrt(change) == pytest.approx(np.median(place.norms), rel=1e-3)
+    assert np.sqrt(change) == pytest.approx(place.mixture @ place.norms, rel=1e-3)
     assert place.recipe.scale == pytest.approx(place.scale, abs=1e-6)
     assert sum(m.weight for m in place.recipe.models) == pytest.approx(1, abs=1e-5)
 
@@ -54,6 +55,8 @@ def test_without_calibration_nothing_is_decided(known: Known, base: Model, lesso
     place = locate_task(base, known, lesson("taste"))
     assert (place.verdict, place.reference) == ("undecided", None)
     assert "what a known task has is not known without its examples (--calibrate)" in place.reason
+    assert place.data["overall"]["verdict"] == place.verdict and place.data["overall"]["inside"] is None
+    assert {str(one.verdict) for one in place.groups.values()} == {"undecided"}
 
 
 def test_calibrated_by_known_tasks(known: Known, base: Model, lesson: Make) -> None:
@@ -61,6 +64,8 @@ def test_calibrated_by_known_tasks(known: Known, base: Model, lesson: Make) -> N
     place = locate_task(base, known, lesson("taste"), calibrate=own)
     assert place.verdict == "retrieve"
     assert place.reference and 0.1 < place.reference <= 1
+    assert place.data["overall"]["verdict"] == "retrieve"
+    assert {str(one.verdict) for one in place.groups.values()} == {"retrieve"}
     new = locate_task(base, known.without("taste"), lesson("taste"), calibrate=own[1:])
     assert new.overall.span.explained < place.overall.span.explained / 2
     assert new.verdict == "learn"
@@ -79,6 +84,24 @@ def test_a_checkpoint_needs_no_calibration(folder: Path, base: Model, tmp_path: 
     assert place.overall.span.explained == pytest.approx(1, abs=1e-5)
     away = locate_task(base, known, None, By(checkpoint=str(folder / "noise")))
     assert away.verdict == "learn"
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "tensors"])
+def test_a_checkpoint_has_a_length(folder: Path, base: Model, tmp_path: Path, metric: Metric) -> None:
+    known = known_models(str(folder / "base"), [str(folder / "taste"), str(folder / "pets")])
+    quarter = tmp_path / "quarter"
+    encoders.changed(folder / "base", quarter, seed=0, size=0.0)
+    tensors, tau = load_file(quarter / "model.safetensors"), known.vectors["taste"]
+    moved = {n: x + 0.25 * tau[n] if n in tau else x for n, x in tensors.items()}
+    save_file(moved, quarter / "model.safetensors", {"format": "pt"})
+    place = locate_task(base, known, None, By(checkpoint=str(quarter), metric=metric))
+    np.testing.assert_allclose(place.weights, [0.25, 0], atol=1e-3)
+    assert place.verdict == "recombine"
+    assert place.recipe
+    merged = merge_in_memory(make_plan(place.recipe))
+    with Checkpoint(quarter) as wanted:
+        name = "encoder.layer.1.output.dense.weight"
+        torch.testing.assert_close(merged.torch(name), wanted[name], atol=1e-5, rtol=0)
 
 
 def test_layers_add_up(known: Known, base: Model, lesson: Make) -> None:
@@ -109,9 +132,24 @@ def test_in_one_call(folder: Path, few: Callable[..., Examples], tmp_path: Path)
     assert len(nearest.known.names) == 2 and "taste" in nearest.known.names
 
 
+def test_tasks_that_calibrate_are_fitted_whatever_top_says(
+    folder: Path, base: Model, lesson: Make, tmp_path: Path
+) -> None:
+    catalog = Catalog(tmp_path / "vectors", create=True)
+    for name in ("taste", "pets", "noise"):
+        catalog.add(folder / name, base=folder / "base")
+    own = [lesson(task, "test") for task in ("taste", "pets")]
+    place = locate_task(base, catalog, lesson("taste"), By(top=1), calibrate=own)
+    assert place.known.names == ("pets", "taste")
+
+
 def test_a_scale_of_nothing() -> None:
     assert scale_of(np.zeros(2), np.eye(2)) == 0
-    assert scale_of(np.array([1.0, 0.0]), np.diag([4.0, 9.0])) == pytest.approx(1.25)
+
+
+def test_models_that_take_no_part_have_no_say_in_the_scale() -> None:
+    assert scale_of(np.array([1.0, 0.0]), np.diag([4.0, 9e4])) == pytest.approx(1)
+    assert scale_of(np.array([0.5, 0.5]), np.diag([4.0, 36.0])) == pytest.approx(4 / np.sqrt(10))
 
 
 def test_refusals(known: Known, base: Model, lesson: Make, few: Callable[..., Examples]) -> None:
@@ -123,4 +161,8 @@ def test_refusals(known: Known, base: Model, lesson: Make, few: Callable[..., Ex
         locate_task(base, known, None, By(checkpoint="x"), calibrate=[lesson("taste")])
     with pytest.raises(RecipeError, match="'top' must be at least 1, got 0"):
         locate_task(base, known, lesson("taste"), By(top=0))
+    with pytest.raises(
+        RecipeError, match="'place' calibrates the verdict and is none of the known models, which are taste"
+    ):
+        locate_task(base, known, lesson("taste"), calibrate=[lesson("place")])
     assert recipe_of(known, torch.zeros(3).tolist()) is None

@@ -49,9 +49,9 @@ def test_as_of_whole_vectors(
     np.testing.assert_allclose(found.gram.sum(0), gram, rtol=1e-9)
     np.testing.assert_allclose(found.products[:, 0].sum(0), products, rtol=1e-6)
     np.testing.assert_allclose(found.energy.sum(), energy, rtol=1e-9)
-    whole = np.concatenate([rows[name][:3] for name in names], axis=1)
+    whole = np.stack([torch.cat([v[n].flatten() for n in v]).double().numpy() for v in known.vectors.values()])
     np.testing.assert_allclose(found.plain, whole @ whole.T, rtol=1e-9)
-    assert found.entries.sum() == whole.shape[1]
+    assert found.entries.sum() == sum(rows[name].shape[1] for name in names)
     assert found.groups == ("outside of layers", "encoder.layer.0", "encoder.layer.1")
 
 
@@ -63,6 +63,15 @@ def test_fewer_tasks_and_signals_are_parts_of_all(known: Known, base: Model, les
     np.testing.assert_allclose(some.gram[:, ::-1, ::-1], alone.gram, rtol=1e-12)
     np.testing.assert_allclose(some.products[:, :, ::-1], alone.products, rtol=1e-9)
     np.testing.assert_allclose(some.energy, alone.energy)
+
+
+def test_norms_are_those_of_whole_vectors(known: Known, base: Model, lesson: Make) -> None:
+    signal = signal_of(base, lesson("taste"))
+    name = "encoder.layer.0.output.dense.weight"
+    found = products_of(known, [Signal("odd", {name: signal.tensors[name]})])
+    assert found.entries.sum() == signal.tensors[name].numel()
+    norms = [sum(float(v[n].double().square().sum()) for n in v) ** 0.5 for v in known.vectors.values()]
+    np.testing.assert_allclose(place(known, found).norms, norms, rtol=1e-6)
 
 
 def test_what_no_model_changes_is_left_out(folder: Path, base: Model, lesson: Make, tmp_path: Path) -> None:

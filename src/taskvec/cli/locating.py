@@ -92,6 +92,7 @@ def locate(
     """Locate a task, print where it lies, write the merge, score it."""
     if recipe is not None and recipe.exists() and not force:
         raise OutputError(f"{recipe} exists. Type --force to replace it, or another name.")
+    training = FewShot(steps=how.steps, rate=how.rate, seed=few.seed)
     among, examples = _among(base, known, catalog), few.read()
     if examples is None and how.evaluate:
         raise RecipeError("--evaluate trains on a few examples of the task. Give --data.")
@@ -104,15 +105,16 @@ def locate(
     calibrated = _calibrated(how.calibrate, model, among, examples, few.seed)
     by = By(signal=how.signal, metric=how.metric, checkpoint=how.checkpoint, top=how.top)
     place = locate_task(model, among, lesson, by, calibrated, shown)
-    rows = _contest(model, task, place, lesson, how, few.seed, shown)
-    _write(place, recipe, few)
+    rows = _contest(model, task, place, lesson, training, shown)
     if json:
-        as_json({**place.data, "examples": len(examples) if examples else 0, "recipe": str(recipe) if recipe else None,
+        written = str(recipe) if recipe and place.recipe else None
+        as_json({**place.data, "examples": len(examples) if examples else 0, "recipe": written,
                  "scores": {row.name: {**row.facts, **score_data(row.scores[0])} for row in rows}})  # fmt: skip
-        return 0
-    _print(place, examples, layers)
-    _print_rows(rows)
-    if recipe:
+    else:
+        _print(place, examples, layers)
+        _print_rows(rows)
+    _write(place, recipe, few)  # last: where there is no merge to write, what was found has been said
+    if recipe and not json:
         print(f"{recipe}: the merge that realises it. Type: taskvec merge {recipe} -o located")
     return 0
 
@@ -146,11 +148,11 @@ def _calibrated(
 
 
 def _contest(
-    base: Model, task: Classification | None, place: Place, lesson: Lesson | None, how: How, seed: int, shown: Progress
+    base: Model, task: Classification | None, place: Place, lesson: Lesson | None, how: FewShot, shown: Progress
 ) -> list[Row]:
     if task is None or lesson is None:
         return []
-    return Contest(base, task, FewShot(steps=how.steps, rate=how.rate, seed=seed), progress=shown).all(place, lesson)
+    return Contest(base, task, how, progress=shown).all(place, lesson)
 
 
 def _write(place: Place, path: Path | None, few: Few) -> None:
@@ -159,14 +161,19 @@ def _write(place: Place, path: Path | None, few: Few) -> None:
     if place.recipe is None:
         raise RecipeError("no known vector points the task's way, so there is no merge to write. Fine-tune the base.")
     by = f"checkpoint {place.facts['checkpoint']}" if place.signal == "checkpoint" else f"{place.signal} of {few.data}"
-    norm = "its norm is that of a typical known task vector (the median)"
+    norm = (
+        "its weights are those of the nearest point of the cone"
+        if place.signal == "checkpoint"
+        else "its norm is the mean of its task vectors' norms, by their shares"
+    )
     said = [f"Found by taskvec locate: {by}, {place.metric}; {norm}.", f"{place.verdict}: {place.reason}."]
     write_recipe(place.recipe, path, said)
 
 
 def _print(place: Place, examples: Examples | None, layers: bool) -> None:
     if examples is not None:
-        print(f"{len(examples)} examples of {len(examples.names)} classes, loss {place.facts['loss']:.3f} at the base")
+        loss = f", loss {place.facts['loss']:.3f} at the base" if "loss" in place.facts else ""
+        print(f"{len(examples)} examples of {len(examples.names)} classes{loss}")
     cosines = place.overall.cosines
     order = sorted(range(len(place.known.names)), key=lambda i: (-place.weights[i], -cosines[i]))
     rows = [
@@ -177,7 +184,7 @@ def _print(place: Place, examples: Examples | None, layers: bool) -> None:
     if len(order) > SHOWN:
         print(f"and {len(order) - SHOWN} more")
     if layers:
-        table("\nlayer by layer", ["layer", "span", "nearest", "cosine"], _layers(place))
+        table("\nlayer by layer", ["layer", "span", "nearest", "cosine", "verdict"], _layers(place))
     print(_shares(place))
     print(f"{place.verdict}: {place.reason}.\n{NEXT[place.verdict]}")
 
@@ -185,7 +192,8 @@ def _print(place: Place, examples: Examples | None, layers: bool) -> None:
 def _layers(place: Place) -> list[list[str]]:
     def line(name: str, one: Location) -> list[str]:
         best = int(one.cosines.argmax())
-        return [name, f"{100 * float(one.span.explained):.3g} %", place.known.names[best], f"{one.cosines[best]:+.4f}"]
+        share, cosine = f"{100 * float(one.span.explained):.3g} %", f"{one.cosines[best]:+.4f}"
+        return [name, share, place.known.names[best], cosine, str(one.verdict)]
 
     return [line(name, one) for name, one in place.groups.items()]
 

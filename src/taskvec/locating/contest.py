@@ -1,5 +1,6 @@
 """What locating is worth: the merge it asks for against base, nearest model, uniform merge and fine-tuning."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -48,6 +49,16 @@ class FewShot:
     precision: Literal["float32", "bfloat16"] = "float32"
     weights: Fitting = field(default_factory=Fitting)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings with which nothing is learned.
+
+        Raises:
+            RecipeError: one is out of range.
+        """
+        for name in ("steps", "rate", "batch"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise RecipeError(f"'{name}' of fine-tuning must be above 0, got {getattr(self, name):g}.")
 
     def training(self, examples: int) -> Training:
         """Return the settings for so many examples."""

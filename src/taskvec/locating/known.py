@@ -75,17 +75,23 @@ def names_in(catalog: Catalog, base: str) -> list[str]:
     return names
 
 
-def known_in(catalog: Catalog, base: str, target: TaskVector | None = None, top: int = TOP) -> Known:
+def known_in(
+    catalog: Catalog, base: str, target: TaskVector | None = None, top: int = TOP, keep: Sequence[str] = ()
+) -> Known:
     """Return the vectors of a catalogue that belong to a base; of more than `top`, those nearest to a target.
 
-    The nearest are found by the catalogue's sketches, so a good one is seldom missed, and its own coefficient is exact.
+    The nearest have the largest cosines, exactly: a gradient's are too small to be told apart by sketches. That takes
+    a pass over all of them, with one product each. Those to `keep` are among them in any case, the nearest beside.
 
     Raises:
-        RecipeError: the catalogue has no vector of this base.
+        RecipeError: the catalogue has no vector of this base, or the target is zero.
     """
     names = names_in(catalog, base)
     if target is not None and len(names) > top:
-        names = sorted(found.entry.name for found in catalog.find(target, top=top, exact=False))
+        nearest = [found.entry.name for found in catalog.find(target, top=len(names))]
+        kept = [n for n in names if n in set(keep)]
+        rest = [n for n in nearest if n not in set(kept)]
+        names = sorted([*kept, *rest[: max(0, top - len(kept))]])
     return Known(base, {n: catalog.vector(n) for n in names}, {n: f"{catalog.folder}{BETWEEN}{n}" for n in names})
 
 

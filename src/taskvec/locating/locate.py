@@ -14,7 +14,7 @@ from ..store.catalog import Catalog
 from .few import check_few, few_of, lesson_of
 from .in_hand import vector_of
 from .known import TOP, Known, known_in, known_models, names_in
-from .place import Place, place, reference_of
+from .place import Place, place
 from .products import Metric, products_of
 from .signals import Kind, Signal, damped, fisher, of_checkpoint, signal_of
 
@@ -24,7 +24,8 @@ class By:
     """What a task is located by.
 
     signal: see `signals.signal_of`. metric: see `products.products_of`. checkpoint: a model fine-tuned on the new task,
-    in place of a signal of examples. top: of a catalogue's vectors so many are fitted at most, the nearest.
+    in place of a signal of examples. top: of a catalogue's vectors so many are fitted, the nearest; those of tasks that
+    calibrate are among them.
     """
 
     signal: Kind = "gradient"
@@ -54,7 +55,7 @@ def locate(
         head: `labels`, `class_means`, `ridge`, or a head's file; made with the base.
         reading: how inputs become vectors.
         by: signal and metric.
-        calibrate: as many examples of known tasks, with their heads; the verdict is `undecided` without.
+        calibrate: as many examples of known tasks, called as their models; the verdict is `undecided` without.
         device: where the base is run.
         progress: told how far it is.
 
@@ -84,7 +85,8 @@ def locate_task(
     """Return where a task lies; as `locate`, with everything in hand.
 
         s = signal(examples; θ₀),   k_i = ⟨s, τ_i⟩,   K_ij = ⟨τ_i, τ_j⟩
-        weights = λ · argmin over c ≥ 0 of |s - Σ c_i τ_i|²,   λ: the merge is as long as a typical task vector
+        weights = λ · argmin over c ≥ 0 of |s - Σ c_i τ_i|²,   λ: the merge is as long as its parts are on average
+        weights = argmin over c ≥ 0 of |τ - Σ c_i τ_i|²   of a checkpoint: a task vector τ has a length of its own
 
     Args:
         base: in float32; its weights are afterwards what they were.
@@ -95,7 +97,8 @@ def locate_task(
         progress: told how far it is.
 
     Raises:
-        RecipeError: neither examples nor a checkpoint; or the metric `fisher`, or calibration, of a checkpoint.
+        RecipeError: neither examples nor a checkpoint; the metric `fisher`, or calibration, of a checkpoint; or
+            calibration by a task that is not known.
         MismatchError: models, head or examples that do not fit each other.
         NumbersError: a gradient that is no number.
     """
@@ -103,11 +106,26 @@ def locate_task(
     _check(lesson, by, calibrate)
     first = of_checkpoint(str(base.path), by.checkpoint) if by.checkpoint else _signal(base, lesson, by, progress)
     signals = [first, *(signal_of(base, other, by.signal, progress) for other in calibrate)]
-    known = among if isinstance(among, Known) else known_in(among, str(base.path), vector_of(first, base.path), by.top)
+    known = among if isinstance(among, Known) else _of_catalog(among, base, first, by, calibrate)
     weights = damped(fisher(base, lesson)) if by.metric == "fisher" and lesson else None
+    _check_calibrated(known, calibrate)
     products = products_of(known, signals, by.metric, weights, progress)
-    reference = reference_of(products.of_signals(range(1, len(signals)))) if calibrate else None
-    return place(known, products, 0, metric=by.metric, kind=first.kind, reference=reference, facts=first.facts)
+    probes = products.of_signals(range(1, len(signals))) if calibrate else None
+    return place(known, products, 0, metric=by.metric, kind=first.kind, probes=probes, facts=first.facts)
+
+
+def _of_catalog(among: Catalog, base: Model, signal: Signal, by: By, calibrate: Sequence[Lesson]) -> Known:
+    """Return the vectors that are fitted: the nearest, and those of the tasks that the verdict is measured by."""
+    own = [lesson.name for lesson in calibrate]
+    return known_in(among, str(base.path), vector_of(signal, base.path), by.top, own)
+
+
+def _check_calibrated(known: Known, calibrate: Sequence[Lesson]) -> None:
+    if strange := [lesson.name for lesson in calibrate if lesson.name not in known.names]:
+        raise RecipeError(
+            f"'{strange[0]}' calibrates the verdict and is none of the known models, which are "
+            f"{', '.join(known.names[:8])}. Name tasks as their models."
+        )
 
 
 def _signal(base: Model, lesson: Lesson | None, by: By, progress: Progress) -> Signal:

@@ -1,7 +1,7 @@
 """From inner products to a place among the known tasks: coefficients, residual, verdict."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from ..ops.locate import locate as fit
 from ..ops.locate import reference_share
 from ..ops.location import Location
 from ..ops.shapes import Float64
+from ..ops.verdict import CLEARLY
 from ..recipe.schema import Recipe
 from .known import Known
 from .products import Metric, Products
@@ -20,12 +21,12 @@ from .realise import recipe_of, scale_of
 class Place:
     """Where a new task lies among known ones.
 
-    overall: coefficients, cosines and shares, all tensors together. groups: the same for each layer.
+    overall: coefficients, cosines, shares and verdict, all tensors together. groups: the same for each layer.
     verdict: `retrieve` (a known model, or a mixture that holds the task), `recombine` (in the known span), `learn`
     (mostly outside) or `undecided` (nothing says what share a known task would have). reason: the numbers behind it.
     reference: the share that a known task's own examples have explained, by calibration; None without one.
     mixture: the cone's coefficients as shares that add up to 1, in the order of `known`; scale: the λ of the merge.
-    norms: (task,) |τ|.
+    norms: (task,) |τ|, of all tensors.
     """
 
     known: Known
@@ -80,25 +81,42 @@ def place(
     *,
     metric: Metric = "euclidean",
     kind: str = "gradient",
-    reference: float | None = None,
+    probes: Products | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Place:
     """Return where the signal with this number lies; see `ops.locate.locate` for the fits.
 
-    The length of a signal means nothing: the merge takes the cone's direction, and its length from the known models.
+    The length of a gradient means nothing: the merge takes the cone's direction, and its length from the models in it.
+    A checkpoint has a length: the merge takes the cone's coefficients as they are, and the verdict goes by the simplex.
+
+    Args:
+        known: the known models.
+        products: of these, and of signals.
+        signal: the number of the one that is located.
+        metric: of the products.
+        kind: of the signal.
+        probes: the same of signals of known tasks, got from as many examples: what every verdict is measured by.
+        facts: of the signal, for `data`.
     """
     exact = kind == "checkpoint"
     whole = products.gram.sum(0), products.products[:, signal].sum(0), products.energy[:, signal].sum(0)
-    told = 1.0 if reference is None else reference
-    overall = fit(*whole, entries=int(products.entries.sum()), reference=told, scale_free=True)
-    parts = fit(products.gram, products.products[:, signal], products.energy[:, signal], scale_free=True)
-    groups = {name: parts[i] for i, name in enumerate(products.groups) if products.entries[i]}
-    verdict, reason = str(overall.verdict), str(overall.reason)
-    if reference is None and not exact and _clear(overall):
-        verdict, reason = "undecided", _uncalibrated(overall)
+    reference = reference_of(probes) if probes else None
+    overall = fit(
+        *whole, entries=int(products.entries.sum()), reference=1.0 if reference is None else reference,
+        scale_free=not exact,
+    )  # fmt: skip
+    some = np.flatnonzero(products.entries)
+    parts = fit(
+        products.gram[some], products.products[some, signal], products.energy[some, signal],
+        entries=products.entries[some], reference=references_of(probes)[some] if probes else 1.0, scale_free=not exact,
+    )  # fmt: skip
+    if probes is None and not exact:
+        overall, parts = _uncalibrated(overall), _uncalibrated(parts)
+    groups = {products.groups[at]: parts[i] for i, at in enumerate(some.tolist())}
+    scale = float(overall.scale) if exact else scale_of(overall.mixture, products.plain)
     return Place(
-        known, metric, kind, overall, groups, verdict, reason, reference, overall.mixture,
-        scale_of(overall.mixture, products.plain), np.sqrt(np.diagonal(products.plain)), facts or {},
+        known, metric, kind, overall, groups, str(overall.verdict), str(overall.reason), reference, overall.mixture,
+        scale, np.sqrt(np.diagonal(products.plain)), facts or {},
     )  # fmt: skip
 
 
@@ -110,14 +128,23 @@ def reference_of(products: Products) -> float:
     return float(reference_share(products.gram.sum(0), products.products.sum(0), products.energy.sum(0)))
 
 
-def _clear(found: Location) -> bool:
-    """Tell whether more is explained than by chance."""
-    return bool(found.span.explained > found.random_mean + 4 * found.random_spread)
+def references_of(products: Products) -> Float64[np.ndarray, " group"]:
+    """Return the same for each group of tensors; NaN where no signal has anything there."""
+    return reference_share(products.gram, np.moveaxis(products.products, 0, 1), products.energy.T)
 
 
-def _uncalibrated(found: Location) -> str:
-    return (
-        f"the span explains {float(found.span.explained):.3g} of it, and a random direction "
-        f"{float(found.random_mean):.2g}; "
+def _uncalibrated(found: Location) -> Location:
+    """Return the same, undecided wherever more is explained than by chance: the share of a known task is not known."""
+    clear = found.span.explained > found.random_mean + CLEARLY * found.random_spread
+    reasons = [
+        f"the span explains {share:.3g} of it, and a random direction {chance:.2g}; "
         f"what a known task has is not known without its examples (--calibrate)"
+        for share, chance in zip(found.span.explained.flat, found.random_mean.flat, strict=True)
+    ]
+    return replace(
+        found,
+        inside=np.where(clear, np.nan, found.inside),
+        in_hull=np.where(clear, np.nan, found.in_hull),
+        verdict=np.where(clear, np.array("undecided", object), found.verdict),
+        reason=np.where(clear, np.array(reasons, object).reshape(found.batch), found.reason),
     )

@@ -30,7 +30,8 @@ class Products:
     tasks: the known vectors. groups: layers, in the model's order, and what is outside of them.
     gram: (group, task, task) ⟨τ_i, τ_j⟩ in the metric; products: (group, signal, task) ⟨s, τ_i⟩; energy: (group,
     signal) ⟨s, s⟩, of the tensors that some known vector changes. entries: how many numbers these hold, a group each.
-    plain: (task, task) Euclidean inner products, all groups together, by which a merge is scaled.
+    plain: (task, task) Euclidean inner products of all tensors, also of those that the signals lack: what
+    a merge is scaled by, and the norms that are told.
     """
 
     tasks: tuple[str, ...]
@@ -66,8 +67,9 @@ def products_of(
     """Read every known vector once, and return its inner products.
 
         euclidean  ⟨a, b⟩ = Σ a b
-        tensors    ⟨a, b⟩ = Σ over tensors p of ⟨a_p, b_p⟩ / m_p²,  m_p² = mean over tasks of |τ_p|²;  a signal's
+        tensors    ⟨a, b⟩ = Σ over tensors p of ⟨a_p, b_p⟩ / m_p²,  m_p² = mean over tasks of |τ_p|²;  a gradient's
                    tensors are first given the norm m_p each: directions count, a tensor's loudness does not
+                   (a checkpoint's keep their own)
         fisher     ⟨a, b⟩ = Σ F a b,  F the diagonal Fisher information on the same examples (`weights`)
 
     Tensors that no known vector changes (frozen ones) are left out of everything: nothing known could explain them.
@@ -83,12 +85,18 @@ def products_of(
         raise RecipeError("the metric 'fisher' needs the Fisher information. Give 'weights'.")
     progress, names = progress or Silent(), _names(known, signals)
     groups = tuple(dict.fromkeys(map(group_of, names)))
+    unseen = [n for n in next(iter(known.vectors.values())).shapes if n not in set(names)]
     sums = _Sums(groups, len(known.vectors), len(signals))
-    progress.begin("inner products", len(names), "tensors")
+    sized = np.array([signal.kind == "checkpoint" for signal in signals])
+    progress.begin("inner products", len(names) + len(unseen), "tensors")
     try:
         for done, name in enumerate(names, start=1):
             given = weights.get(name) if metric == "fisher" and weights is not None else None
-            sums.add(group_of(name), _tensor(known, signals, name, given, metric == "fisher"), metric)
+            found = _tensor(known, signals, name, given, metric == "fisher")
+            sums.add(group_of(name), found, metric, sized)
+            progress.advance(done)
+        for done, name in enumerate(unseen, start=len(names) + 1):
+            sums.plain += _tensor(known, (), name, None, False).plain
             progress.advance(done)
     finally:
         progress.end()
@@ -144,8 +152,8 @@ class _Sums:
         self.entries = np.zeros(len(groups), np.int64)
         self.plain = np.zeros((tasks, tasks))
 
-    def add(self, group: str, found: _OfTensor, metric: Metric) -> None:
-        """Add a tensor's; one that no task changes adds nothing."""
+    def add(self, group: str, found: _OfTensor, metric: Metric, sized: npt.NDArray[np.bool_]) -> None:
+        """Add a tensor's; one that no task changes adds nothing. `sized`: the signals whose lengths mean something."""
         at, t = self.place[group], self.tasks
         if not found.plain[:t, :t].any():
             return
@@ -153,9 +161,9 @@ class _Sums:
         gram, products, energy = every[:t, :t], every[t:, :t], np.diagonal(every)[t:]
         if metric == "tensors":
             typical = np.trace(gram) / t
-            norms = np.sqrt(np.where(energy == 0, 1.0, energy))
-            gram, energy = gram / typical, (energy > 0).astype(float)
-            products = products / norms[:, None] / np.sqrt(typical)
+            lengths = np.sqrt(np.where(sized | (energy == 0), typical, energy))
+            gram, energy = gram / typical, energy / lengths**2
+            products = products / lengths[:, None] / np.sqrt(typical)
         self.gram[at] += gram
         self.products[at] += products
         self.energy[at] += energy

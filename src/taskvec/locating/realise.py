@@ -14,16 +14,16 @@ from .known import Known
 
 
 def scale_of(mixture: Float64[np.ndarray, " task"], gram: Float64[np.ndarray, "task task"]) -> float:
-    """Return the λ that gives a mixture of task vectors the norm of a typical one.
+    """Return the λ that makes a mixture as long as its parts are on average, by their shares; 1 for a lone model.
 
-        λ |Σ w_i τ_i| = median over i of |τ_i|,    |Σ w_i τ_i|² = wᵀKw
+        λ |Σ m_i τ_i| = Σ m_i |τ_i|,    |Σ m_i τ_i|² = mᵀKm,    m ≥ 0,  Σ m_i = 1
 
-    A gradient says where to go, not how far; known fine-tunes of the same base say that.
+    A gradient says where to go, not how far; the fine-tunes that take part say that, and no others.
 
     Zero: 0 for a mixture of length 0.
     """
     length = float(np.sqrt(max(mixture @ gram @ mixture, 0.0)))
-    return float(np.median(np.sqrt(np.diagonal(gram)))) / length if length else 0.0
+    return float(mixture @ np.sqrt(np.diagonal(gram))) / length if length else 0.0
 
 
 def recipe_of(known: Known, weights: Iterable[float], scale: float = 1.0) -> Recipe | None:

@@ -19,7 +19,7 @@ from ..locating import contest
 from ..locating.contest import Contest, FewShot, put_base
 from ..locating.few import check_few, some_of
 from ..locating.known import Known, known_models
-from ..locating.place import Place, place, reference_of
+from ..locating.place import Place, place
 from ..locating.products import Products, products_of
 from ..locating.signals import Kind, signal_of
 from ..progress import Progress, Silent
@@ -30,7 +30,7 @@ from .notes import Notes
 from .specialists import Places, base_of, specialist_of, trained
 from .tasks import chosen
 
-MAKING = "1"
+MAKING = "2"
 """Raised when what a cell holds changes, so that older ones are not found again."""
 
 
@@ -239,8 +239,8 @@ def located(work: LeftOut, task: str, count: int, seed: int) -> Place:
     known = work.known.without(task)
     products = work.products(count, seed).among(known.names)
     others = [work.names.index(name) for name in known.names]
-    reference = reference_of(products.of_signals(others))
-    return place(known, products, work.names.index(task), kind=work.asked.signal, reference=reference)
+    probes = products.of_signals(others)
+    return place(known, products, work.names.index(task), kind=work.asked.signal, probes=probes)
 
 
 def _cell(work: LeftOut, task: str, count: int, seed: int) -> dict[str, Any]:
