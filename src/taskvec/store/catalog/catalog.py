@@ -29,7 +29,7 @@ from .found import Findings
 from .index import Index, energies_of, entries_of, entry_of, forget_products, put_entry, put_hashing, put_vector
 from .known import checked_products, load, products_of
 from .measured import Measured, write
-from .opening import STORED, Opened, open_source
+from .opening import STORED, Opened, check_related, open_source
 from .place import TAGGED, Place, check_name
 
 F64 = npt.NDArray[np.float64]
@@ -101,6 +101,7 @@ class Catalog:
         base_name: str | None = None,
         dtype: str | None = None,
         replace: bool = False,
+        allow: Sequence[str] = (),
     ) -> Entry:
         """Add a vector: streamed once, slice by slice, into the store; there whole or not at all.
 
@@ -114,9 +115,11 @@ class Catalog:
             base_name: what the base is called; by default its folder's name.
             dtype: what it is stored as, float32 or bfloat16; by default what a saved one is, else float32.
             replace: an entry of that name is replaced.
+            allow: 'unrelated' takes a model that does not look like a fine-tune of the base.
 
         Raises:
             RecipeError: a name that is taken, a vector of zeros, a model without a base.
+            MismatchError: a vector of another base, or a model that is no relative of its base.
             NumbersError: NaN or Inf.
             StoreError: what cannot be read or written.
         """
@@ -127,6 +130,7 @@ class Catalog:
         dtype = dtype or opened.dtype
         if dtype not in STORED.values():
             raise RecipeError(f"a vector is stored as {', '.join(STORED.values())}, not as {dtype!r}.")
+        check_related(opened, allow)
         with self.place.held():
             self._check_free(name, replace)
             measured, size = self._store(opened, name, dtype)
