@@ -123,6 +123,18 @@ class TestAdding:
         (tmp_path / "README.md").write_text(f"---\nlanguage: en\n{front}\ntags:\n- merge\n---\nlicense: no\n")
         assert licence_of(tmp_path) == licence
 
+    def test_an_entry_of_another_catalogue(self, models: Path) -> None:
+        was = filled(models, "m0", "near").entry("m0")
+        other = Catalog(models / "other", create=True, hashing=SMALL)
+        entry = other.add(f"{models}/known#m0")
+        assert (entry.sha, entry.name, entry.lineage, entry.base_name) == (was.sha, "m0", was.lineage, "base")
+        assert [f.entry.name for f in other.find(f"{models}/known#near")] == ["m0"]
+        with pytest.raises(tv.RecipeError, match="known has no entry 'm9'"):
+            other.add(f"{models}/known#m9")
+        write_model(models / "base2", tiny_tensors(5, layers=1))
+        with pytest.raises(tv.MismatchError, match="Give the base it was made from"):
+            other.add(f"{models}/known#near", base=models / "base2")
+
     def test_a_name_is_replaced_when_told_so(self, models: Path) -> None:
         catalog = filled(models, "m0")
         entry = catalog.add(models / "m1", base=models / "base", name="m0", replace=True)

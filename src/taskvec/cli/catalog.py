@@ -31,7 +31,9 @@ Metrics = Annotated[
 
 @app.command
 def add(
-    sources: Annotated[list[str], Parameter(help=".tv files, fine-tuned models, adapters, or tasks.pack#math.")],
+    sources: Annotated[
+        list[str], Parameter(help=".tv files, fine-tuned models, adapters, tasks.pack#math or vectors#math.")
+    ],
     /,
     *,
     catalog: Folder,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..errors import FormatError, RecipeError
 from ..store.catalog import Catalog, Entry, Findings, Found
-from ..store.catalog.opening import check_related, open_source
+from ..store.catalog.catalog import open_any
+from ..store.catalog.opening import check_related
 from .show import as_json, progress, say, size, table
 
 LISTED = ("name", "base", "norm", "stored as", "size", "tags", "metrics")
@@ -43,7 +44,7 @@ def add(folder: Path, sources: Sequence[str], about: About, json: bool, quiet: b
     if not folder.exists():
         for source in sources:
             # a word that was mistyped leaves no empty catalogue
-            check_related(open_source(source, about.base), about.allow)
+            check_related(open_any(source, about.base), about.allow)
     catalog = _open(folder, quiet or json, create=True)
     added = []
     for source in sources:

@@ -19,9 +19,10 @@ import numpy.typing as npt
 from ...errors import MismatchError, RecipeError
 from ...ops.sketch import Hashing
 from ...progress import Progress, Silent
-from ..catalogued import MARKER
+from ..adapter import open_model
+from ..catalogued import MARKER, catalogued, folder_and_name
 from ..dtypes import BITS, NAMES
-from ..taskvector import TaskVector
+from ..taskvector import TaskVector, check_base
 from ..writer import sync_folder, write_whole
 from . import rebuilt, search
 from .entry import Entry, checked_metrics, checked_tags
@@ -106,7 +107,8 @@ class Catalog:
         """Add a vector: streamed once, slice by slice, into the store; there whole or not at all.
 
         Args:
-            source: a task vector; the path of a saved one, of a fine-tuned model, an adapter, or 'x.pack#task'.
+            source: a task vector; the path of a saved one, of a fine-tuned model, an adapter, 'x.pack#task', or
+                'catalogue#name'.
             base: the model it was made from; not needed for a task vector.
             name: what it is called; by default what its file or folder is.
             tags: words to choose entries by.
@@ -123,7 +125,7 @@ class Catalog:
             NumbersError: NaN or Inf.
             StoreError: what cannot be read or written.
         """
-        opened = open_source(source, base)
+        opened = open_any(source, base)
         name = name if name is not None else opened.name
         check_name(name)
         tags, metrics = checked_tags(tags), checked_metrics(metrics or {})
@@ -380,9 +382,9 @@ class Catalog:
         text = "" if isinstance(target, TaskVector) else str(target)
         if text.startswith(TAGGED):
             return search.of_tag(self, text.removeprefix(TAGGED))
-        if text and (text in self or (base is None and not Path(text).exists())):
+        if text and not catalogued(text) and (text in self or (base is None and not Path(text).exists())):
             return search.of_entry(self, self.entry(text))
-        vector = open_source(target, base).vector
+        vector = open_any(target, base).vector
         with self._shown("reading the target", sum(map(prod, vector.shapes.values())), "entries") as told:
             return search.of_vector(self, vector, told)
 
@@ -425,6 +427,23 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({str(self.folder)!r}, {len(self)} entries)"
+
+
+def open_any(source: TaskVector | str | Path, base: str | Path | None) -> Opened:
+    """Open what `open_source` does, or an entry of any catalogue, 'folder#name', with what is known of it.
+
+    Raises:
+        RecipeError: no such entry, or a model without a base.
+        StoreError: what cannot be read, or does not belong to the base.
+    """
+    if isinstance(source, TaskVector) or not catalogued(source):
+        return open_source(source, base)
+    folder, name = folder_and_name(source)
+    other = Catalog(folder)
+    entry, vector = other.entry(name), other.vector(name)
+    if base is not None:
+        check_base(vector.base, open_model(base), str(source))
+    return Opened(vector, name, entry.base_name, entry.dtype, entry.licence, entry.lineage)
 
 
 def _entry_of(opened: Opened, measured: Measured, name: str, dtype: str, size: int) -> Entry:
