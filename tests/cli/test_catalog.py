@@ -42,6 +42,16 @@ class TestAdd:
         assert "cood does not exist" in done.err
         assert not Path("known").exists()
 
+    def test_a_model_of_another_base_is_added_when_told_so(self, family: Path, command: Command) -> None:
+        write_model(family / "base2", tiny_tensors(9))
+        write_model(family / "other", finetuned(tiny_tensors(4), 0))
+        words = ("catalog", "add", "other", "--base", "base2", "-C", "known")
+        done = command(*words)
+        assert (done.status, done.out) == (3, "")
+        assert "other does not look like a fine-tune of base2" in done.err
+        assert not Path("known").exists()
+        assert command(*words, "--allow", "unrelated").status == 0
+
     @pytest.mark.parametrize(
         ("words", "message"),
         [

@@ -123,6 +123,18 @@ class TestAdding:
         (tmp_path / "README.md").write_text(f"---\nlanguage: en\n{front}\ntags:\n- merge\n---\nlicense: no\n")
         assert licence_of(tmp_path) == licence
 
+    def test_an_entry_of_another_catalogue(self, models: Path) -> None:
+        was = filled(models, "m0", "near").entry("m0")
+        other = Catalog(models / "other", create=True, hashing=SMALL)
+        entry = other.add(f"{models}/known#m0")
+        assert (entry.sha, entry.name, entry.lineage, entry.base_name) == (was.sha, "m0", was.lineage, "base")
+        assert [f.entry.name for f in other.find(f"{models}/known#near")] == ["m0"]
+        with pytest.raises(tv.RecipeError, match="known has no entry 'm9'"):
+            other.add(f"{models}/known#m9")
+        write_model(models / "base2", tiny_tensors(5, layers=1))
+        with pytest.raises(tv.MismatchError, match="Give the base it was made from"):
+            other.add(f"{models}/known#near", base=models / "base2")
+
     def test_a_name_is_replaced_when_told_so(self, models: Path) -> None:
         catalog = filled(models, "m0")
         entry = catalog.add(models / "m1", base=models / "base", name="m0", replace=True)
@@ -204,6 +216,19 @@ class TestRefusals:
         with pytest.raises(tv.MismatchError, match="Give the base it was made from"):
             filled(models).add(models / "m0.tv", base=models / "base2")
 
+    def test_a_model_of_another_base(self, models: Path) -> None:
+        ids = {"position_ids": np.arange(4, dtype=np.int64)}
+        write_model(models / "base2", tiny_tensors(5, layers=1) | ids, dtype="BF16")
+        catalog = filled(models)
+        with pytest.raises(
+            tv.MismatchError, match=r"m0 does not look like a fine-tune of .*base2: .*--allow unrelated"
+        ):
+            catalog.add(models / "m0", base=models / "base2")
+        assert len(catalog) == 0
+        assert catalog.add(models / "m0", base=models / "base2", allow=["unrelated"]).name == "m0"
+        with pytest.raises(tv.RecipeError, match="'allow' takes 'unrelated', got 'all'"):
+            catalog.add(models / "m1", base=models / "base", allow=["all"])
+
     def test_a_vector_of_zeros(self, models: Path) -> None:
         catalog = filled(models)
         with pytest.raises(tv.RecipeError, match=r"base is a vector of zeros, without a direction. Give a model that"):
@@ -228,7 +253,7 @@ class TestRefusals:
         write_model(models / "base3", tiny_tensors(layers=1))
         write_model(models / "large", large)
         with pytest.raises(tv.NumbersError, match=r"'lm_head.weight' of large is too large for its type"):
-            filled(models).add(models / "large", base=models / "base3", dtype="float16")
+            filled(models).add(models / "large", base=models / "base3", dtype="float16", allow=["unrelated"])
         with pytest.raises(tv.RecipeError, match="is stored as float32, bfloat16, float16, not as 'int8'"):
             filled(models).add(models / "large", base=models / "base3", dtype="int8")
 

@@ -31,7 +31,9 @@ Metrics = Annotated[
 
 @app.command
 def add(
-    sources: Annotated[list[str], Parameter(help=".tv files, fine-tuned models, adapters, or tasks.pack#math.")],
+    sources: Annotated[
+        list[str], Parameter(help=".tv files, fine-tuned models, adapters, tasks.pack#math or vectors#math.")
+    ],
     /,
     *,
     catalog: Folder,
@@ -45,6 +47,10 @@ def add(
         str | None, Parameter(help="What is stored: float32 keeps every bit; bfloat16 halves it, and the loss is told.")
     ] = None,
     force: Annotated[bool, Parameter(negative="", help="Replace an entry of that name.")] = False,
+    allow: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="unrelated: a model that does not look like a fine-tune of the base."),
+    ] = None,
     json: Json = False,
     quiet: Calm = False,
 ) -> int:
@@ -54,7 +60,7 @@ def add(
     """
     from . import cataloguing
 
-    about = cataloguing.About(base, name, tag or [], metric or [], licence, base_name, dtype, force)
+    about = cataloguing.About(base, name, tag or [], metric or [], licence, base_name, dtype, force, allow or [])
     return cataloguing.add(catalog, sources, about, json, quiet)
 
 

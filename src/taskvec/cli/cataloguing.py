@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..errors import FormatError, RecipeError
 from ..store.catalog import Catalog, Entry, Findings, Found
-from ..store.catalog.opening import open_source
+from ..store.catalog.catalog import open_any
+from ..store.catalog.opening import check_related
 from .show import as_json, progress, say, size, table
 
 LISTED = ("name", "base", "norm", "stored as", "size", "tags", "metrics")
@@ -25,6 +26,7 @@ class About:
     base_name: str | None
     dtype: str | None
     force: bool
+    allow: Sequence[str]
 
 
 def _open(folder: Path, quiet: bool = True, create: bool = False) -> Catalog:
@@ -41,13 +43,14 @@ def add(folder: Path, sources: Sequence[str], about: About, json: bool, quiet: b
     metrics = _metrics(about.metrics)
     if not folder.exists():
         for source in sources:
-            open_source(source, about.base)  # a word that was mistyped leaves no empty catalogue
+            # a word that was mistyped leaves no empty catalogue
+            check_related(open_any(source, about.base), about.allow)
     catalog = _open(folder, quiet or json, create=True)
     added = []
     for source in sources:
         entry = catalog.add(
             source, base=about.base, name=about.name, tags=about.tags, metrics=metrics, licence=about.licence,
-            base_name=about.base_name, dtype=about.dtype, replace=about.force,
+            base_name=about.base_name, dtype=about.dtype, replace=about.force, allow=about.allow,
         )  # fmt: skip
         added.append(entry)
         if not (json or quiet):

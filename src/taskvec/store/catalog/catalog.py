@@ -19,9 +19,10 @@ import numpy.typing as npt
 from ...errors import MismatchError, RecipeError
 from ...ops.sketch import Hashing
 from ...progress import Progress, Silent
-from ..catalogued import MARKER
+from ..adapter import open_model
+from ..catalogued import MARKER, catalogued, folder_and_name
 from ..dtypes import BITS, NAMES
-from ..taskvector import TaskVector
+from ..taskvector import TaskVector, check_base
 from ..writer import sync_folder, write_whole
 from . import rebuilt, search
 from .entry import Entry, checked_metrics, checked_tags
@@ -29,7 +30,7 @@ from .found import Findings
 from .index import Index, energies_of, entries_of, entry_of, forget_products, put_entry, put_hashing, put_vector
 from .known import checked_products, load, products_of
 from .measured import Measured, write
-from .opening import STORED, Opened, open_source
+from .opening import STORED, Opened, check_related, open_source
 from .place import TAGGED, Place, check_name
 
 F64 = npt.NDArray[np.float64]
@@ -101,11 +102,13 @@ class Catalog:
         base_name: str | None = None,
         dtype: str | None = None,
         replace: bool = False,
+        allow: Sequence[str] = (),
     ) -> Entry:
         """Add a vector: streamed once, slice by slice, into the store; there whole or not at all.
 
         Args:
-            source: a task vector; the path of a saved one, of a fine-tuned model, an adapter, or 'x.pack#task'.
+            source: a task vector; the path of a saved one, of a fine-tuned model, an adapter, 'x.pack#task', or
+                'catalogue#name'.
             base: the model it was made from; not needed for a task vector.
             name: what it is called; by default what its file or folder is.
             tags: words to choose entries by.
@@ -114,19 +117,22 @@ class Catalog:
             base_name: what the base is called; by default its folder's name.
             dtype: what it is stored as, float32 or bfloat16; by default what a saved one is, else float32.
             replace: an entry of that name is replaced.
+            allow: 'unrelated' takes a model that does not look like a fine-tune of the base.
 
         Raises:
             RecipeError: a name that is taken, a vector of zeros, a model without a base.
+            MismatchError: a vector of another base, or a model that is no relative of its base.
             NumbersError: NaN or Inf.
             StoreError: what cannot be read or written.
         """
-        opened = open_source(source, base)
+        opened = open_any(source, base)
         name = name if name is not None else opened.name
         check_name(name)
         tags, metrics = checked_tags(tags), checked_metrics(metrics or {})
         dtype = dtype or opened.dtype
         if dtype not in STORED.values():
             raise RecipeError(f"a vector is stored as {', '.join(STORED.values())}, not as {dtype!r}.")
+        check_related(opened, allow)
         with self.place.held():
             self._check_free(name, replace)
             measured, size = self._store(opened, name, dtype)
@@ -376,9 +382,9 @@ class Catalog:
         text = "" if isinstance(target, TaskVector) else str(target)
         if text.startswith(TAGGED):
             return search.of_tag(self, text.removeprefix(TAGGED))
-        if text and (text in self or (base is None and not Path(text).exists())):
+        if text and not catalogued(text) and (text in self or (base is None and not Path(text).exists())):
             return search.of_entry(self, self.entry(text))
-        vector = open_source(target, base).vector
+        vector = open_any(target, base).vector
         with self._shown("reading the target", sum(map(prod, vector.shapes.values())), "entries") as told:
             return search.of_vector(self, vector, told)
 
@@ -421,6 +427,23 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({str(self.folder)!r}, {len(self)} entries)"
+
+
+def open_any(source: TaskVector | str | Path, base: str | Path | None) -> Opened:
+    """Open what `open_source` does, or an entry of any catalogue, 'folder#name', with what is known of it.
+
+    Raises:
+        RecipeError: no such entry, or a model without a base.
+        StoreError: what cannot be read, or does not belong to the base.
+    """
+    if isinstance(source, TaskVector) or not catalogued(source):
+        return open_source(source, base)
+    folder, name = folder_and_name(source)
+    other = Catalog(folder)
+    entry, vector = other.entry(name), other.vector(name)
+    if base is not None:
+        check_base(vector.base, open_model(base), str(source))
+    return Opened(vector, name, entry.base_name, entry.dtype, entry.licence, entry.lineage)
 
 
 def _entry_of(opened: Opened, measured: Measured, name: str, dtype: str, size: int) -> Entry:

@@ -1,23 +1,33 @@
 """What is added to a catalogue or searched for in it: a task vector, and what lies beside the model it comes from."""
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import RecipeError
+import numpy as np
+
+from ...errors import MismatchError, RecipeError
+from ...ops.floats import widen
 from ..adapter import is_sum, open_model
 from ..checkpoint import Checkpoint
 from ..hub import locate
 from ..pack import Pack, pack_and_task, packed
-from ..sample import fingerprint
-from ..taskvector import Saved, TaskVector, check_base, diff
+from ..sample import fingerprint, sample
+from ..taskvector import Difference, Saved, TaskVector, check_base, diff
 
 ENDINGS = (".tv", ".safetensors")
 STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """What a catalogue stores."""
+
+UNRELATED = "unrelated"
+"""What is allowed in so many words: a model that does not look like a fine-tune of its base."""
+
+LEAST_COSINE = 0.5
+"""Fine-tunes of one base have cosines above 0.9 with it; models trained apart about 0."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,37 @@ def open_source(source: TaskVector | str | Path, base: str | Path | None) -> Ope
     name = folder.resolve().name if folder.is_dir() else folder.stem
     lineage = {"history": vector.history, **_beside(folder)}
     return Opened(vector, name, _title(base), licence=licence_of(folder), lineage=lineage)
+
+
+def check_related(opened: Opened, allow: Sequence[str] = ()) -> None:
+    """Refuse the difference of a model and a base that it was not made from, told by a sample of their matrices.
+
+    Vectors (norms, biases) are left out, as gains near 1 look alike in unrelated models, unless there is nothing else.
+
+    Raises:
+        MismatchError: they are no relatives, and `allow` does not say 'unrelated'.
+        RecipeError: `allow` says something else.
+    """
+    if odd := [word for word in allow if word != UNRELATED]:
+        raise RecipeError(f"'allow' takes '{UNRELATED}', got {odd[0]!r}.")
+    ((_, source), *rest) = opened.vector.terms
+    if allow or rest or not isinstance(source, Difference):
+        return
+    shapes = source.shapes()
+    names = [name for name, shape in shapes.items() if len(shape) > 1] or list(shapes)
+    inner = own = other = apart = 0.0
+    for name in names:
+        here, there = source.base.info(name), source.checkpoint.info(name)
+        x, y = (widen(sample(info), info.dtype, np.float64) for info in (here, there))
+        finite = np.isfinite(x) & np.isfinite(y)
+        x, y = x[finite], y[finite]
+        inner, own, other, apart = inner + x @ y, own + x @ x, other + y @ y, apart + (y - x) @ (y - x)
+    if apart > 0 and inner < LEAST_COSINE * math.sqrt(own * other):
+        cosine = inner / math.sqrt(own * other)
+        raise MismatchError(
+            f"{source.checkpoint.path} does not look like a fine-tune of {source.base.path}: over a sample their "
+            f"cosine is {cosine:.3f} (fine-tunes: above 0.9). Name the right base, or type --allow {UNRELATED}."
+        )
 
 
 def _checked(opened: Opened, base: str | Path | None) -> Opened:
