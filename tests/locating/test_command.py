@@ -83,6 +83,11 @@ def test_by_a_catalogue_and_a_checkpoint(here: Path, command: Command, tmp_path:
     assert json.loads(done.out)["scores"]["nearest model"]["model"] == "taste"
 
 
+def test_a_model_equal_to_the_base_is_said(here: Path, command: Command) -> None:
+    done = command("locate", "--base", "base", "--known", "taste", "base", "--checkpoint", "taste", "--device", "cpu")
+    assert done.status == 0 and "note: 'base' is equal to the base: a task vector of zeros" in done.err
+
+
 def test_a_checkpoint_beside_examples(here: Path, command: Command) -> None:
     done = command(*WORDS, "--checkpoint", "taste", "--data", "taste-few.tsv")
     assert done.status == 0, done.err

@@ -106,6 +106,8 @@ def locate(
     by = By(signal=how.signal, metric=how.metric, checkpoint=how.checkpoint, top=how.top)
     place = locate_task(model, among, lesson, by, calibrated, shown)
     rows = _contest(model, task, place, lesson, training, shown)
+    for name in place.zeros:
+        say(f"note: '{name}' is equal to the base: a task vector of zeros, which has no direction and no weight.")
     if json:
         written = str(recipe) if recipe and place.recipe else None
         as_json({**place.data, "examples": len(examples) if examples else 0, "recipe": written,
@@ -191,9 +193,10 @@ def _print(place: Place, examples: Examples | None, layers: bool) -> None:
 
 def _layers(place: Place) -> list[list[str]]:
     def line(name: str, one: Location) -> list[str]:
-        best = int(one.cosines.argmax())
-        share, cosine = f"{100 * float(one.span.explained):.3g} %", f"{one.cosines[best]:+.4f}"
-        return [name, share, place.known.names[best], cosine, str(one.verdict)]
+        best = place.nearest_in(one)
+        cosine = f"{one.cosines[place.known.names.index(best)]:+.4f}"
+        share = f"{100 * float(one.span.explained):.3g} %"
+        return [name, share, best, cosine, str(one.verdict)]
 
     return [line(name, one) for name, one in place.groups.items()]
 
