@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import encoders
-from taskvec import MismatchError, RecipeError
+from taskvec import FormatError, MismatchError, RecipeError
 from taskvec.locating.known import known_in, known_models
 from taskvec.store import diff
 from taskvec.store.catalog import Catalog
@@ -19,6 +19,28 @@ def test_folders_and_vectors_are_called_by_their_last_names(folder: Path, tmp_pa
     assert known.without("taste").names == ("cats",)
     with pytest.raises(RecipeError, match="without 'cats' there is no known model"):
         known.without("taste").without("cats")
+
+
+def test_a_model_in_one_file_is_no_saved_vector(folder: Path, tmp_path: Path) -> None:
+    base, model = str(folder / "base"), str(folder / "taste" / "model.safetensors")
+    vector = known_models(base, [model]).vectors["model.safetensors"]
+    assert all((vector[n] == tau).all() for n, tau in diff(base, folder / "taste").items())
+    saved = diff(base, folder / "pets").save(tmp_path / "pets.safetensors")
+    assert known_models(base, [str(saved)]).vectors["pets.safetensors"].history
+    (tmp_path / "odd.tv").write_bytes(Path(model).read_bytes())
+    with pytest.raises(
+        FormatError, match=r"odd.tv is not a task vector. Make one: taskvec diff .*base FINETUNED -o NAM"
+    ):
+        known_models(base, [str(tmp_path / "odd.tv")])
+
+
+def test_an_entry_of_a_catalogue_among_models(folder: Path, tmp_path: Path) -> None:
+    Catalog(tmp_path / "vectors", create=True).add(folder / "pets", base=folder / "base", name="cats")
+    path = f"{tmp_path}/vectors#cats"
+    known = known_models(str(folder / "base"), [str(folder / "taste"), path])
+    assert known.names == ("taste", "cats") and known.models["cats"] == path
+    with pytest.raises(RecipeError, match="dogs"):
+        known_models(str(folder / "base"), [f"{tmp_path}/vectors#dogs"])
 
 
 def test_equal_last_names_are_whole_paths(folder: Path, tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import MismatchError, RecipeError
+from ..errors import FormatError, MismatchError, RecipeError
 from ..store import Checkpoint, TaskVector, diff, fingerprint
 from ..store.catalog import Catalog
-from ..store.catalogued import BETWEEN
+from ..store.catalogued import BETWEEN, catalogued, folder_and_name
+from ..store.taskvector import is_task_vector
 
 TOP = 50
 """So many vectors of a catalogue are fitted, those nearest to the signal: more cost memory and say nothing further."""
@@ -42,7 +43,7 @@ class Known:
 
 
 def known_models(base: str, paths: Sequence[str]) -> Known:
-    """Return the task vectors of model folders, stored task vectors and adapters, each called by its last name.
+    """Return the task vectors of models, saved ones, adapters and 'catalogue#name', each called by its last name.
 
     Raises:
         RecipeError: no path, or two of one name.
@@ -97,7 +98,7 @@ def known_in(
 
 def _names(paths: Sequence[str]) -> list[str]:
     """Return what paths are called: their last parts, or where these are not all different, the paths."""
-    last = [Path(path).name.removesuffix(".tv") for path in paths]
+    last = [folder_and_name(path)[1] if catalogued(path) else Path(path).name.removesuffix(".tv") for path in paths]
     names = last if len(set(last)) == len(last) else list(paths)
     if twice := next((n for n in names if names.count(n) > 1), None):
         raise RecipeError(f"'{twice}' is named twice among the known models. Name each once.")
@@ -105,7 +106,17 @@ def _names(paths: Sequence[str]) -> list[str]:
 
 
 def _vector(base: str, path: str) -> TaskVector:
-    return TaskVector.load(path) if path.endswith((".tv", ".safetensors")) else diff(base, path)
+    """Return a saved task vector, a catalogue's, or what a model adds to the base: one file may be either."""
+    if catalogued(path):
+        folder, name = folder_and_name(path)
+        return Catalog(folder).vector(name)
+    if path.endswith(".tv"):
+        if not is_task_vector(Checkpoint(path)):
+            raise FormatError(f"{path} is not a task vector. Make one: taskvec diff {base} FINETUNED -o NAME.tv.")
+        return TaskVector.load(path)
+    if path.endswith(".safetensors") and is_task_vector(Checkpoint(path)):
+        return TaskVector.load(path)
+    return diff(base, path)
 
 
 def _checked(base: str, vectors: Mapping[str, TaskVector], models: Mapping[str, str]) -> Known:
