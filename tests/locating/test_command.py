@@ -126,6 +126,17 @@ def test_refused_before_work(here: Path, command: Command, words: tuple[str, ...
     assert done.status in (2, 3) and message in done.err, done.err
 
 
+def test_known_models_win_over_the_environment(
+    here: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = tmp_path / "vectors"
+    assert command("catalog", "add", "pets", "--base", "base", "-C", vectors, "-q").status == 0
+    monkeypatch.setenv("TASKVEC_CATALOG", str(vectors))
+    words = ("locate", "--base", "base", "--checkpoint", "taste", "--device", "cpu", "--json")
+    named = [json.loads(command(*words, *more).out)["models"] for more in ((), ("--known", "taste", "noise"))]
+    assert [[m["model"] for m in models] for models in named] == [["pets"], ["taste", "noise"]]
+
+
 def test_no_known_model(here: Path, command: Command) -> None:
     done = command("locate", "--base", "base", "--data", "taste-few.tsv")
     assert (done.status, done.err) == (
