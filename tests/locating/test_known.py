@@ -7,6 +7,8 @@ import pytest
 import encoders
 from taskvec import FormatError, MismatchError, RecipeError
 from taskvec.locating.known import known_in, known_models
+from taskvec.locating.realise import recipe_of
+from taskvec.recipe.plan import make_plan
 from taskvec.store import diff
 from taskvec.store.catalog import Catalog
 
@@ -41,6 +43,19 @@ def test_an_entry_of_a_catalogue_among_models(folder: Path, tmp_path: Path) -> N
     assert known.names == ("taste", "cats") and known.models["cats"] == path
     with pytest.raises(RecipeError, match="dogs"):
         known_models(str(folder / "base"), [f"{tmp_path}/vectors#dogs"])
+
+
+def test_a_stranger_is_no_known_model_unless_asked_for(folder: Path, tmp_path: Path) -> None:
+    base, taste = str(folder / "base"), str(folder / "taste")
+    stranger = encoders.changed(folder / "base", tmp_path / "stranger", seed=3, size=5.0)
+    with pytest.raises(
+        MismatchError, match=r"'stranger' does not look like a relative of .*base: .* or type --unrelat"
+    ):
+        known_models(base, [taste, str(stranger)])
+    known = known_models(base, [taste, str(stranger)], unrelated=True)
+    recipe = recipe_of(known, [0.5, 0.5])
+    assert recipe and make_plan(recipe)
+    assert known.without("taste").unrelated
 
 
 def test_equal_last_names_are_whole_paths(folder: Path, tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ def locate(
     ] = None,
     steps: Annotated[int, Parameter(help="Of fine-tuning, with --evaluate.")] = 30,
     rate: Annotated[float, Parameter(help="Of fine-tuning, with --evaluate.")] = 5e-5,
+    unrelated: Annotated[
+        bool, Parameter(negative="", help="Take known models that do not look like fine-tunes of the base, too.")
+    ] = False,
     layers: Annotated[bool, Parameter(negative="", help="Print a line for each layer, too.")] = False,
     device: Device = "auto",
     force: Force = False,
@@ -71,5 +74,5 @@ def locate(
     if catalog is None and not known and (named := os.environ.get("TASKVEC_CATALOG")):
         catalog = Path(named)  # not by the parser: what is typed as --known wins over the environment
     few = locating.Few(data, columns or [], labels or [], head, examples, seed)
-    how = locating.How(signal, metric, checkpoint, top, calibrate, evaluate, steps, rate)
+    how = locating.How(signal, metric, checkpoint, top, calibrate, evaluate, steps, rate, unrelated)
     return locating.locate(base, known or [], catalog, few, how, recipe, layers, device, force, json, quiet)

@@ -74,6 +74,7 @@ class How:
     evaluate: str | None
     steps: int
     rate: float
+    unrelated: bool
 
 
 def locate(
@@ -93,7 +94,7 @@ def locate(
     if recipe is not None and recipe.exists() and not force:
         raise OutputError(f"{recipe} exists. Type --force to replace it, or another name.")
     training = FewShot(steps=how.steps, rate=how.rate, seed=few.seed)
-    among, examples = _among(base, known, catalog), few.read()
+    among, examples = _among(base, known, catalog, how.unrelated), few.read()
     if examples is None and how.evaluate:
         raise RecipeError("--evaluate trains on a few examples of the task. Give --data.")
     held_out = few_of(few.source(str(how.evaluate)), TEST) if how.evaluate else None
@@ -121,12 +122,12 @@ def locate(
     return 0
 
 
-def _among(base: str, known: Sequence[str], catalog: Path | None) -> Known | Catalog:
+def _among(base: str, known: Sequence[str], catalog: Path | None, unrelated: bool) -> Known | Catalog:
     """Return the known models, or the catalogue that holds them."""
     if known and catalog:
         raise RecipeError("give either --known or --catalog, not both.")
     if catalog is None:
-        return known_models(base, known)
+        return known_models(base, known, unrelated)
     held = Catalog(catalog)
     for note in held.notes:
         say(f"note: {note}")
