@@ -155,7 +155,11 @@ def _contest(
 ) -> list[Row]:
     if task is None or lesson is None:
         return []
-    return Contest(base, task, how, progress=shown).all(place, lesson)
+    arena = Contest(base, task, how, progress=shown)
+    rows = arena.all(place, lesson)
+    for note in arena.notes:
+        say(f"note: {note}")
+    return rows
 
 
 def _write(place: Place, path: Path | None, few: Few) -> None:
