@@ -83,6 +83,11 @@ def test_by_a_catalogue_and_a_checkpoint(here: Path, command: Command, tmp_path:
     assert json.loads(done.out)["scores"]["nearest model"]["model"] == "taste"
 
 
+def test_a_model_equal_to_the_base_is_said(here: Path, command: Command) -> None:
+    done = command("locate", "--base", "base", "--known", "taste", "base", "--checkpoint", "taste", "--device", "cpu")
+    assert done.status == 0 and "note: 'base' is equal to the base: a task vector of zeros" in done.err
+
+
 def test_a_checkpoint_beside_examples(here: Path, command: Command) -> None:
     done = command(*WORDS, "--checkpoint", "taste", "--data", "taste-few.tsv")
     assert done.status == 0, done.err
@@ -119,6 +124,17 @@ def test_refused_before_work(here: Path, command: Command, words: tuple[str, ...
     (here / "odd.yaml").write_text("tasks:\n  odd: {data: taste-test.tsv}\n")
     done = command(*WORDS, *words)
     assert done.status in (2, 3) and message in done.err, done.err
+
+
+def test_known_models_win_over_the_environment(
+    here: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = tmp_path / "vectors"
+    assert command("catalog", "add", "pets", "--base", "base", "-C", vectors, "-q").status == 0
+    monkeypatch.setenv("TASKVEC_CATALOG", str(vectors))
+    words = ("locate", "--base", "base", "--checkpoint", "taste", "--device", "cpu", "--json")
+    named = [json.loads(command(*words, *more).out)["models"] for more in ((), ("--known", "taste", "noise"))]
+    assert [[m["model"] for m in models] for models in named] == [["pets"], ["taste", "noise"]]
 
 
 def test_no_known_model(here: Path, command: Command) -> None:

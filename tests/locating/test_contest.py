@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from taskvec import RecipeError
 from taskvec.evaluate.classification import Classification
 from taskvec.evaluate.data import Examples
 from taskvec.evaluate.model import Model
 from taskvec.finetune.lessons import Lesson
+from taskvec.locating import contest
 from taskvec.locating.contest import (
     BASE,
     LOCATED,
@@ -69,6 +71,21 @@ def test_scored_in_another_precision(known: Known, folder: Path, lesson: Make, t
     assert str(half.module().dtype) == "torch.bfloat16"
     with pytest.raises(RecipeError, match=r"fine-tuning moves weights by small steps; load .* in float32"):
         Contest(half, task)
+
+
+def test_weights_that_do_not_fit_into_memory_are_left_out(
+    known: Known, folder: Path, lesson: Make, task: Classification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = Model(folder / "base", device="cpu")
+    place = locate_task(base, known, lesson("taste"))
+    assert not contest.too_large(place)
+    floats = sum(x.numel() for x in load_file(folder / "base" / "model.safetensors").values() if x.is_floating_point())
+    monkeypatch.setattr(contest, "bytes_available", lambda: 4 * floats * 6 - 1)
+    assert "'located, weights fitted' is left out: the base and 3 task vectors take " in contest.too_large(place)
+    arena = Contest(base, task, FewShot(steps=1, batch=8))
+    rows = arena.all(place, lesson("taste"))
+    assert arena.notes == [contest.too_large(place)]
+    assert tuple(row.name for row in rows) == ROWS[:-1]
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"rate": -1.0}, {"rate": float("nan")}, {"batch": 0}])

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 import encoders
-from taskvec import MismatchError, RecipeError
+from taskvec import FormatError, MismatchError, RecipeError
 from taskvec.locating.known import known_in, known_models
+from taskvec.locating.realise import recipe_of
+from taskvec.recipe.plan import make_plan
 from taskvec.store import diff
 from taskvec.store.catalog import Catalog
 
@@ -19,6 +21,41 @@ def test_folders_and_vectors_are_called_by_their_last_names(folder: Path, tmp_pa
     assert known.without("taste").names == ("cats",)
     with pytest.raises(RecipeError, match="without 'cats' there is no known model"):
         known.without("taste").without("cats")
+
+
+def test_a_model_in_one_file_is_no_saved_vector(folder: Path, tmp_path: Path) -> None:
+    base, model = str(folder / "base"), str(folder / "taste" / "model.safetensors")
+    vector = known_models(base, [model]).vectors["model.safetensors"]
+    assert all((vector[n] == tau).all() for n, tau in diff(base, folder / "taste").items())
+    saved = diff(base, folder / "pets").save(tmp_path / "pets.safetensors")
+    assert known_models(base, [str(saved)]).vectors["pets.safetensors"].history
+    (tmp_path / "odd.tv").write_bytes(Path(model).read_bytes())
+    with pytest.raises(
+        FormatError, match=r"odd.tv is not a task vector. Make one: taskvec diff .*base FINETUNED -o NAM"
+    ):
+        known_models(base, [str(tmp_path / "odd.tv")])
+
+
+def test_an_entry_of_a_catalogue_among_models(folder: Path, tmp_path: Path) -> None:
+    Catalog(tmp_path / "vectors", create=True).add(folder / "pets", base=folder / "base", name="cats")
+    path = f"{tmp_path}/vectors#cats"
+    known = known_models(str(folder / "base"), [str(folder / "taste"), path])
+    assert known.names == ("taste", "cats") and known.models["cats"] == path
+    with pytest.raises(RecipeError, match="dogs"):
+        known_models(str(folder / "base"), [f"{tmp_path}/vectors#dogs"])
+
+
+def test_a_stranger_is_no_known_model_unless_asked_for(folder: Path, tmp_path: Path) -> None:
+    base, taste = str(folder / "base"), str(folder / "taste")
+    stranger = encoders.changed(folder / "base", tmp_path / "stranger", seed=3, size=5.0)
+    with pytest.raises(
+        MismatchError, match=r"'stranger' does not look like a relative of .*base: .* or type --unrelat"
+    ):
+        known_models(base, [taste, str(stranger)])
+    known = known_models(base, [taste, str(stranger)], unrelated=True)
+    recipe = recipe_of(known, [0.5, 0.5])
+    assert recipe and make_plan(recipe)
+    assert known.without("taste").unrelated
 
 
 def test_equal_last_names_are_whole_paths(folder: Path, tmp_path: Path) -> None:

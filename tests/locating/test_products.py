@@ -16,7 +16,7 @@ from taskvec.locating import products as module
 from taskvec.locating.known import Known, known_models
 from taskvec.locating.place import place
 from taskvec.locating.products import products_of
-from taskvec.locating.signals import Signal, damped, fisher, signal_of
+from taskvec.locating.signals import Signal, damped, fisher, of_checkpoint, signal_of
 
 Make = Callable[..., Lesson]
 
@@ -85,8 +85,26 @@ def test_what_no_model_changes_is_left_out(folder: Path, base: Model, lesson: Ma
     assert found.energy.sum() == pytest.approx(float(signal.tensors[name].square().sum()), rel=1e-5)
     assert found.entries.tolist() == [0, 0, signal.tensors[name].numel()]
     assert list(place(known, found).groups) == ["encoder.layer.1"]
+
+
+def test_what_has_no_direction_is_told_apart(folder: Path, known: Known, base: Model, lesson: Make) -> None:
+    here, signal = str(folder / "base"), signal_of(base, lesson("taste"))
+    with pytest.raises(MismatchError, match="'base', the only known model, is equal to the base"):
+        products_of(known_models(here, [here]), [signal])
+    with pytest.raises(MismatchError, match=r"the checkpoint .*base is equal to the base .* so it lies nowhere"):
+        products_of(known, [of_checkpoint(here, here)])
+    nothing = Signal("gradient", {name: 0 * x for name, x in signal.tensors.items()})
     with pytest.raises(MismatchError, match="the examples' signal is zero in every tensor that a known model changes"):
-        products_of(known_models(str(folder / "base"), [str(folder / "base")]), [signal])
+        products_of(known, [nothing])
+
+
+def test_a_model_equal_to_the_base_is_never_nearest(folder: Path) -> None:
+    here = str(folder / "base")
+    away = of_checkpoint(here, str(folder / "taste")).tensors
+    known = known_models(here, [here, str(folder / "taste")])
+    found = place(known, products_of(known, [Signal("gradient", {n: -away[n] for n in away})]))
+    assert found.overall.cosines[1] < 0 and found.nearest == "taste"
+    assert found.zeros == ("base",) and found.weights.tolist() == [0, 0]
 
 
 def test_refusals(known: Known, base: Model, lesson: Make) -> None:

@@ -1,5 +1,6 @@
 """`taskvec locate`: its options, and nothing heavy before it is called."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +17,7 @@ def locate(
     ] = None,
     catalog: Annotated[
         Path | None,
-        Parameter(name=["--catalog", "-C"], env_var="TASKVEC_CATALOG", help="Or a catalogue of their task vectors."),
+        Parameter(name=["--catalog", "-C"], help="Or a catalogue of their task vectors; else TASKVEC_CATALOG says it."),
     ] = None,
     data: Annotated[str | None, Parameter(help="A few labelled examples of the new task, such as few.jsonl.")] = None,
     columns: Annotated[
@@ -53,6 +54,9 @@ def locate(
     ] = None,
     steps: Annotated[int, Parameter(help="Of fine-tuning, with --evaluate.")] = 30,
     rate: Annotated[float, Parameter(help="Of fine-tuning, with --evaluate.")] = 5e-5,
+    unrelated: Annotated[
+        bool, Parameter(negative="", help="Take known models that do not look like fine-tunes of the base, too.")
+    ] = False,
     layers: Annotated[bool, Parameter(negative="", help="Print a line for each layer, too.")] = False,
     device: Device = "auto",
     force: Force = False,
@@ -67,6 +71,8 @@ def locate(
     """
     from . import locating
 
+    if catalog is None and not known and (named := os.environ.get("TASKVEC_CATALOG")):
+        catalog = Path(named)  # not by the parser: what is typed as --known wins over the environment
     few = locating.Few(data, columns or [], labels or [], head, examples, seed)
-    how = locating.How(signal, metric, checkpoint, top, calibrate, evaluate, steps, rate)
+    how = locating.How(signal, metric, checkpoint, top, calibrate, evaluate, steps, rate, unrelated)
     return locating.locate(base, known or [], catalog, few, how, recipe, layers, device, force, json, quiet)

@@ -74,6 +74,7 @@ class How:
     evaluate: str | None
     steps: int
     rate: float
+    unrelated: bool
 
 
 def locate(
@@ -93,7 +94,7 @@ def locate(
     if recipe is not None and recipe.exists() and not force:
         raise OutputError(f"{recipe} exists. Type --force to replace it, or another name.")
     training = FewShot(steps=how.steps, rate=how.rate, seed=few.seed)
-    among, examples = _among(base, known, catalog), few.read()
+    among, examples = _among(base, known, catalog, how.unrelated), few.read()
     if examples is None and how.evaluate:
         raise RecipeError("--evaluate trains on a few examples of the task. Give --data.")
     held_out = few_of(few.source(str(how.evaluate)), TEST) if how.evaluate else None
@@ -106,6 +107,8 @@ def locate(
     by = By(signal=how.signal, metric=how.metric, checkpoint=how.checkpoint, top=how.top)
     place = locate_task(model, among, lesson, by, calibrated, shown)
     rows = _contest(model, task, place, lesson, training, shown)
+    for name in place.zeros:
+        say(f"note: '{name}' is equal to the base: a task vector of zeros, which has no direction and no weight.")
     if json:
         written = str(recipe) if recipe and place.recipe else None
         as_json({**place.data, "examples": len(examples) if examples else 0, "recipe": written,
@@ -119,12 +122,12 @@ def locate(
     return 0
 
 
-def _among(base: str, known: Sequence[str], catalog: Path | None) -> Known | Catalog:
+def _among(base: str, known: Sequence[str], catalog: Path | None, unrelated: bool) -> Known | Catalog:
     """Return the known models, or the catalogue that holds them."""
     if known and catalog:
         raise RecipeError("give either --known or --catalog, not both.")
     if catalog is None:
-        return known_models(base, known)
+        return known_models(base, known, unrelated)
     held = Catalog(catalog)
     for note in held.notes:
         say(f"note: {note}")
@@ -152,7 +155,11 @@ def _contest(
 ) -> list[Row]:
     if task is None or lesson is None:
         return []
-    return Contest(base, task, how, progress=shown).all(place, lesson)
+    arena = Contest(base, task, how, progress=shown)
+    rows = arena.all(place, lesson)
+    for note in arena.notes:
+        say(f"note: {note}")
+    return rows
 
 
 def _write(place: Place, path: Path | None, few: Few) -> None:
@@ -191,9 +198,10 @@ def _print(place: Place, examples: Examples | None, layers: bool) -> None:
 
 def _layers(place: Place) -> list[list[str]]:
     def line(name: str, one: Location) -> list[str]:
-        best = int(one.cosines.argmax())
-        share, cosine = f"{100 * float(one.span.explained):.3g} %", f"{one.cosines[best]:+.4f}"
-        return [name, share, place.known.names[best], cosine, str(one.verdict)]
+        best = place.nearest_in(one)
+        cosine = f"{one.cosines[place.known.names.index(best)]:+.4f}"
+        share = f"{100 * float(one.span.explained):.3g} %"
+        return [name, share, best, cosine, str(one.verdict)]
 
     return [line(name, one) for name, one in place.groups.items()]
 

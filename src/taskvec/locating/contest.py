@@ -17,7 +17,7 @@ from ..recipe.in_memory import Merged, merge_in_memory
 from ..recipe.plan import make_plan
 from ..recipe.schema import Recipe
 from ..store import Checkpoint
-from ..tune.held import Held
+from ..tune.held import Held, bytes_available, bytes_held
 from ..tune.supervised import Fitting, fit_weights
 from .place import Place
 from .realise import recipe_of, uniform
@@ -101,6 +101,7 @@ class Contest:
             model.module()
         self.model, self.task, self.scored = base, task, scored or base
         self.how, self.progress = how or FewShot(), progress or Silent()
+        self.notes: list[str] = []
         self._held: tuple[str, Held] | None = None
 
     def base(self, place: Place) -> Score:
@@ -141,8 +142,7 @@ class Contest:
         return self._score(), fitted.weights
 
     def all(self, place: Place, lesson: Lesson) -> list[Row]:
-        """Return every row, in the order of `ROWS`."""
-        fitted, weights = self.weights(place, lesson)
+        """Return every row, in the order of `ROWS`; without the last where the task vectors do not fit into memory."""
         found: dict[str, tuple[Score, dict[str, Any]]] = {
             BASE: (self.base(place), {}),
             UNIFORM: (self.uniform(place), {"scale": UNIFORM_SCALE}),
@@ -150,9 +150,13 @@ class Contest:
             LOCATED: (self.located(place), {}),
             TUNED: (self.tuned(place, lesson), {}),
             LOCATED_TUNED: (self.located_tuned(place, lesson), {}),
-            WEIGHTS: (fitted, {"weights": dict(zip(place.known.names, weights, strict=True))}),
         }
-        return [Row(name, [found[name][0]], found[name][1]) for name in ROWS]
+        if why := too_large(place):
+            self.notes.append(why)
+        else:
+            fitted, weights = self.weights(place, lesson)
+            found[WEIGHTS] = (fitted, {"weights": dict(zip(place.known.names, weights, strict=True))})
+        return [Row(name, [found[name][0]], found[name][1]) for name in ROWS if name in found]
 
     def _tuned(self, place: Place, recipe: Recipe | None, lesson: Lesson) -> Score:
         self._put(place, recipe)
@@ -180,6 +184,17 @@ class Contest:
             recipe = uniform(place.known, 1.0)
             self._held = (key, Held(recipe, self.model))
         return self._held[1]
+
+
+def too_large(place: Place) -> str:
+    """Return why the weights cannot be fitted: base and known vectors need more memory than is free; else nothing."""
+    needed, free = bytes_held(place.known.base, len(place.known.names)), bytes_available()
+    if free is None or needed <= free:
+        return ""
+    return (
+        f"'{WEIGHTS}' is left out: the base and {len(place.known.names)} task vectors take {needed / 1e9:.3g} GB in "
+        f"memory, and {free / 1e9:.3g} GB are free. Name fewer known models, or a smaller --top."
+    )
 
 
 def put_base(model: Model) -> None:

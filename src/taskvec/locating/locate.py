@@ -25,13 +25,14 @@ class By:
 
     signal: see `signals.signal_of`. metric: see `products.products_of`. checkpoint: a model fine-tuned on the new task,
     in place of a signal of examples. top: of a catalogue's vectors so many are fitted, the nearest; those of tasks that
-    calibrate are among them.
+    calibrate are among them. unrelated: models that do not look like fine-tunes of the base are known models, too.
     """
 
     signal: Kind = "gradient"
     metric: Metric = "euclidean"
     checkpoint: str | None = None
     top: int = TOP
+    unrelated: bool = False
 
 
 def locate(
@@ -67,7 +68,7 @@ def locate(
     by, progress = by or By(), progress or Silent()
     found = examples if isinstance(examples, Examples) else few_of(Source(path=str(examples)))
     check_few(found)
-    among = known if isinstance(known, Catalog) else known_models(str(base), known)
+    among = known if isinstance(known, Catalog) else known_models(str(base), known, by.unrelated)
     if isinstance(among, Catalog):
         names_in(among, str(base))
     model = Model(base, device=device)

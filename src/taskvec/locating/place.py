@@ -45,7 +45,19 @@ class Place:
     @property
     def nearest(self) -> str:
         """The known task with the largest cosine."""
-        return self.known.names[int(np.argmax(self.overall.cosines))]
+        return self.nearest_in(self.overall)
+
+    def nearest_in(self, found: Location) -> str:
+        """Return the known task with the largest cosine in everything or in a group; a model equal to the base is none.
+
+        Where only such models are left, it is the first.
+        """
+        return self.known.names[int(np.argmax(np.where(self.norms > 0, found.cosines, -np.inf)))]
+
+    @property
+    def zeros(self) -> tuple[str, ...]:
+        """The known models that are equal to the base: they have no direction."""
+        return tuple(name for name, norm in zip(self.known.names, self.norms, strict=True) if norm == 0)
 
     @property
     def weights(self) -> Float64[np.ndarray, " task"]:
@@ -69,8 +81,9 @@ class Place:
         ]  # fmt: skip
         return {
             "signal": self.signal, "metric": self.metric, **self.facts, "verdict": self.verdict, "reason": self.reason,
-            "reference": self.reference, "nearest": self.nearest, "scale": self.scale, "models": tasks,
-            "overall": self.overall.facts(), "groups": {name: one.facts() for name, one in self.groups.items()},
+            "reference": self.reference, "nearest": self.nearest, "zeros": list(self.zeros), "scale": self.scale,
+            "models": tasks, "overall": self.overall.facts(),
+            "groups": {name: one.facts() for name, one in self.groups.items()},
         }  # fmt: skip
 
 

@@ -100,8 +100,7 @@ def products_of(
             progress.advance(done)
     finally:
         progress.end()
-    if not sums.energy.any():
-        raise MismatchError("the examples' signal is zero in every tensor that a known model changes.")
+    _check_some(known, signals, sums)
     return Products(known.names, groups, sums.gram, sums.products, sums.energy, sums.entries, sums.plain)
 
 
@@ -129,6 +128,21 @@ def _names(known: Known, signals: Sequence[Signal]) -> list[str]:
                     f"'{name}' is {shape} in the signal and {first.shapes[name]} in '{known.names[0]}'."
                 )
     return names
+
+
+def _check_some(known: Known, signals: Sequence[Signal], sums: "_Sums") -> None:
+    """Refuse what has no direction: known models that are the base, a checkpoint that is, or a signal of nothing."""
+    if not sums.plain.any():
+        which = "every known model is" if len(known.names) > 1 else f"'{known.names[0]}', the only known model, is"
+        raise MismatchError(f"{which} equal to the base {known.base}, so there is no task vector to locate among.")
+    if sums.energy.any():
+        return
+    if signals and signals[0].kind == "checkpoint":
+        raise MismatchError(
+            f"the checkpoint {signals[0].facts['checkpoint']} is equal to the base {known.base} in every tensor that a "
+            f"known model changes, so it lies nowhere. Give a model that was fine-tuned on the new task."
+        )
+    raise MismatchError("the examples' signal is zero in every tensor that a known model changes.")
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ def recipe_of(known: Known, weights: Iterable[float], scale: float = 1.0) -> Rec
     if not models:
         return None
     data = {"method": "task_arithmetic", "base": known.base, "models": models, "scale": round(float(scale), 6)}
+    if known.unrelated:
+        data["allow"] = ["unrelated"]
     return Recipe.model_validate(data)
 
 

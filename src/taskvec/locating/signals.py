@@ -53,7 +53,7 @@ def signal_of(model: Model, lesson: Lesson, kind: Kind = "gradient", progress: P
         sign            −sign(g):  Adam's first step
         preconditioned  −g / (√F + δ),  F = mean over the examples x of (∇ℓ_x)²:  the diagonal empirical Fisher
         natural         −g / (F + δ²):  what minimises the quadratic model of that Fisher; goes with its metric
-        steps           θ after a few steps of AdamW, minus θ
+        steps           θ after at least five steps of AdamW, whole rounds over the examples, minus θ
 
     On Task Vectors and Gradients shows that the task vector of one epoch of full gradient descent is −η g, and that of
     more epochs close to a multiple of it.

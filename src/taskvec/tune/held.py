@@ -1,6 +1,7 @@
 """Base and task vectors in memory, added up in a module again and again; and the gradient by their coefficients."""
 
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from ..evaluate.model import Model
 from ..recipe.reweighted import Reweighted
 from ..recipe.schema import Recipe
+from ..store import Checkpoint
+from ..store.dtypes import is_float
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +70,26 @@ class Held:
             rows.append([0.0 if slope is None else float((slope * d).sum()) for d in self.deltas[name]])
         each = torch.tensor(rows).T.contiguous()
         return each if columns > 1 else each.sum(1, keepdim=True)
+
+
+def bytes_held(base: str | Path, models: int) -> int:
+    """Return the bytes that base and task vectors take in memory: four a weight, and as many again while one is read.
+
+    (1 + T + 2) · 4 n,   n the base's floating-point weights, T the task vectors
+    """
+    with Checkpoint(base) as checkpoint:
+        count = sum(info.count for info in checkpoint.tensors.values() if is_float(info.dtype))
+    return 4 * count * (models + 3)
+
+
+def bytes_available() -> int | None:
+    """Return the memory that is free, as the system tells it; None where it does not."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else None
 
 
 def _one_by_one(recipe: Recipe) -> list[dict[str, "torch.Tensor"]]:
