@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from .options import Calm, Device, Force, Json
+from .options import Calm, Columns, Device, Force, Json, Labels
 
 
 def locate(
@@ -20,13 +20,8 @@ def locate(
         Parameter(name=["--catalog", "-C"], help="Or a catalogue of their task vectors; else TASKVEC_CATALOG says it."),
     ] = None,
     data: Annotated[str | None, Parameter(help="A few labelled examples of the new task, such as few.jsonl.")] = None,
-    columns: Annotated[
-        list[str] | None, Parameter(negative="", consume_multiple=True, help="Its columns, if it has no header.")
-    ] = None,
-    labels: Annotated[
-        list[str] | None,
-        Parameter(negative="", consume_multiple=True, help="The labels' names, in the order of their numbers."),
-    ] = None,
+    columns: Columns = None,
+    labels: Labels = None,
     head: Annotated[
         str, Parameter(help="labels (frozen, of the labels' names), class_means, ridge, or a head's file.")
     ] = "labels",

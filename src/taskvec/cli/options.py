@@ -25,6 +25,13 @@ Terms = Annotated[
 ]
 Sources = Annotated[list[Path], Parameter(help="A recipe, or with --method the models.")]
 
+Columns = Annotated[
+    list[str] | None, Parameter(negative="", consume_multiple=True, help="Its columns, if it has no header.")
+]
+Labels = Annotated[
+    list[str] | None,
+    Parameter(negative="", consume_multiple=True, help="The labels' names, in the order of their numbers."),
+]
 Root = Annotated[Path | None, Parameter(help="Where the file's relative paths start; its own 'root' by default.")]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:1; auto is the first GPU if there is one.")]
 Precision = Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from .options import Cache, Calm, Device, Force, Json, Only, Precision, Restart, Root
+from .options import Cache, Calm, Columns, Device, Force, Json, Labels, Only, Precision, Restart, Root
 
 Tasks = Annotated[Path | None, Parameter(help="A file of tasks (YAML); see docs/evaluation.md.")]
 
@@ -17,13 +17,8 @@ def eval_(
     tasks: Tasks = None,
     only: Only = None,
     data: Annotated[str | None, Parameter(help="Without --tasks: labelled examples, such as test.tsv.")] = None,
-    columns: Annotated[
-        list[str] | None, Parameter(negative="", consume_multiple=True, help="Its columns, if it has no header.")
-    ] = None,
-    labels: Annotated[
-        list[str] | None,
-        Parameter(negative="", consume_multiple=True, help="The labels' names, in the order of their numbers."),
-    ] = None,
+    columns: Columns = None,
+    labels: Labels = None,
     head: Annotated[
         str, Parameter(help="labels (frozen, of the labels' names), class_means, ridge, trained, or a head's file.")
     ] = "labels",
