@@ -88,6 +88,10 @@ class Needs:
         and columns and with these settings, its input and LAPACK's work space among them.
     place: it takes as `place` where a slice lies in its tensor: (its first entry, entries a row).
     statistics: numbers about whole tensors that a first pass finds, by the name of the argument that takes them.
+    curvature: the kinds of measured statistics (`store.statistics.PARTS`) that it can use, and takes as `curvature`: with
+        `scope: entry` the diagonals (task, n) of a slice, with `scope: tensor` a `Measured` a task, asked for one by one
+        like the tasks; None where no model has statistics of a tensor. Such a method is given statistics of every model.
+    base_curvature: it takes the same of the base, too, as `base_curvature`: (n,), or one `Measured`.
     blend: for methods that are a blend (drop, keep a band, add with weights or by vote): (weights, settings and
         statistics) → `Blend`, or None where these make it none (and `gathers` is true, or the scope is `tensor`). The
         stream then goes from stored inputs to the stored result in one pass.
@@ -101,6 +105,8 @@ class Needs:
     depth: bool = False
     place: bool = False
     role: bool = False
+    curvature: tuple[str, ...] = ()
+    base_curvature: bool = False
     holds: Callable[[int, int, int, Mapping[str, Any]], int] = nothing
     blend: Callable[..., Blend | None] | None = None
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
@@ -195,7 +201,7 @@ class Method:
     @cached_property
     def settings(self) -> dict[str, Setting]:
         """The keyword arguments that a recipe may set, read from the function's signature."""
-        given_by_us = {*self.needs.statistics, "chance", "depth", "place", "role"}
+        given_by_us = {*self.needs.statistics, "chance", "depth", "place", "role", "curvature", "base_curvature"}
         parameters = inspect.signature(self.function).parameters.values()
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in given_by_us]
         return {p.name: _setting(p) for p in keywords}
