@@ -19,11 +19,8 @@ from taskvec.errors import FormatError, MismatchError, NumbersError, OutputError
 from taskvec.store.statistics import FACTS, PARTS, TENSORS, Statistics, StatisticsWriter, check_new, part_shapes
 
 FACTS_GIVEN = {"estimator": "fisher", "model": {"path": "m", "fingerprint": "tv1:0"}, "total": 3.0}
-WEIGHTS: dict[str, tuple[int, ...]] = {
-    "layers.0.up_proj.weight": (6, 4),
-    "layers.0.up_proj.bias": (6,),
-    EMBED: (9, 4),
-}
+UP, BIAS, EMBED = "layers.0.up_proj.weight", "layers.0.up_proj.bias", "embed_tokens.weight"
+WEIGHTS: dict[str, tuple[int, ...]] = {UP: (6, 4), BIAS: (6,), EMBED: (9, 4)}
 
 Parts = dict[str, dict[str, np.ndarray]]
 
