@@ -87,8 +87,9 @@ def test_it_goes_on_after_an_interruption(recipe: Made, tmp_path: Path, method: 
     @wraps(function)
     def stops(*args: Any, **more: Any) -> Any:
         nonlocal calls
-        calls += args[0].shape[1:] != (0,)  # on nothing, plans try the weights
-        if calls == 2:
+        merging = args[0].shape[1:] != (0,)  # of nothing, as plans try the weights
+        calls += merging
+        if merging and calls == 2:
             raise KeyboardInterrupt
         return function(*args, **more)
 
