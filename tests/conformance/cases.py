@@ -74,8 +74,10 @@ class Case:
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:
-        """A weight a task, not all of one sign."""
-        return np.array([0.75, -0.5, 1.25][: self.tasks]) if self.method.needs.weighted else np.ones(self.tasks)
+        """A weight a task, not all of one sign unless a metric is multiplied by it."""
+        if not self.method.needs.weighted:
+            return np.ones(self.tasks)
+        return np.array([0.75, 0.5 if self.method.needs.curvature else -0.5, 1.25][: self.tasks])
 
     def merge(self, stack: Any, weights: Any = None, **given: Any) -> Any:
         """Call the method."""
@@ -94,13 +96,14 @@ class Case:
         if not needs.is_curved(self.filled):
             return {}
         rows = np.asarray(stack)
-        bends = np.square(np.frexp(rows)[0])
+        bends = np.ascontiguousarray(np.square(np.frexp(rows)[0]))
         like: Any = torch.from_numpy if isinstance(stack, torch.Tensor) else np.asarray
         if needs.scope == "entry":
             base = {"base_curvature": like(np.asarray(bends.max(0)))} if needs.base_curvature else {}
             return {"curvature": like(bends), **base}
-        if "gram" in needs.curvature:
-            return {"curvature": [_gram(like, x) for x in bends] if rows.ndim == 3 else None}
+        if "diagonal" not in needs.curvature or self.method.name == "mats":  # a diagonal needs no iterations
+            factors = [_factors(like, x, "gram" in needs.curvature) for x in bends] if rows.ndim == 3 else None
+            return {"curvature": factors}
         return {"curvature": [_diagonal(like, bend, x) for bend, x in zip(bends, rows, strict=True)]}
 
     def permuted(self, order: Sequence[int]) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
@@ -111,8 +114,9 @@ class Case:
         return self.weights[list(order)], given
 
 
-def _gram(like: Any, x: Floats) -> Measured:
-    return Measured(Kronecker(None, like(x.T @ x)), 1.0)
+def _factors(like: Any, x: Floats, inputs_alone: bool) -> Measured:
+    outer, inner = (side + np.trace(side) * np.eye(len(side), dtype=x.dtype) for side in (x @ x.T, x.T @ x))
+    return Measured(Kronecker(None if inputs_alone else like(outer), like(inner)), 1.0)
 
 
 def _diagonal(like: Any, bend: Floats, x: Floats) -> Measured:

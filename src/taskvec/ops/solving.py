@@ -154,7 +154,7 @@ def _by_matrix(matrix: Array, right: Array, start: Array) -> Array:
 def _divided(x: Array, values: Array) -> Array:
     """Return x / values, and 0 where a value is nothing beside the largest."""
     xp = namespace(x)
-    seen = values > ZERO * xp.max(values)
+    seen = values > ZERO * (xp.max(values) if all(values.shape) else 0.0)
     return xp.where(seen, x / xp.where(seen, values, xp.ones_like(values)), xp.zeros_like(x))
 
 

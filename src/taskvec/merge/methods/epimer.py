@@ -178,9 +178,10 @@ def coordinates(
     if coords == "project":
         yield from (xp.astype(parts.atoms.coordinates(x), xp.float64) for x in matrices(deltas, weights))
         return
-    for first in range(0, wide.shape[0], parts.keep):
+    for t in range(deltas.shape[0]):
+        own = slice(t * parts.keep, (t + 1) * parts.keep)
         d = xp.zeros_like(wide)
-        d[first : first + parts.keep] = wide[first : first + parts.keep]
+        d[own] = wide[own]
         yield d
 
 

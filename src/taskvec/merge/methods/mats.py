@@ -77,8 +77,8 @@ def mats(
     Zero:  directions in which no loss bends stay where conjugate gradients begin; tensors without statistics
            (`curvature: None`), and those that are not taken apart, get the plain mean Σ w_t τ_t / Σ w_t. Weights that
            sum to 0 are refused.
-    Edge:  it ends after `iterations`, or where the equations hold to 1e-6. Few iterations are a regularisation: the
-           directions that bend most come first.
+    Edge:  it ends after `iterations`, where the equations hold to 1e-6, or where a negative weight has left a direction
+           without curvature. Few iterations are a regularisation: the directions that bend most come first.
     Paper: with K-FAC blocks, as the authors' best; they begin at other merges, too (`start: fisher` is theirs of the
            diagonals), and choose 10 to 100 iterations on validation data. The Fréchet mean (`ops.frechet`) in the
            whole space; diagonals are solved exactly, whatever the iterations.
