@@ -121,9 +121,11 @@ class Assembled:
         """Return the trace, what it covers, the stability, and what has no statistics."""
         counts = self.sums.counts[self._counted]
         every = [self.work.places[n] for n in self._measurable() if n in self.work.places]
+        traces = {file: self.trace(file) for file in self.names}
         return {
-            "total": sum(self.trace(file) for file in self.names),
+            "total": sum(traces.values()),
             "count": sum(self.work.module.get_parameter(name).numel() for name in self.names.values()),
+            "traces": traces,
             "stability": said({file: self.halves(file) for file in self.names}, counts, len(self.work)),
             "unseen": sorted(set(every) - set(self.names)),
             "unnamed": self._unnamed,

@@ -17,7 +17,7 @@ NOTE = "taskvec.sums"
 class Sums:
     """What was added up so far, by key, and how many things each half's sum is of.
 
-    done: how many batches of how many sweeps are in it: (finished sweeps, batches of the next).
+    done: how much is in it: (finished sweeps, batches of the next). seconds: how long that took.
     """
 
     def __init__(self, device: Any, dtype: "torch.dtype") -> None:
@@ -25,6 +25,7 @@ class Sums:
         self.held: dict[str, torch.Tensor] = {}
         self.counts: dict[str, list[int]] = {}
         self.done = (0, 0)
+        self.seconds = 0.0
 
     def into(self, key: str, half: int, shape: tuple[int, ...], halves: int = HALVES) -> "torch.Tensor":
         """Return the sum of a half, to be added to; zeros at first."""
@@ -49,7 +50,8 @@ class Sums:
     def save(self, path: Path, told: Mapping[str, Any]) -> None:
         """Write the sums, whole or not at all, with what tells whose they are."""
         arrays = {key: held.cpu().numpy() for key, held in self.held.items()}
-        save_arrays(path, arrays, {NOTE: json.dumps({"of": told, "counts": self.counts, "done": self.done})})
+        note = {"of": told, "counts": self.counts, "done": self.done, "seconds": self.seconds}
+        save_arrays(path, arrays, {NOTE: json.dumps(note)})
 
     def load(self, path: Path, told: Mapping[str, Any]) -> bool:
         """Take up the sums of an earlier run of the same work; tell whether there were any."""
@@ -62,5 +64,5 @@ class Sums:
         if note.get("of") != json.loads(json.dumps(told)):
             return False
         self.held = {key: torch.from_numpy(x).to(self.device) for key, x in arrays.items()}
-        self.counts, self.done = note["counts"], (note["done"][0], note["done"][1])
+        self.counts, self.done, self.seconds = note["counts"], tuple(note["done"]), note["seconds"]
         return True
