@@ -4,5 +4,6 @@ from .cost import Cost
 from .estimate import estimate
 from .estimating import ESTIMATORS, KINDS, Estimate, Estimating
 from .measure import measure_curvature
+from .products import Bending
 
-__all__ = ["ESTIMATORS", "KINDS", "Cost", "Estimate", "Estimating", "estimate", "measure_curvature"]
+__all__ = ["ESTIMATORS", "KINDS", "Bending", "Cost", "Estimate", "Estimating", "estimate", "measure_curvature"]
