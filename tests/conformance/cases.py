@@ -74,8 +74,10 @@ class Case:
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:
-        """A weight a task, not all of one sign."""
-        return np.array([0.75, -0.5, 1.25][: self.tasks]) if self.method.needs.weighted else np.ones(self.tasks)
+        """A weight a task, not all of one sign unless a metric is multiplied by it."""
+        if not self.method.needs.weighted:
+            return np.ones(self.tasks)
+        return np.array([0.75, 0.5 if self.method.needs.curvature else -0.5, 1.25][: self.tasks])
 
     def merge(
         self,
