@@ -1,0 +1,8 @@
+"""Curvature of a loss around a model's weights: Fisher, Gauss-Newton, K-FAC, Gram matrices."""
+
+from .cost import Cost
+from .estimate import estimate
+from .estimating import ESTIMATORS, KINDS, Estimate, Estimating
+from .measure import measure_curvature
+
+__all__ = ["ESTIMATORS", "KINDS", "Cost", "Estimate", "Estimating", "estimate", "measure_curvature"]
