@@ -104,9 +104,15 @@ class MergeSums:
 
         Zero: 1 where no curvature lies along the merge.
         """
+        pull, bend = self.slopes(which)
+        return pull / bend if bend > 0 else 1.0
+
+    def slopes(self, which: Which = "curved") -> tuple[float, float]:
+        """Return Σ λ_t ⟨m, H_t δ_t⟩ and Σ λ_t ⟨m, H_t m⟩: the mean excess loss at scale s is s²/2 of the second less s
+        of the first, up to a constant."""
         merged = self._of(which)
-        pull, bend = self.weights @ (merged.bend + self.own - merged.apart) / 2, self.weights @ merged.bend
-        return float(pull / bend) if bend > 0 else 1.0
+        pull = self.weights @ (merged.bend + self.own - merged.apart) / 2
+        return float(pull), float(self.weights @ merged.bend)
 
     def variance(self, which: Which = "curved", scale: float = 1.0) -> float:
         """Return F(s d) = Σ λ_t (s d - d_t)ᵀ H̃_t (s d - d_t), the subspace Fréchet variance V_S.
