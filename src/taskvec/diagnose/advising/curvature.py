@@ -1,0 +1,196 @@
+"""Whether a set of models will merge, by the curvature of their losses: who pays, where, and whether curvature helps."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..mergeability import SAID, Examined, Expected, Mergeability, Place
+from ..report import Report
+from ..words import FEW, number, percent, several
+from .said import Advice
+
+MUCH = 0.5
+"""A merge that is expected to lose more than half of what the mean task learned is expected to fail."""
+
+PAYS = 1.5
+"""A task that loses half as much again as the mean task pays for the others."""
+
+WORTH = 0.05
+"""Where curvature takes less than a twentieth off the expected excess loss, it is hardly worth measuring."""
+
+NOTICED = 0.01
+"""Layers that add less than a hundredth to the expected excess loss are not named."""
+
+ILL = 1e6
+"""A condition number above which a solution in float32 rests on damping."""
+
+
+def curvature(report: Report) -> Iterator[Advice]:
+    """Tell what curvature expects of a merge; nothing where it was not measured."""
+    verdict = report.mergeability
+    if verdict is None or not verdict.tensors:
+        return
+    merges = {which: verdict.total.expected(which) for which in SAID}
+    best = min(merges.values(), key=lambda merge: float(merge.excess.mean()))
+    if not best.gains.any():
+        yield _nothing()
+        return
+    yield _outlook(verdict, best)
+    yield from _who_pays(verdict, best)
+    yield _worth(verdict, merges["flat"], merges["curved"])
+    yield from _places(verdict, best)
+    yield from _subspace(verdict)
+    yield from _spectrum(verdict)
+
+
+def _nothing() -> Advice:
+    text = (
+        "The statistics have no curvature along any task vector, so they expect nothing of a merge. They were measured "
+        "on data that the models do not mind, or on too few examples."
+    )
+    return Advice("curvature", "warning", "No curvature along the task vectors", text, {"gain": 0.0})
+
+
+def _outlook(verdict: Mergeability, best: Expected) -> Advice:
+    """Say whether it will merge: what the best of three merges is expected to keep."""
+    mean, worst = float(best.shares.mean()), int(np.argmax(best.shares))
+    most = float(best.shares[worst])
+    name, method = verdict.models[worst], SAID[best.which]
+    text = (
+        f"Of what fine-tuning took off the losses, `{method}` at scale {number(best.scale)} is expected to lose "
+        f"{percent(mean)} for the mean task and {percent(most)} for {name}, the worst (0 %: as fine-tuned; 100 %: as "
+        "the base). This takes each loss for a quadratic around its own model and tensors for independent; it ranks "
+        "sets of models and scales better than it foretells a loss."
+    )
+    behind = {
+        "share_mean": mean,
+        "share_worst": most,
+        "excess_mean": float(best.excess.mean()),
+        "excess_worst": float(best.excess.max()),
+        "scale": best.scale,
+    }
+    title = "Expected to merge" if mean < MUCH and most < 1 else "Expected to lose much"
+    severity = "note" if mean < MUCH and most < 1 else "warning"
+    return Advice("curvature", severity, title, text, behind, (name,), (method,))
+
+
+def _who_pays(verdict: Mergeability, best: Expected) -> Iterator[Advice]:
+    """Name the tasks that lose much more than the mean task does."""
+    mean = float(best.shares.mean())
+    order = np.argsort(-best.shares)
+    pay = [int(t) for t in order if best.shares[t] > PAYS * mean]
+    if not pay:
+        return
+    cases = [f"{verdict.models[t]} ({percent(float(best.shares[t]))}, {best.excess[t]:.2g} of loss)" for t in pay[:FEW]]
+    text = (
+        f"Expected to lose more than {number(PAYS, 1)} times the mean share of {percent(mean)}: {', '.join(cases)}. A "
+        "larger weight moves the merge towards them, at the others' expense."
+    )
+    names = tuple(verdict.models[t] for t in pay)
+    yield Advice("curvature", "suggestion", "Who pays", text, {"share": float(best.shares[pay[0]])}, names)
+
+
+def _worth(verdict: Mergeability, flat: Expected, curved: Expected) -> Advice:
+    """Say whether curvature is worth measuring: η for means, and what it comes to once merges are summed."""
+    sums = verdict.total.inside or verdict.total.all
+    before, after = float(flat.excess.mean()), float(curved.excess.mean())
+    gain = (before - after) / before if before > 0 else 0.0
+    sure, unsigned = sums.scaled_gain(float(len(verdict.models)))
+    text = (
+        f"In the same subspace, curvature takes {percent(sums.relative_eta)} off the Fréchet variance of the mean (η = "
+        f"{sums.eta:.3g} of F = {sums.variance('flat'):.3g}), which it can only lower. Once merges are summed that is "
+        f"not sure: F changes by {-sure:.3g} and, by the term without a sign, {-unsigned:+.3g}. With the best scale of "
+        f"each, `epimer` is expected at {after:.3g} of excess loss, and `tsv_m` at {before:.3g}: "
+    )
+    behind = {"relative_eta": sums.relative_eta, "eta": sums.eta, "gain": gain, "unsigned_term": unsigned}
+    if gain > WORTH:
+        text += f"{percent(gain)} less. Try `epimer`."
+        return Advice("curvature", "suggestion", "Curvature is worth it", text, behind, methods=("epimer",))
+    text += f"{percent(gain)} less." if gain > 0 else f"{percent(-gain)} more."
+    text += " `tsv_m` needs no data and is expected to do as well."
+    return Advice("curvature", "note", "Curvature adds little", text, behind, methods=("tsv_m",))
+
+
+def _places(verdict: Mergeability, best: Expected) -> Iterator[Advice]:
+    """Name layers that a merge had better leave at the base, and layers that want a smaller scale."""
+    whole = float(best.excess.mean()) or 1.0
+    leave, damp = [], []
+    for place in verdict.layers:
+        here = float(place.expected(best.which, best.scale).excess.mean())
+        without = float(place.all.gains.mean())
+        own = place.best_scale(best.which)
+        least = float(place.expected(best.which, own).excess.mean())
+        if here - without > NOTICED * whole:
+            leave.append(((here - without) / whole, place, own))
+        elif own < best.scale and here - least > NOTICED * whole:
+            damp.append(((here - least) / whole, place, own))
+    if leave:
+        yield _say_places("Layers to leave out", leave, "would do better at the base's weights")
+    if damp:
+        yield _say_places("Layers to damp", damp, "want a smaller scale than the others")
+
+
+def _say_places(title: str, found: list[tuple[float, Place, float]], what: str) -> Advice:
+    found = sorted(found, key=lambda case: -case[0])
+    cases = [f"{say_layer(place)} ({percent(gain)} of the excess loss)" for gain, place, _ in found]
+    ends = f"scale {number(found[0][2])}" if title.endswith("damp") else "an entry under `ignore`, or a scale of 0"
+    are = "layer" if len(found) == 1 else "layers"
+    text = (
+        f"{len(found)} {are} {what}, by what is expected: {several(cases)}. An override with {ends} for the first would "
+        "take that off."
+    )
+    behind = {"share_of_excess": found[0][0], "layers": float(len(found)), "scale": found[0][2]}
+    return Advice("curvature", "suggestion", title, text, behind, tuple(say_layer(place) for _, place, _ in found))
+
+
+def _subspace(verdict: Mergeability) -> Iterator[Advice]:
+    """Say what the subspace leaves out, and the bounds."""
+    inside = verdict.total.inside
+    if inside is None:
+        return
+    loose, tight = inside.bounds("curved")
+    residual, variance = inside.residual_energy, inside.variance("curved")
+    share = residual / (residual + variance) if residual + variance > 0 else 0.0
+    text = (
+        f"Of matrices, the mean loses at most {tight:.3g} in excess (V_S + R_S bounds it by {loose:.3g}): conflict "
+        f"between tasks is V_S = {variance:.3g}, and what the subspace leaves out is R_S = {residual:.3g}, "
+        f"{percent(share)} of both."
+    )
+    behind = {"variance": variance, "residual": residual, "bound": loose, "tight_bound": tight}
+    if share > MUCH:
+        text += " More directions a task (`--rank`) would lower the larger part."
+    yield Advice("curvature", "note", "Conflict and residual", text, behind)
+
+
+def _spectrum(verdict: Mergeability) -> Iterator[Advice]:
+    """Say where the mean curvature is negative, or too uneven to solve without damping."""
+    negative = [t for t in verdict.tensors if t.sums.negative]
+    if negative:
+        names = tuple(t.name for t in negative)
+        text = (
+            f"The mean curvature of {several(names)} is negative in some direction: there is no least loss there, and "
+            "what is said of it is not to be trusted. Use an estimator that cannot be negative, such as `ggn`."
+        )
+        yield Advice("curvature", "warning", "Negative curvature", text, {"tensors": float(len(names))}, names)
+    ill = sorted((t for t in verdict.tensors if t.inside and not t.sums.negative), key=_condition)
+    if ill and _condition(ill[-1]) > ILL:
+        worst = ill[-1]
+        text = (
+            f"In {worst.name} some directions have less than a millionth of the curvature of others (condition "
+            f"{number(_condition(worst), 0)}): the data say nothing of them. `epimer` wants damping there."
+        )
+        behind = {"condition": min(_condition(worst), 1e300)}
+        yield Advice("curvature", "note", "Uneven curvature", text, behind, (worst.name,), ("epimer",))
+
+
+def _condition(tensor: Examined) -> float:
+    return tensor.sums.condition
+
+
+def say_layer(place: Place) -> str:
+    """Say which layer a place is.
+
+    >>> say_layer(Place("layers", 3, "all", None, None)), say_layer(Place("", None, "all", None, None))
+    ('layer 3', 'tensors outside layers')
+    """
+    return "tensors outside layers" if place.layer is None else f"layer {place.layer}"
