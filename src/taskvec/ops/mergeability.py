@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from .arrays import Array, namespace
 from .atoms import Atoms
-from .frechet import solve
 from .merge_sums import Merged, MergeSums
-from .metric import Metric, plus
+from .metric import Metric, Restricted, plus
 from .projected import Projected
 from .shapes import Float, Float64
+from .solving import inner, on_coordinates, solve, written_out
 
 TOLERANCE = 1e-7
 """Of the equations for the curved mean, as a share of their right side."""
@@ -87,12 +87,12 @@ def merge_sums(
     mean, c = _heterogeneity(space, metrics, shares, flat)
     step, left = solve(mean, c, namespace(c).zeros_like(c), basis, TOLERANCE)
     curved = flat + step
-    bent = space.coordinates(mean.apply(space.expand(curved)))
+    bent = on_coordinates(mean, curved, basis)
     projected = Projected(mean, flat, basis)
     whole = space.expand(flat)
     merges = [whole, space.expand(curved)] if basis is None else [whole, space.expand(curved), _mean(space.delta, shares)]
     rows = [_of_task(space, t, metrics[t], merges, projected) for t in range(len(shares))]
-    found = [Merged(*_columns([row.merges[m] for row in rows]), norm=_dot(m_, m_)) for m, m_ in enumerate(merges)]
+    found = [Merged(*_columns([row.merges[m] for row in rows]), norm=inner(m_, m_)) for m, m_ in enumerate(merges)]
     ends = projected.ends()
     shared, ranks = _interference(raw, labels, len(shares))
     own, kept, residual, trace, inside, uneven = _columns([row.numbers for row in rows])
@@ -107,12 +107,12 @@ def merge_sums(
         flat=found[0],
         curved=found[1],
         plain=found[-1] if basis is not None else found[0],
-        eta=_dot(c, step),
-        cross=-_dot(step, bent),
+        eta=inner(c, step),
+        cross=-inner(step, bent),
         traces=trace,
         inside=inside,
         uneven=uneven,
-        size=_dot(projected.mean, projected.mean),
+        size=inner(projected.mean, projected.mean),
         least=ends.least,
         largest=ends.largest,
         negative=int(ends.least < -NEGATIVE * abs(ends.largest)),
@@ -135,7 +135,7 @@ def excess_losses(
     array([1.])
     """
     apart = [merged - deltas[t] for t in range(len(deltas))]
-    return np.array([_dot(x, metrics[t].apply(x)) / 2 for t, x in enumerate(apart)])
+    return np.array([inner(x, metrics[t].apply(x)) / 2 for t, x in enumerate(apart)])
 
 
 class _Row(NamedTuple):
@@ -152,7 +152,7 @@ class _Space:
     def __init__(self, deltas: Numbered, basis: Atoms | None, targets: Numbered | None) -> None:
         if basis is None and targets is not None:
             raise ValueError("targets are coordinates, and without a basis there are none; leave them out")
-        self._deltas, self._basis = deltas, basis
+        self._deltas, self.basis = deltas, basis
         self._targets = targets
         if basis is not None and targets is None:
             self._targets = [basis.coordinates(deltas[t]) for t in range(len(deltas))]
@@ -164,10 +164,13 @@ class _Space:
         return self._deltas[task] if self._targets is None else self._targets[task]
 
     def expand(self, d: Array) -> Array:
-        return d if self._basis is None else self._basis.expand(d)
+        return d if self.basis is None else self.basis.expand(d)
 
-    def coordinates(self, x: Array) -> Array:
-        return x if self._basis is None else self._basis.coordinates(x)
+    def restricted(self, metric: Metric) -> Metric:
+        """Return as little of a metric as is needed here: factors of many tasks are not to be held."""
+        if self.basis is None or not written_out(metric, self.basis):
+            return metric
+        return Restricted(metric.on_atoms(self.basis.u, self.basis.v))
 
     def traces(self, metric: Metric, shape: Sequence[int]) -> tuple[float, float]:
         """Return tr(H_t) and tr(SᵀH_tS); NaN for metrics that do not know theirs."""
@@ -175,9 +178,9 @@ class _Space:
             whole = metric.trace(shape)
         except ValueError:
             whole = float("nan")
-        if self._basis is None:
+        if self.basis is None:
             return whole, whole
-        return whole, float(namespace(self._basis.u).sum(metric.at_atoms(self._basis.u, self._basis.v)))
+        return whole, float(namespace(self.basis.u).sum(metric.at_atoms(self.basis.u, self.basis.v)))
 
 
 def _shares(weights: Numbered | None, tasks: int) -> Row:
@@ -196,19 +199,19 @@ def _mean(vectors: Callable[[int], Array], shares: Row) -> Array:
 
 
 def _heterogeneity(space: _Space, metrics: Numbered, shares: Row, flat: Array) -> tuple[Metric, Array]:
-    """Return H̄ on whole tensors, and c = Σ λ_t (H̃_t - H̄)(d_t - d_I).
+    """Return H̄, restricted to the atoms where that is little, and c = Σ λ_t (H̃_t - H̄)(d_t - d_I).
 
     The deviations d_t - d_I add up to 0, and so does what H̄ makes of them: c = Σ λ_t H̃_t (d_t - d_I).
     """
     mean: Metric | None = None
-    pull = None
+    c = None
     for t, share in enumerate(shares.tolist()):
-        metric = metrics[t]
-        bent = share * metric.apply(space.expand(space.target(t) - flat))
-        pull = bent if pull is None else pull + bent
+        metric = space.restricted(metrics[t])
+        bent = share * on_coordinates(metric, space.target(t) - flat, space.basis)
+        c = bent if c is None else c + bent
         mean = plus(mean, metric.times(share))
     assert mean is not None
-    return mean, space.coordinates(pull)
+    return mean, c
 
 
 def _of_task(space: _Space, task: int, metric: Metric, merges: Sequence[Array], projected: Projected) -> _Row:
@@ -217,11 +220,11 @@ def _of_task(space: _Space, task: int, metric: Metric, merges: Sequence[Array], 
     found = []
     for m in merges:
         bend = metric.apply(m)
-        apart = _dot(m - delta, bend - bent)
-        found.append((_dot(m, bend), apart, _dot(m - inside, bend - bent_inside)))
+        apart = inner(m - delta, bend - bent)
+        found.append((inner(m, bend), apart, inner(m - inside, bend - bent_inside)))
     off = projected.form(metric) - projected.mean
-    residual = _dot(delta - inside, bent - bent_inside)
-    numbers = (_dot(delta, bent), _dot(inside, bent_inside), residual, *space.traces(metric, delta.shape), _dot(off, off))
+    residual = inner(delta - inside, bent - bent_inside)
+    numbers = (inner(delta, bent), inner(inside, bent_inside), residual, *space.traces(metric, delta.shape), inner(off, off))
     return _Row(numbers, tuple(found))
 
 
@@ -233,8 +236,8 @@ def _interference(raw: Atoms | None, labels: Sequence[int], tasks: int) -> tuple
     sides = []
     for vectors in (raw.u, raw.v):
         parts = [vectors[:, i] for i in own]
-        sides.append(np.array([[_square(one.T @ other) for other in parts] for one in parts]))
-    count = np.array([_square(raw.u[:, i]) for i in own]).round()
+        sides.append(np.array([[_energy(one.T @ other) for other in parts] for one in parts]))
+    count = np.array([_energy(raw.u[:, i]) for i in own]).round()
     return (sides[0] + sides[1]) / 2, np.minimum(count[:, None], count[None, :])
 
 
@@ -242,10 +245,6 @@ def _columns(rows: Sequence[Sequence[float]]) -> list[Row]:
     return list(np.array(rows, dtype=np.float64).T)
 
 
-def _dot(one: Array, other: Array) -> float:
-    xp = namespace(one)
-    return float(xp.sum(one * other, dtype=xp.float64))
 
-
-def _square(x: Array) -> float:
-    return _dot(x, x)
+def _energy(x: Array) -> float:
+    return inner(x, x)

@@ -12,14 +12,9 @@ import numpy as np
 
 from .arrays import Array, namespace
 from .atoms import Atoms
-from .metric import Diagonal, Flat, Kronecker, Metric, Sum
+from .metric import Diagonal, Flat, Metric, Sum
 from .shapes import Float
-
-EXACT = 32
-"""Up to so many coordinates any metric is written out."""
-
-CHEAP = 2048
-"""Likewise for metrics that cost little to write out."""
+from .solving import inner, on_coordinates, written_out
 
 PROBES = 4
 """Random vectors that stand for a metric that is not written out."""
@@ -44,7 +39,7 @@ class Projected:
         """Decide how: by the mean, because all must be told in one way. `like` has the shape of the coordinates."""
         self._mean, self._like, self._basis = mean, like, basis
         self._entries = basis is None and _entrywise(mean)
-        self._written = basis is not None and basis.count <= (CHEAP if _cheap(mean) else EXACT)
+        self._written = basis is not None and written_out(mean, basis)
         self._probes: list[Array] = []
         self.mean = self.form(mean)
 
@@ -65,14 +60,8 @@ class Projected:
         if self._written and self._basis is not None:
             return metric.on_atoms(self._basis.u, self._basis.v)
         xp = namespace(self._like)
-        products = [self.product(metric, z) for z in self._signs()]
+        products = [on_coordinates(metric, z, self._basis) for z in self._signs()]
         return xp.stack(products) / len(products) ** 0.5
-
-    def product(self, metric: Metric, d: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """Return SᵀHS d."""
-        if self._basis is None:
-            return metric.apply(d)
-        return self._basis.coordinates(metric.apply(self._basis.expand(d)))
 
     def ends(self) -> Ends:
         """Return the least and the largest eigenvalue of SᵀH̄S.
@@ -84,10 +73,9 @@ class Projected:
         if self._entries:
             return Ends(float(xp.min(self.mean)), float(xp.max(self.mean)), True)
         if self._written:
-            wide = xp.astype(self.mean, xp.float64)
-            values = xp.linalg.eigvalsh((wide + wide.T) / 2)
+            values = xp.linalg.eigvalsh((self.mean + self.mean.T) / 2)
             return Ends(float(values[0]), float(values[-1]), True)
-        return lanczos(lambda d: self.product(self._mean, d), self._drawn(), STEPS)
+        return lanczos(lambda d: on_coordinates(self._mean, d, self._basis), self._drawn(), STEPS)
 
     def _signs(self) -> list[Array]:
         """Return the probes: the same for all metrics, so that differences are of the same vectors."""
@@ -117,11 +105,7 @@ def lanczos(product: Callable[[Array], Array], start: Float[Array, "*shape"], st
     (1.0, 5.0)
     """
     xp = namespace(start)
-
-    def dot(one: Array, other: Array) -> float:
-        return float(xp.sum(one * other, dtype=xp.float64))
-
-    size = dot(start, start) ** 0.5
+    size = inner(start, start) ** 0.5
     if not size:
         return Ends(0.0, 0.0, False)
     q, before, beta = start / size, xp.zeros_like(start), 0.0
@@ -129,9 +113,9 @@ def lanczos(product: Callable[[Array], Array], start: Float[Array, "*shape"], st
     beside: list[float] = []
     for _ in range(min(steps, int(np.prod(start.shape)))):
         bent = product(q)
-        along.append(dot(q, bent))
+        along.append(inner(q, bent))
         left = bent - along[-1] * q - beta * before
-        beta = dot(left, left) ** 0.5
+        beta = inner(left, left) ** 0.5
         beside.append(beta)
         if beta <= 1e-7 * max(map(abs, along)):
             break
@@ -149,9 +133,3 @@ def _entrywise(metric: Metric) -> bool:
 def _values(metric: Metric, like: Array) -> Array:
     """Return the diagonal of a metric that is nothing else."""
     return metric.apply(namespace(like).ones_like(like))
-
-
-def _cheap(metric: Metric) -> bool:
-    if isinstance(metric, Sum):
-        return all(map(_cheap, metric.parts))
-    return isinstance(metric, Flat | Kronecker)
