@@ -287,7 +287,7 @@ def test_summing_may_lose_by_curvature() -> None:
 
 
 def test_negative_curvature_is_found(rng: np.random.Generator) -> None:
-    """Exact Hessians may bend down: 20 directions written out, and 2,500 by Lanczos."""
+    """Exact Hessians may bend down."""
     for side in (5, 50):
         values = np.ones((side, side))
         values[1, 2] = -3.0
@@ -360,7 +360,7 @@ def test_random_vectors_stand_for_a_metric_that_is_not_written_out(
     """With many probes the estimate comes to the exact distance."""
     of = case("rotated", "labelled", rng)
     exact = of.sums().non_uniformity
-    monkeypatch.setattr(projected, "EXACT", 0)
+    monkeypatch.setattr(projected, "DENSE", 0)
     monkeypatch.setattr(projected, "PROBES", 4000)
     sums = of.sums()
     assert sums.estimated == 1

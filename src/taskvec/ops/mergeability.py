@@ -14,12 +14,13 @@ from .arrays import Array, namespace
 from .atoms import Atoms
 from .merge_sums import Merged, MergeSums
 from .metric import Metric, Restricted, plus
-from .projected import Projected
+from .projected import Projected, written_out
 from .shapes import Float, Float64
-from .solving import inner, on_coordinates, solve, written_out
+from .solving import inner, on_coordinates, solve
 
-TOLERANCE = 1e-7
-"""Of the equations for the curved mean, as a share of their right side."""
+TOLERANCE, FINE_TOLERANCE = 1e-6, 1e-9
+"""Of the equations for the curved mean, as a share of their right side; in float64 the finer one. η is off by its
+square."""
 
 NEGATIVE = 1e-5
 """Eigenvalues below minus this share of the largest are negative curvature; less is rounding."""
@@ -85,7 +86,8 @@ def merge_sums(
     space = _Space(deltas, basis, targets)
     flat = _mean(space.target, shares)
     mean, c = _heterogeneity(space, metrics, shares, flat)
-    step, left = solve(mean, c, namespace(c).zeros_like(c), basis, TOLERANCE)
+    xp = namespace(c)
+    step, left = solve(mean, c, xp.zeros_like(c), basis, FINE_TOLERANCE if c.dtype == xp.float64 else TOLERANCE)
     curved = flat + step
     bent = on_coordinates(mean, curved, basis)
     projected = Projected(mean, flat, basis)

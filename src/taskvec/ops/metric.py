@@ -7,7 +7,7 @@ applied to a tensor, or said in the coordinates of a few atoms (`ops.atoms`).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from .arrays import Array, namespace
 from .shapes import Float
@@ -16,6 +16,7 @@ BLOCK = 1 << 22
 """How many products of a diagonal metric and atoms are held at a time."""
 
 
+@runtime_checkable
 class Metric(Protocol):
     """A quadratic form on tensors of one shape: ⟨x, H x⟩."""
 

@@ -14,7 +14,7 @@ from .arrays import Array, namespace
 from .atoms import Atoms
 from .metric import Diagonal, Flat, Metric, Sum
 from .shapes import Float
-from .solving import inner, on_coordinates, written_out
+from .solving import DENSE, cheap, inner, on_coordinates
 
 PROBES = 4
 """Random vectors that stand for a metric that is not written out."""
@@ -133,3 +133,8 @@ def _entrywise(metric: Metric) -> bool:
 def _values(metric: Metric, like: Array) -> Array:
     """Return the diagonal of a metric that is nothing else."""
     return metric.apply(namespace(like).ones_like(like))
+
+
+def written_out(metric: Metric, basis: Atoms) -> bool:
+    """Whether a metric is written out as a (p, p) matrix on atoms."""
+    return cheap(metric) or basis.count <= DENSE
