@@ -361,10 +361,10 @@ def test_random_vectors_stand_for_a_metric_that_is_not_written_out(
     of = case("rotated", "labelled", rng)
     exact = of.sums().non_uniformity
     monkeypatch.setattr(projected, "DENSE", 0)
-    monkeypatch.setattr(projected, "PROBES", 4000)
+    monkeypatch.setattr(projected, "PROBES", 300)
     sums = of.sums()
     assert sums.estimated == 1
-    np.testing.assert_allclose(sums.non_uniformity, exact, rtol=0.05)
+    np.testing.assert_allclose(sums.non_uniformity, exact, rtol=0.15)
 
 
 @given(st.integers(1, 12), st.integers(0, 2**32 - 1))
