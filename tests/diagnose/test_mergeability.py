@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from taskvec.diagnose.advice import Advice, advise
+from taskvec.diagnose.advising.curvature import places
 from taskvec.diagnose.examining import examined_entries, examined_matrix, examined_tensor
 from taskvec.diagnose.facts import facts
 from taskvec.diagnose.mergeability import MERGES, Mergeability, predictors
@@ -140,19 +141,22 @@ class TestWords:
         assert found.methods == ("epimer",)
         assert found.figures["gain"] > 0.5
 
-    def test_layers_that_only_cost_are_named(self, rng: np.random.Generator) -> None:
-        """Where opposed tasks bend most in one layer, the rest is better off without it; where they half agree, less."""
-        good = tensor(np.kron(np.eye(2), np.ones(30)), np.kron(np.eye(2), np.ones(30)), layer=0)
-        step = rng.normal(size=60)
-        bad = tensor(np.stack([step, -0.8 * step]), np.ones((2, 60)), layer=1)
-        found = said(rng, Mergeability(("a", "b"), "fisher", 0, (good, bad)))
-        named = [one for title, one in found.items() if title in ("Layers to leave out", "Layers to damp")]
-        assert [one.about for one in named] == [("layer 1",)]
-        calm = said(rng, Mergeability(("a", "b"), "fisher", 0, (good, replace(good, layer=1))))
-        assert not {"Layers to leave out", "Layers to damp"} & set(calm)
+    def test_layers_that_want_less_or_nothing_are_named(self, rng: np.random.Generator) -> None:
+        """Where tasks share what they learnt, a sum goes too far; where who bends little goes farther back, it hurts."""
+        step, far = rng.normal(size=60), np.array([1.0, 0.1, 0.1])[:, None]
+        disjoint = tensor(np.kron(np.eye(3), 3 * np.ones(30)), np.kron(np.eye(3), np.ones(30)), layer=0)
+        shared = tensor(np.stack([step] * 3), np.ones((3, 60)), layer=1)
+        against = tensor(np.stack([step, -step, -step]), far * np.ones((3, 60)), layer=2)
+        of = Mergeability(("a", "b", "c"), "fisher", 0, (disjoint, shared, against))
+        found = {one.title: one for one in places(of, of.total.expected("plain"))}
+        assert found["Layers to damp"].about == ("layer 1",)
+        assert found["Layers to damp"].figures["scale"] == pytest.approx(1 / 3)
+        assert found["Layers to leave out"].about == ("layer 2",)
+        calm = replace(of, tensors=(disjoint, replace(disjoint, layer=1)))
+        assert not list(places(calm, calm.total.expected("plain")))
 
     def test_negative_curvature_is_a_warning(self, rng: np.random.Generator) -> None:
-        values = np.where(np.eye(*SHAPE) > 0, -5.0, 1.0)
+        values = np.where(np.arange(SHAPE[1]) < 8, -5.0, 1.0) * np.ones(SHAPE)
         bent = Products(lambda x: values * x)
         found = examined_matrix("w", rng.normal(size=(2, *SHAPE)), [bent, bent], rank=8)
         assert said(rng, Mergeability(("a", "b"), "hessian", 8, (found,)))["Negative curvature"].about == ("w",)

@@ -1,6 +1,7 @@
 """Whether a set of models will merge, by the curvature of their losses: who pays, where, and whether curvature helps."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,19 @@ WORTH = 0.05
 NOTICED = 0.01
 """Layers that add less than a hundredth to the expected excess loss are not named."""
 
+NOTHING = 0.1
+"""A layer that wants less than a tenth of the others' scale is better left out."""
+
 ILL = 1e6
 """A condition number above which a solution in float32 rests on damping."""
+
+
+class Better(NamedTuple):
+    """A layer that wants another scale than the rest, and what that saves of the expected excess loss, as a share."""
+
+    layer: str
+    saved: float
+    scale: float
 
 
 def curvature(report: Report) -> Iterator[Advice]:
@@ -38,7 +50,7 @@ def curvature(report: Report) -> Iterator[Advice]:
     yield _outlook(verdict, best)
     yield from _who_pays(verdict, best)
     yield _worth(verdict, merges["flat"], merges["curved"])
-    yield from _places(verdict, best)
+    yield from places(verdict, best)
     yield from _subspace(verdict)
     yield from _spectrum(verdict)
 
@@ -111,36 +123,33 @@ def _worth(verdict: Mergeability, flat: Expected, curved: Expected) -> Advice:
     return Advice("curvature", "note", "Curvature adds little", text, behind, methods=("tsv_m",))
 
 
-def _places(verdict: Mergeability, best: Expected) -> Iterator[Advice]:
+def places(verdict: Mergeability, best: Expected) -> Iterator[Advice]:
     """Name layers that a merge had better leave at the base, and layers that want a smaller scale."""
     whole = float(best.excess.mean()) or 1.0
-    leave, damp = [], []
+    leave: list[Better] = []
+    damp: list[Better] = []
     for place in verdict.layers:
-        here = float(place.expected(best.which, best.scale).excess.mean())
-        without = float(place.all.gains.mean())
         own = place.best_scale(best.which)
-        least = float(place.expected(best.which, own).excess.mean())
-        if here - without > NOTICED * whole:
-            leave.append(((here - without) / whole, place, own))
-        elif own < best.scale and here - least > NOTICED * whole:
-            damp.append(((here - least) / whole, place, own))
+        scale = own if own > NOTHING * best.scale else 0.0
+        saved = float((place.expected(best.which, best.scale).excess - place.expected(best.which, scale).excess).mean())
+        if own < best.scale and saved > NOTICED * whole:
+            (damp if scale else leave).append(Better(say_layer(place), saved / whole, scale))
     if leave:
-        yield _say_places("Layers to leave out", leave, "would do better at the base's weights")
+        yield _say_places("Layers to leave out", "would do better at the base's weights", leave)
     if damp:
-        yield _say_places("Layers to damp", damp, "want a smaller scale than the others")
+        yield _say_places("Layers to damp", "want a smaller scale than the others", damp)
 
 
-def _say_places(title: str, found: list[tuple[float, Place, float]], what: str) -> Advice:
-    found = sorted(found, key=lambda case: -case[0])
-    cases = [f"{say_layer(place)} ({percent(gain)} of the excess loss)" for gain, place, _ in found]
-    ends = f"scale {number(found[0][2])}" if title.endswith("damp") else "an entry under `ignore`, or a scale of 0"
+def _say_places(title: str, what: str, found: list[Better]) -> Advice:
+    found = sorted(found, key=lambda case: -case.saved)
+    cases = [f"{case.layer} (scale {number(case.scale)} saves {percent(case.saved)})" for case in found]
     are = "layer" if len(found) == 1 else "layers"
     text = (
-        f"{len(found)} {are} {what}, by what is expected: {several(cases)}. An override with {ends} for the first would "
-        "take that off."
+        f"{len(found)} {are} {what}, by what is expected: {several(cases)} of the excess loss. An override of `scale` "
+        "for that layer does it."
     )
-    behind = {"share_of_excess": found[0][0], "layers": float(len(found)), "scale": found[0][2]}
-    return Advice("curvature", "suggestion", title, text, behind, tuple(say_layer(place) for _, place, _ in found))
+    behind = {"saved": found[0].saved, "layers": float(len(found)), "scale": found[0].scale}
+    return Advice("curvature", "suggestion", title, text, behind, tuple(case.layer for case in found))
 
 
 def _subspace(verdict: Mergeability) -> Iterator[Advice]:
