@@ -14,6 +14,7 @@ from ..store.dtypes import LONG_NAMES
 from ..store.layout import OutTensor, lay_out
 from .auto import choose
 from .budget import NO_BUDGET, make_budget
+from .curved_checks import check_statistics_request, statistics_of
 from .ground import Ground, lay_ground
 from .planned import Plan, tokenizer_folder
 from .schema import Recipe
@@ -119,9 +120,11 @@ def _plan(
         notes=notes,
     )
     notes += role_notes(method, units)
+    curvature, said = statistics_of(method, plan.pool, units)
+    notes += said
     tasks, reading = plan.widest()
     budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading, gathers, what)
-    return replace(plan, budget=budget)
+    return replace(plan, budget=budget, curvature=curvature)
 
 
 def role_notes(method: Method, units: Sequence[Unit]) -> list[str]:
@@ -157,6 +160,7 @@ def check_request(recipe: Recipe, method: Method) -> None:
         raise RecipeError(
             f"'{method.name}' merges whole models and takes no base. Remove 'base', or list that model under 'models'."
         )
+    check_statistics_request(recipe, method)
     if recipe.report:
         _check_report(recipe, method)
     for part in recipe.parts:
@@ -211,7 +215,13 @@ def describe(plan: Plan) -> dict[str, Any]:
     return {
         "method": plan.method.name,
         "inputs": [
-            {"role": i.role, "path": i.name, "bytes": i.checkpoint.nbytes, "fingerprint": i.fingerprint}
+            {
+                "role": i.role,
+                "path": i.name,
+                "bytes": i.checkpoint.nbytes,
+                "fingerprint": i.fingerprint,
+                **({"statistics": i.curved.facts} if i.curved else {}),
+            }
             for i in plan.inputs
         ],
         "kinship": [asdict(k) for k in plan.kinship],

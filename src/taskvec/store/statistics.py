@@ -160,7 +160,7 @@ class Statistics:
         Raises:
             MismatchError: no such weight or part.
         """
-        raw: Entries = self.checkpoint.raw(key(name, part), start, stop)
+        raw = self.checkpoint.raw(key(name, part), start, stop).view(np.float32)
         return raw.reshape(self.tensor(name, part).shape) if stop is None and start == 0 else raw
 
     def close(self) -> None:

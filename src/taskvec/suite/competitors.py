@@ -60,7 +60,8 @@ def points(reach: float, count: int = 21) -> tuple[float, ...]:
 def competitors(tasks: int, entries: Sequence[MethodEntry] | None = None) -> list[Competitor]:
     """Return what is compared: the methods asked for, or every method that takes so many models.
 
-    Methods that return one model as it is, or are another method with these settings, are left out of the default.
+    Methods that return one model as it is, or are another method with these settings, are left out of the default. So
+    are methods of curvature, for which specialists are measured first: these are compared when they are asked for.
 
     Raises:
         RecipeError: an unknown method, one that does not take so many models, or two of one name.
@@ -72,6 +73,7 @@ def competitors(tasks: int, entries: Sequence[MethodEntry] | None = None) -> lis
             raise RecipeError(f"two of the methods are called '{twice}'. Give one of them another 'name'.")
         return found
     left_out = {"passthrough", "model_soup"}  # one model; the same as linear where nothing scores the models
+    left_out |= {name for name, m in METHODS.items() if m.needs.curvature}
     return [_of(name) for name, m in sorted(METHODS.items()) if tasks in m.needs.tasks and name not in left_out]
 
 
