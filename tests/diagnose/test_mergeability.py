@@ -92,8 +92,8 @@ class TestExpected:
 
     def test_layers_and_groups_add_up_to_the_total(self, rng: np.random.Generator) -> None:
         found = verdict(rng)
-        for places in (found.layers, found.groups):
-            excess = np.sum([place.expected("curved", 0.7).excess for place in places], axis=0)
+        for parts in (found.layers, found.groups):
+            excess = np.sum([place.expected("curved", 0.7).excess for place in parts], axis=0)
             np.testing.assert_allclose(excess, found.total.expected("curved", 0.7).excess, rtol=1e-10)
         assert [(p.stack, p.layer) for p in found.layers] == [("layers", 0), ("layers", 1), ("layers", 2), ("", None)]
 
@@ -142,7 +142,7 @@ class TestWords:
         assert found.figures["gain"] > 0.5
 
     def test_layers_that_want_less_or_nothing_are_named(self, rng: np.random.Generator) -> None:
-        """Where tasks share what they learnt, a sum goes too far; where who bends little goes farther back, it hurts."""
+        """Where tasks share what they learnt, a sum goes too far; where those that hardly bend pull back, it hurts."""
         step, far = rng.normal(size=60), np.array([1.0, 0.1, 0.1])[:, None]
         disjoint = tensor(np.kron(np.eye(3), 3 * np.ones(30)), np.kron(np.eye(3), np.ones(30)), layer=0)
         shared = tensor(np.stack([step] * 3), np.ones((3, 60)), layer=1)
@@ -212,8 +212,9 @@ class TestPredictors:
         """Task vectors that share a direction merge better than orthogonal ones, and those than opposed ones."""
         step, other = rng.normal(size=(2, 300))
         pairs = {"shared": (step, step + 0.1 * other), "orthogonal": (step, other), "opposed": (step, -step)}
-        found = [predictors(None, of_one(np.stack(pair), np.ones((2, 300))))["share_mean_curved"] for pair in pairs.values()]
-        assert found == sorted(found)
+        found = [predictors(None, of_one(np.stack(pair), np.ones((2, 300)))) for pair in pairs.values()]
+        shares = [one["share_mean_curved"] for one in found]
+        assert shares == sorted(shares)
 
 
 def test_the_page_shows_it_and_leaves_it_out_where_there_is_none(rng: np.random.Generator) -> None:

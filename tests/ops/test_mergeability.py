@@ -82,7 +82,8 @@ def case(kind: str, place: str, rng: np.random.Generator) -> Case:
     labelled = [np.where(np.array(labels) == t, np.tile(s[:KEPT], TASKS), 0.0) for t, (_, s, _) in enumerate(parts)]
     h = [dense(m) for m in metrics]
     if place == "whole":
-        return Case(deltas, metrics, None, None, raw, labels, np.eye(ROWS * COLUMNS), h, [x.reshape(-1) for x in deltas])
+        flat = [x.reshape(-1) for x in deltas]
+        return Case(deltas, metrics, None, None, raw, labels, np.eye(ROWS * COLUMNS), h, flat)
     s = np.stack([np.outer(whitened.u[:, i], whitened.v[:, i]).reshape(-1) for i in range(whitened.count)], axis=1)
     own = labelled if place == "labelled" else [s.T @ x.reshape(-1) for x in deltas]
     given_ = labelled if place == "labelled" else None

@@ -56,9 +56,7 @@ def inspect(
     load_kernels(quiet or json)
     room = parse_size(memory) if memory else None
     shown = progress(quiet or json)
-    report = inspect_recipe(
-        recipe, kept=kept, spectra=spectra, rank=rank, threads=threads, memory=room, progress=shown
-    )
+    report = inspect_recipe(recipe, kept=kept, spectra=spectra, rank=rank, threads=threads, memory=room, progress=shown)
     if page:
         from ..diagnose.page import write_page
 

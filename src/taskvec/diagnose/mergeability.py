@@ -77,6 +77,8 @@ class Place:
             plain            θ_0 + α Σ_t δ_t                       `task_arithmetic`
             flat, curved     θ_0 + α T · mean in the subspace      `tsv_m`, `epimer`
                              θ_0 + α · mean, of other tensors      their default, `others: mean`
+
+        Units: those of the curvature: of the losses that it was measured of.
         """
         alpha = self.best_scale(which) if scale is None else scale
         parts = [sums.excess(which, alpha * factor) for sums, factor in self._parts(which)]
@@ -133,9 +135,7 @@ class Mergeability:
         return tuple(_place(part) for part in parts.values())
 
 
-def predictors(
-    report: Report | None, verdict: Mergeability, gains: Sequence[float] | None = None
-) -> dict[str, float]:
+def predictors(report: Report | None, verdict: Mergeability, gains: Sequence[float] | None = None) -> dict[str, float]:
     """Return the numbers by which one may guess, before a merge, how good it will be.
 
     Args:

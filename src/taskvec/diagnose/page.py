@@ -33,8 +33,8 @@ LINKS = {
 def render(report: Report) -> str:
     """Return the page of a report as HTML: its advice, figures as SVG, and tables.
 
-    Edge: without spectra or curvature their sections are not there; where numbers do not fit into a heat map's cells, they are said
-        where the cell is pointed at, and in the tables.
+    Edge: without spectra or curvature their sections are not there; where numbers do not fit into a heat map's cells,
+        they are said where the cell is pointed at, and in the tables.
 
     Raises:
         RecipeError: where the report has fewer than two models.

@@ -49,7 +49,7 @@ def labelled(
 
 
 def own_vectors(deltas: Float[Array, " task *shape"], weights: Float[Array, " task"], keep: int) -> Spectrum:
-    """Return each task's `keep` largest singular values and vectors, side by side: [U_1 … U_T], [s_1 … s_T], …"""
+    """Return each task's `keep` largest singular values and vectors, side by side: [U_1 … U_T] and so on."""
     return beside((svd(x, keep) for x in matrices(deltas, weights)), deltas, keep * deltas.shape[0])
 
 

@@ -1,7 +1,7 @@
 """Sums from which the price of a merge follows; those of disjoint tensors add up to those of a model."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -79,12 +79,10 @@ class MergeSums:
         """
         if not np.array_equal(self.weights, other.weights):
             raise ValueError("sums under different weights do not add up")
-        ends = {"least": min(self.least, other.least), "largest": max(self.largest, other.largest)}
-        ends |= {"unsolved": max(self.unsolved, other.unsolved)}
-        rest = [f.name for f in fields(self) if f.name not in (*ends, "weights")]
-        return MergeSums(
-            weights=self.weights, **ends, **{name: getattr(self, name) + getattr(other, name) for name in rest}
-        )
+        ends: dict[str, Any] = {"least": min(self.least, other.least), "largest": max(self.largest, other.largest)}
+        ends |= {"unsolved": max(self.unsolved, other.unsolved), "weights": self.weights}
+        added = [f.name for f in fields(self) if f.name not in ends]
+        return MergeSums(**ends, **{name: getattr(self, name) + getattr(other, name) for name in added})
 
     @property
     def gains(self) -> Float64[np.ndarray, " task"]:
@@ -108,8 +106,10 @@ class MergeSums:
         return pull / bend if bend > 0 else 1.0
 
     def slopes(self, which: Which = "curved") -> tuple[float, float]:
-        """Return Σ λ_t ⟨m, H_t δ_t⟩ and Σ λ_t ⟨m, H_t m⟩: the mean excess loss at scale s is s²/2 of the second less s
-        of the first, up to a constant."""
+        """Return Σ λ_t ⟨m, H_t δ_t⟩ and Σ λ_t ⟨m, H_t m⟩.
+
+        Up to a constant, the mean excess loss at scale s is s²/2 of the second less s of the first.
+        """
         merged = self._of(which)
         pull = self.weights @ (merged.bend + self.own - merged.apart) / 2
         return float(pull), float(self.weights @ merged.bend)

@@ -92,9 +92,9 @@ def merge_sums(
     bent = on_coordinates(mean, curved, basis)
     projected = Projected(mean, flat, basis)
     whole = space.expand(flat)
-    merges = [whole, space.expand(curved)] if basis is None else [whole, space.expand(curved), _mean(space.delta, shares)]
+    merges = [whole, space.expand(curved), *([] if basis is None else [_mean(space.delta, shares)])]
     rows = [_of_task(space, t, metrics[t], merges, projected) for t in range(len(shares))]
-    found = [Merged(*_columns([row.merges[m] for row in rows]), norm=inner(m_, m_)) for m, m_ in enumerate(merges)]
+    found = [_merged([row.merges[i] for row in rows], m) for i, m in enumerate(merges)]
     ends = projected.ends()
     shared, ranks = _interference(raw, labels, len(shares))
     own, kept, residual, trace, inside, uneven = _columns([row.numbers for row in rows])
@@ -125,9 +125,7 @@ def merge_sums(
     )
 
 
-def excess_losses(
-    deltas: Numbered, metrics: Numbered, merged: Float[Array, "*shape"]
-) -> Float64[np.ndarray, " task"]:
+def excess_losses(deltas: Numbered, metrics: Numbered, merged: Float[Array, "*shape"]) -> Float64[np.ndarray, " task"]:
     """Return how much a merge of one tensor is expected to add to each task's loss: ½⟨δ_m - δ_t, H_t (δ_m - δ_t)⟩.
 
     Shape: `deltas` and `merged` are (*shape); the result is (task,). Sums over tensors are those of a model.
@@ -141,8 +139,10 @@ def excess_losses(
 
 
 class _Row(NamedTuple):
-    """What is found of one task: `numbers` (own, kept, residual, trace, trace inside, uneven), and (bend, apart,
-    inside) of each merge."""
+    """What is found of one task.
+
+    numbers: own, kept, residual, trace, trace inside, uneven. merges: bend, apart and inside of each merge.
+    """
 
     numbers: tuple[float, ...]
     merges: tuple[tuple[float, ...], ...]
@@ -225,9 +225,13 @@ def _of_task(space: _Space, task: int, metric: Metric, merges: Sequence[Array], 
         apart = inner(m - delta, bend - bent)
         found.append((inner(m, bend), apart, inner(m - inside, bend - bent_inside)))
     off = projected.form(metric) - projected.mean
-    residual = inner(delta - inside, bent - bent_inside)
-    numbers = (inner(delta, bent), inner(inside, bent_inside), residual, *space.traces(metric, delta.shape), inner(off, off))
-    return _Row(numbers, tuple(found))
+    energies = inner(delta, bent), inner(inside, bent_inside), inner(delta - inside, bent - bent_inside)
+    return _Row((*energies, *space.traces(metric, delta.shape), inner(off, off)), tuple(found))
+
+
+def _merged(rows: Sequence[tuple[float, ...]], m: Array) -> Merged:
+    bend, apart, inside = _columns(rows)
+    return Merged(bend, apart, inside, inner(m, m))
 
 
 def _interference(raw: Atoms | None, labels: Sequence[int], tasks: int) -> tuple[Row, Row]:
@@ -245,7 +249,6 @@ def _interference(raw: Atoms | None, labels: Sequence[int], tasks: int) -> tuple
 
 def _columns(rows: Sequence[Sequence[float]]) -> list[Row]:
     return list(np.array(rows, dtype=np.float64).T)
-
 
 
 def _energy(x: Array) -> float:

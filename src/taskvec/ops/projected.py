@@ -24,8 +24,10 @@ STEPS = 40
 
 
 class Ends(NamedTuple):
-    """The least and the largest eigenvalue; where not exact, the least is at most `least`, the largest no less than
-    `largest`."""
+    """The least and the largest eigenvalue.
+
+    Where they are not exact, the least is at most `least`, and the largest no less than `largest`.
+    """
 
     least: float
     largest: float
@@ -54,6 +56,8 @@ class Projected:
             entries      the diagonal of a diagonal metric
             written out  SᵀHS
             by probes    SᵀHS z / √m for m vectors z of random signs:  E zᵀA²z = tr A²
+
+        Shape: that of a tensor, (p, p) or (m, *shape of the coordinates).
         """
         if self._entries:
             return _values(metric, self._like)

@@ -85,9 +85,7 @@ class Curvatures:
     found: dict[str, Examined] = field(default_factory=dict)
     parts: dict[str, dict[int, MergeSums]] = field(default_factory=dict)
 
-    def look(
-        self, arithmetic: Arithmetic, unit: Unit, start: int, stop: int, order: Order, scratch: Scratch
-    ) -> None:
+    def look(self, arithmetic: Arithmetic, unit: Unit, start: int, stop: int, order: Order, scratch: Scratch) -> None:
         """Look at some entries of a tensor that is not seen whole."""
         sides = self.plan.curvature.get(unit.name)
         if sides is None or start == stop:

@@ -150,9 +150,7 @@ def _with_whole_matrices(plan: Plan, directions: int, rank: int, memory: int, th
 
     needs = replace(plan.method.needs, scope="tensor", holds=holding)
     tasks, reading = plan.widest()
-    budget = make_budget(
-        needs, tasks, units, memory, threads, 0, reading=reading, gathers=curved, what="inspect"
-    )
+    budget = make_budget(needs, tasks, units, memory, threads, 0, reading=reading, gathers=curved, what="inspect")
     return replace(plan, units=units, budget=budget)
 
 
@@ -163,9 +161,7 @@ def _is_one_matrix(unit: Unit) -> bool:
 class Measured:
     """What is known of each tensor of a plan, while its slices come in from many threads."""
 
-    def __init__(
-        self, plan: Plan, kept: float = KEPT, spectra: int = 0, curvatures: Curvatures | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, kept: float = KEPT, spectra: int = 0, curvatures: Curvatures | None = None) -> None:
         """Begin with nothing."""
         self.plan, self.kept, self.spectra, self.curvatures = plan, kept, spectra, curvatures
         self._tallies: dict[str, Tally] = {}

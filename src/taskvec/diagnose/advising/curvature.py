@@ -1,4 +1,4 @@
-"""Whether a set of models will merge, by the curvature of their losses: who pays, where, and whether curvature helps."""
+"""Whether models will merge, by the curvature of their losses: who pays, where, and whether curvature helps."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -81,9 +81,9 @@ def _outlook(verdict: Mergeability, best: Expected) -> Advice:
         "excess_worst": float(best.excess.max()),
         "scale": best.scale,
     }
-    title = "Expected to merge" if mean < MUCH and most < 1 else "Expected to lose much"
-    severity = "note" if mean < MUCH and most < 1 else "warning"
-    return Advice("curvature", severity, title, text, behind, (name,), (method,))
+    if mean < MUCH and most < 1:
+        return Advice("curvature", "note", "Expected to merge", text, behind, (name,), (method,))
+    return Advice("curvature", "warning", "Expected to lose much", text, behind, (name,), (method,))
 
 
 def _who_pays(verdict: Mergeability, best: Expected) -> Iterator[Advice]:

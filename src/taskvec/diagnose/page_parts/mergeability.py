@@ -64,7 +64,7 @@ def _layers(shown: Shown, verdict: Mergeability, best: Expected) -> str:
         unit=" %",
         legend="excess loss over the task's gain, in per cent",
     )
-    how = f"What each layer adds, for `{SAID[best.which]}` at scale {number(best.scale)}. Columns add up to the table's."
+    how = f"What each layer adds, for `{SAID[best.which]}` at scale {number(best.scale)}; columns add up to the table."
     return figure("Where each task pays", how, heat_map(heat))
 
 
