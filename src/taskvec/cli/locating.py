@@ -68,6 +68,7 @@ class How:
 
     signal: Any
     metric: Any
+    weights: str
     checkpoint: str | None
     top: int
     calibrate: Path | None
@@ -104,7 +105,7 @@ def locate(
     if task:
         task.check(model)
     calibrated = _calibrated(how.calibrate, model, among, examples, few.seed)
-    by = By(signal=how.signal, metric=how.metric, checkpoint=how.checkpoint, top=how.top)
+    by = By(signal=how.signal, metric=how.metric, checkpoint=how.checkpoint, top=how.top, layers=how.weights == "layer")
     place = locate_task(model, among, lesson, by, calibrated, shown)
     rows = _contest(model, task, place, lesson, training, shown)
     for name in place.zeros:
@@ -172,7 +173,7 @@ def _write(place: Place, path: Path | None, few: Few) -> None:
         "its weights are those of the nearest point of the cone"
         if place.signal == "checkpoint"
         else "its norm is the mean of its task vectors' norms, by their shares"
-    )
+    ) + (", layer by layer" if place.by_layer else "")
     said = [f"Found by taskvec locate: {by}, {place.metric}; {norm}.", f"{place.verdict}: {place.reason}."]
     write_recipe(place.recipe, path, said)
 

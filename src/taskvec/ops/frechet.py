@@ -25,7 +25,11 @@ from .metric import Diagonal, Flat, Metric, Restricted, plus
 from .shapes import Float
 from .solving import MOST, cheap, inner, mean_eigenvalue, on_coordinates, solve
 
-__all__ = ["Gathered", "Mean", "frechet", "gathered", "mean_eigenvalue", "mean_of", "on_coordinates", "solve"]
+__all__ = ["Gathered", "Mean", "frechet", "gathered", "mean_eigenvalue", "mean_of", "on_coordinates", "predicted_gain", "solve"]
+
+
+Weights = Sequence[float] | Float[np.ndarray, " task"]
+"""A number a task."""
 
 
 class Gathered(NamedTuple):
@@ -56,7 +60,7 @@ class Mean:
 def frechet(
     targets: Iterable[Float[Array, "*shape"]],
     metrics: Iterable[Metric],
-    weights: Sequence[float],
+    weights: Weights,
     *,
     basis: Atoms | None = None,
     quadratic: Metric | None = None,
@@ -107,7 +111,7 @@ def frechet(
 def gathered(
     targets: Iterable[Float[Array, "*shape"]],
     metrics: Iterable[Metric],
-    weights: Sequence[float],
+    weights: Weights,
     *,
     basis: Atoms | None = None,
     summed: bool = False,
@@ -186,3 +190,25 @@ def mean_of(
     start = xp.zeros_like(parts.flat) if unseen == "zero" else parts.flat
     curved, residual = solve(form, pull, start, basis, tolerance, most)
     return Mean(curved, parts.flat, residual)
+
+
+def predicted_gain(parts: Gathered, mean: Mean, basis: Atoms | None = None, tasks: int = 1) -> float:
+    """Return how much lower the quadratic model of all losses is at the curved mean than at the flat one.
+
+        F(d) = Σ w_t ⟨d - d_t, H_t (d - d_t)⟩ = tasks · ⟨d, H̄ d⟩ - 2 ⟨d, Σ w_t H_t d_t⟩ + energy
+        gain = F(flat) - F(curved)
+
+    Units: those of a metric times a squared target; half of it is a loss.
+    Zero:  for a mean it is η (EpiMer, Theorem 3), never below 0 but for damping and rounding. For a sum it has no sign.
+
+    Args:
+        parts: what the mean is made of.
+        mean: the mean.
+        basis: the atoms of its coordinates.
+        tasks: by how much H̄ is smaller than Σ w_t H_t: T for what was summed with weights of 1, else 1.
+    """
+
+    def loss(d: Array) -> float:
+        return tasks * inner(d, on_coordinates(parts.quadratic, d, basis)) - 2 * inner(d, parts.pull)
+
+    return loss(mean.flat) - loss(mean.curved)

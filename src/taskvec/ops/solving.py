@@ -1,5 +1,7 @@
 """Linear systems whose matrix is a metric: H x = right, in the whole space or in the coordinates of a basis."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .arrays import Array, namespace
@@ -37,7 +39,8 @@ def solve(
         d = start + H⁺ (right - H start)        where H is zero, d is that of `start`
 
     Entry by entry for diagonals; by eigenvectors for one Kronecker product, or on few atoms; else by conjugate
-    gradients from `start`, preconditioned with what is known of H.
+    gradients from `start`, on atoms preconditioned with what is near H. (Where SᵀHS is singular, they then end at a
+    solution that is nearest in another norm.)
 
     Shape: `right` and `start` are (p,) with a basis of p atoms, else (*shape).
     """
@@ -151,23 +154,22 @@ def _by_matrix(matrix: Array, right: Array, start: Array) -> Array:
 def _divided(x: Array, values: Array) -> Array:
     """Return x / values, and 0 where a value is nothing beside the largest."""
     xp = namespace(x)
-    seen = values > ZERO * xp.max(values)
+    seen = values > ZERO * (xp.max(values) if all(values.shape) else 0.0)
     return xp.where(seen, x / xp.where(seen, values, xp.ones_like(values)), xp.zeros_like(x))
 
 
-def _near_inverse(form: Metric, like: Array, basis: Atoms | None):  # type: ignore[no-untyped-def]
-    """Return x → M⁻¹ x for an M near the metric, or None where nothing near it is known."""
-    xp = namespace(like)
-    if basis is None:
-        bend = form.diagonal(like)
-        if bend is None or not float(xp.max(bend)) > 0:
-            return None
-        steps = 1 / (bend + SLACK * xp.max(bend))
-        return lambda x: steps * x
-    near = form.near_atoms(basis.u, basis.v)
-    mean = 0.0 if near is None else float(xp.linalg.trace(near)) / max(1, basis.count)
+def _near_inverse(form: Metric, like: Array, basis: Atoms | None) -> Callable[[Array], Array] | None:
+    """Return x → M⁻¹ x for an M near the metric on atoms, or None where nothing near it is known.
+
+    In the whole space there is none: a system without one solution is then solved nearest to where it began.
+    """
+    near = None if basis is None else form.near_atoms(basis.u, basis.v)
+    if near is None:
+        return None
+    xp = namespace(near)
+    mean = float(xp.linalg.trace(near)) / max(1, near.shape[0])
     if not mean > 0:
         return None
-    inverse = xp.linalg.inv(near + SLACK * mean * xp.eye(basis.count, dtype=near.dtype, device=near.device))
+    inverse = xp.linalg.inv(near + SLACK * mean * xp.eye(near.shape[0], dtype=near.dtype, device=near.device))
     inverse = xp.astype((inverse + inverse.T) / 2, like.dtype)
     return lambda d: inverse @ d

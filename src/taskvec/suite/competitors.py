@@ -17,7 +17,7 @@ task vectors are nearly orthogonal."""
 REACH = {"ties": VOTE, "dare_ties": VOTE, "della": VOTE, "breadcrumbs_ties": VOTE, "sce": VOTE, "pcb": VOTE,
     "multislerp": VOTE, "ram": MEAN, "ramplus_tl": MEAN, "geometric_median": MEAN, "metagpt": MEAN,
     "model_stock": STOCK, "tsv_m": VOTE, "iso_c": MEAN, "iso_cts": MEAN, "cart": MEAN, "wudi": VOTE,
-    "knots": VOTE}  # fmt: skip
+    "knots": VOTE, "fisher": MEAN, "regmean": MEAN, "mats": MEAN, "epimer": VOTE}  # fmt: skip
 """Methods whose result is shorter than a sum; all others add up."""
 
 LITERATURE = 0.3

@@ -225,7 +225,7 @@ def _check(loaded: Loaded, names: Sequence[str]) -> None:
 
 def _products(data: Mapping[str, Any]) -> Products:
     """Return inner products from what was noted of them."""
-    arrays = {key: np.array(data[key]) for key in ("gram", "products", "energy", "entries", "plain")}
+    arrays = {key: np.array(data[key]) for key in ("gram", "products", "energy", "entries", "plain", "lengths")}
     return Products(tuple(data["tasks"]), tuple(data["groups"]), **arrays)
 
 

@@ -36,6 +36,7 @@ def fisher(
         weights: one number a task.
         curvature: F_t, each measured at its own model on its own task.
 
+    >>> import numpy as np
     >>> fisher(np.array([[1.0, 1.0], [3.0, 3.0]]), np.ones(2), curvature=np.array([[3.0, 0.0], [1.0, 0.0]]))
     array([1.5, 2. ])
     """

@@ -77,11 +77,11 @@ def mats(
     Zero:  directions in which no loss bends stay where conjugate gradients begin; tensors without statistics
            (`curvature: None`), and those that are not taken apart, get the plain mean Σ w_t τ_t / Σ w_t. Weights that
            sum to 0 are refused.
-    Edge:  it ends after `iterations`, or where the equations hold to 1e-6. Few iterations are a regularisation: the
-           directions that bend most come first.
+    Edge:  it ends after `iterations`, where the equations hold to 1e-6, or where a negative weight has left a direction
+           without curvature. Few iterations are a regularisation: the directions that bend most come first.
     Paper: with K-FAC blocks, as the authors' best; they begin at other merges, too (`start: fisher` is theirs of the
-           diagonals), and choose 10 to 100 iterations on validation data. Here each is preconditioned by the diagonal
-           of Σ w_t H_t. The Fréchet mean (`ops.frechet`) in the whole space; diagonals are solved exactly.
+           diagonals), and choose 10 to 100 iterations on validation data. The Fréchet mean (`ops.frechet`) in the
+           whole space; diagonals are solved exactly, whatever the iterations.
 
     Args:
         stack: the models' weights, or their task vectors.
@@ -93,9 +93,10 @@ def mats(
         role: what the tensor is (names tell tables from matrices); by its shape alone when not given.
         curvature: each task's metric.
 
-    >>> x, bends = np.array([[[1.0, 1.0]], [[3.0, 3.0]]]), np.array([[[3.0, 1.0]], [[1.0, 1.0]]])
+    >>> x, bends = np.array([np.full((2, 2), 1.0), np.full((2, 2), 3.0)]), [np.array([[3.0, 1.0]] * 2), np.ones((2, 2))]
     >>> mats(x, np.ones(2), curvature=[Measured(Diagonal(bend), 1.0) for bend in bends])
-    array([[1.5, 2. ]])
+    array([[1.5, 2. ],
+           [1.5, 2. ]])
     """
     if how := averaged(weights, spectral=spectral, role=role_in(stack, role)):
         return blend(stack, how)

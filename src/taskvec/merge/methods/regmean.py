@@ -84,9 +84,10 @@ def regmean(
         role: what the tensor is (names tell tables from matrices); by its shape alone when not given.
         curvature: each task's G_t, as a metric.
 
-    >>> x, inputs = np.array([[[1.0, 1.0]], [[3.0, 3.0]]]), [np.diag([3.0, 1.0]), np.diag([1.0, 1.0])]
+    >>> x, inputs = np.array([np.full((2, 2), 1.0), np.full((2, 2), 3.0)]), [np.diag([3.0, 1.0]), np.diag([1.0, 1.0])]
     >>> regmean(x, np.ones(2), curvature=[Measured(Kronecker(None, gram), 1.0) for gram in inputs])
-    array([[1.5, 2. ]])
+    array([[1.5, 2. ],
+           [1.5, 2. ]])
     """
     if how := averaged(weights, spectral=spectral, role=role_in(stack, role)):
         return blend(stack, how)
