@@ -44,6 +44,7 @@ def write_statistics(
     folder: Path,
     model: Path,
     kind: str = "diagonal",
+    /,
     *,
     seed: int = 0,
     gradient: bool = False,

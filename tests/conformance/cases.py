@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from taskvec.merge import METHODS, Method
-from taskvec.merge.curvature import Measured
 from taskvec.merge.registry import Setting
 from taskvec.merge.statistics import Question, Rows
 from taskvec.ops.chance import Chance
-from taskvec.ops.metric import Diagonal, Kronecker
 from taskvec.ops.slices import Slice
 
 from . import curved
@@ -102,28 +99,8 @@ class Case:
             how: dict[str, Any] = {"kind": self.kind, "order": order, "start": start, "gradients": gradients}
             given = {**curved.given(self.method, self.filled, stack, turned=turned, **how), **given}
         return self.method.function(
-            stack,
-            self.weights if weights is None else weights,
-            **{**self.settings, **chance, **self.curvature(stack), **given},
+            stack, self.weights if weights is None else weights, **{**self.settings, **chance, **given}
         )
-
-    def curvature(self, stack: Any) -> dict[str, Any]:
-        """Curvature made of the entries, by what neither a sign nor a factor of two changes: so slices, orders and
-        multiples of a stack are given their own.
-        """
-        needs = self.method.needs
-        if not needs.is_curved(self.filled):
-            return {}
-        rows = np.asarray(stack)
-        bends = np.ascontiguousarray(np.square(np.frexp(rows)[0]))
-        like: Any = torch.from_numpy if isinstance(stack, torch.Tensor) else np.asarray
-        if needs.scope == "entry":
-            base = {"base_curvature": like(np.asarray(bends.max(0)))} if needs.base_curvature else {}
-            return {"curvature": like(bends), **base}
-        if "diagonal" not in needs.curvature or self.method.name == "mats":  # a diagonal needs no iterations
-            factors = [_factors(like, x, "gram" in needs.curvature) for x in bends] if rows.ndim == 3 else None
-            return {"curvature": factors}
-        return {"curvature": [_diagonal(like, bend, x) for bend, x in zip(bends, rows, strict=True)]}
 
     def permuted(self, order: Sequence[int]) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
         """Weights, settings a task and the names of the models, in another order."""
@@ -132,15 +109,6 @@ class Case:
         if self.chance:
             given["chance"] = replace(self.chance, keys=tuple(self.chance.keys[i] for i in order))
         return self.weights[list(order)], given
-
-
-def _factors(like: Any, x: Floats, inputs_alone: bool) -> Measured:
-    outer, inner = (side + np.trace(side) * np.eye(len(side), dtype=x.dtype) for side in (x @ x.T, x.T @ x))
-    return Measured(Kronecker(None if inputs_alone else like(outer), like(inner)), 1.0)
-
-
-def _diagonal(like: Any, bend: Floats, x: Floats) -> Measured:
-    return Measured(Diagonal(like(bend)), 1.0 + float(bend.ravel()[:1].sum()), like(np.flip(x) / 8))
 
 
 def _others(setting: Setting, tasks: int) -> Iterator[Any]:

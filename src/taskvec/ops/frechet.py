@@ -21,7 +21,7 @@ import numpy as np
 
 from .arrays import Array, namespace
 from .atoms import Atoms
-from .metric import Diagonal, Flat, Metric, Restricted, plus
+from .metric import Flat, Metric, Restricted, plus
 from .shapes import Float
 from .solving import MOST, cheap, inner, mean_eigenvalue, on_coordinates, solve
 

@@ -385,7 +385,7 @@ def _as_one(one: Metric, other: Metric) -> Metric | None:
             return Flat(one.factor + other.factor)
         case Diagonal(), Diagonal():
             return Diagonal(one.values + other.values)
-        case (Diagonal() | Rotated()), Flat():
+        case ((Diagonal() | Rotated()), Flat()):
             return replace(one, values=one.values + other.factor)
         case Restricted(), Restricted():
             return Restricted(one.matrix + other.matrix)
