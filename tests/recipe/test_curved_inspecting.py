@@ -126,6 +126,25 @@ class TestAgainstLoops:
             assert tensor.rank == (2 if tensor.inside else 0)
 
 
+def test_normalising_changes_which_task_decides_and_not_what_a_merge_costs(family: Path, tmp_path: Path) -> None:
+    """A task whose loss is a thousand times as steep decides the curved mean, unless curvature is normalised."""
+    totals = (1000.0, 1.0, 1.0)
+    folders = [
+        write_statistics(tmp_path / name, family / name, seed=i, total=total)
+        for i, (name, total) in enumerate(zip(MODELS, totals, strict=True))
+    ]
+    scaled, plain = (look(family, folders, normalise=how, rank=2) for how in ("model", "none"))
+    assert (scaled.units, plain.units) == (totals, (1.0, 1.0, 1.0))
+    for which in ("plain", "flat"):
+        one, other = (found.total.expected(which, 0.5) for found in (scaled, plain))
+        np.testing.assert_allclose(one.excess, other.excess, rtol=1e-5)
+        np.testing.assert_allclose(one.gains, other.gains, rtol=1e-5)
+        assert scaled.total.best_scale(which) == pytest.approx(plain.total.best_scale(which), rel=1e-5)
+    lowered, even = (found.total.all.excess("curved") * found.total.units for found in (scaled, plain))
+    assert lowered[0] > even[0]
+    assert lowered[1:].max() < even[1:].max()
+
+
 def test_threads_and_slices_do_not_change_it(family: Path, stats: dict[str, list[Path]]) -> None:
     one, many = (look(family, stats["diagonal"], threads=threads) for threads in (1, 3))
     for which in MERGES:
@@ -201,6 +220,10 @@ class TestRefusals:
         models = [family / "m2", family / "m0", adapter]
         with pytest.raises(tv.TaskVecError, match="is a change of the base"):
             self.refused(family, stats["diagonal"], models, allow=["unrelated"])
+
+    def test_another_way_to_normalise(self, family: Path, stats: dict[str, list[Path]]) -> None:
+        with pytest.raises(tv.RecipeError, match="'normalise' must be one of model, none, got 'tensor'"):
+            self.refused(family, stats["diagonal"], normalise="tensor")
 
     @pytest.mark.parametrize(("rank", "given"), [(-1, True), (2, False)], ids=["negative", "alone"])
     def test_a_rank_that_is_none(self, family: Path, stats: dict[str, list[Path]], rank: int, given: bool) -> None:

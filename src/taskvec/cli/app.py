@@ -1,7 +1,7 @@
 """The commands. Nothing heavy is imported before a command needs it: `--help` must be instant."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -262,6 +262,9 @@ def inspect(
     rank: Annotated[
         int, Parameter(help="With --stats: directions each task keeps of a matrix; 0: an equal share of them.")
     ] = 0,
+    normalise: Annotated[
+        Literal["model", "none"], Parameter(help="With --stats: divide a task's curvature by its trace, or do not.")
+    ] = "model",
     dtype: Annotated[str | None, Parameter(help="What a merge would be stored as; the base's own by default.")] = None,
     kept: Annotated[float, Parameter(help="The share of a tensor's entries that count as its largest.")] = 0.2,
     set_: Annotated[
@@ -292,7 +295,7 @@ def inspect(
     changes = set_ or []
     given = stats or []
     return inspecting.inspect(
-        base, models, report, spectra, given, rank, dtype, kept, changes, memory, threads, force, json, quiet
+        base, models, report, spectra, given, rank, normalise, dtype, kept, changes, memory, threads, force, json, quiet
     )
 
 

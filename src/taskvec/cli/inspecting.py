@@ -11,7 +11,7 @@ from ..diagnose import Group, Report, figures
 from ..diagnose.facts import facts
 from ..diagnose.mergeability import MERGES, SAID, Mergeability
 from ..errors import OutputError, RecipeError
-from ..recipe.curved_inspecting import check_statistics, with_statistics
+from ..recipe.curved_inspecting import Normalise, check_statistics, with_statistics
 from ..recipe.inspecting import check_count, inspect_recipe
 from ..recipe.schema import validate
 from ..recipe.yaml_lines import Document
@@ -30,6 +30,7 @@ def inspect(
     spectra: int,
     stats: Sequence[Path],
     rank: int,
+    normalise: Normalise,
     dtype: str | None,
     kept: float,
     changes: Sequence[str],
@@ -50,13 +51,15 @@ def inspect(
         data["dtype"] = dtype
     if isinstance(data["models"], list):  # what is none, the schema tells better
         check_count(len(data["models"]))
-        check_statistics(len(data["models"]), len(stats), rank)
+        check_statistics(len(data["models"]), len(stats), rank, normalise)
         data = with_statistics(data, stats) if stats else data
     recipe = validate(Document(data, "command line", {}))
     load_kernels(quiet or json)
     room = parse_size(memory) if memory else None
     shown = progress(quiet or json)
-    report = inspect_recipe(recipe, kept=kept, spectra=spectra, rank=rank, threads=threads, memory=room, progress=shown)
+    report = inspect_recipe(
+        recipe, kept=kept, spectra=spectra, rank=rank, normalise=normalise, threads=threads, memory=room, progress=shown
+    )
     if page:
         from ..diagnose.page import write_page
 

@@ -5,7 +5,7 @@ far it tells accuracies apart is an experiment's to say.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any
 
@@ -58,13 +58,18 @@ class Expected:
 
 @dataclass(frozen=True)
 class Place:
-    """Tensors that are told together: a layer, a kind, or all. inside: those in subspaces; outside: the others."""
+    """Tensors that are told together: a layer, a kind, or all. inside: those in subspaces; outside: the others.
+
+    units: (task,) by what each task's curvature was divided. gains: (task,) of the whole model, in these units.
+    """
 
     stack: str
     layer: int | None
     kind: str
     inside: MergeSums | None
     outside: MergeSums | None
+    units: Float64[np.ndarray, " task"]
+    gains: Float64[np.ndarray, " task"]
 
     @cached_property
     def all(self) -> MergeSums:
@@ -78,18 +83,22 @@ class Place:
             flat, curved     θ_0 + α T · mean in the subspace      `tsv_m`, `epimer`
                              θ_0 + α · mean, of other tensors      their default, `others: mean`
 
-        Units: those of the curvature: of the losses that it was measured of.
+        Units: those of the losses that curvature was measured of, however tasks were normalised.
         """
         alpha = self.best_scale(which) if scale is None else scale
         parts = [sums.excess(which, alpha * factor) for sums, factor in self._parts(which)]
-        return Expected(which, alpha, np.sum(parts, axis=0), self.all.gains)
+        return Expected(which, alpha, self.units * np.sum(parts, axis=0), self.units * self.all.gains)
 
     def best_scale(self, which: Which) -> float:
-        """Return the α with the least mean excess loss; 0 where there is no curvature along the merge."""
+        """Return the α with the least mean share of what tasks gained; 0 where no curvature lies along the merge.
+
+        Shares, not losses: a task with a steep loss counts as much as one with a flat one.
+        """
+        counts = np.divide(1.0, self.gains, out=np.zeros_like(self.gains), where=self.gains > 0)
         pull = bend = 0.0
         for sums, factor in self._parts(which):
-            pulled, bent = sums.slopes(which)
-            pull, bend = pull + factor * pulled, bend + factor**2 * bent
+            pull += factor * float(counts @ sums.pull(which))
+            bend += factor**2 * float(counts @ getattr(sums, which).bend)
         return pull / bend if bend > 0 else 0.0
 
     def _parts(self, which: Which) -> list[tuple[MergeSums, float]]:
@@ -104,6 +113,8 @@ class Mergeability:
 
     models: in the order of every "task" axis. estimator: what measured the curvature. rank: directions a task and
     matrix that were asked for; 0: an equal share of them. unknown: tensors of which no model has statistics.
+    examples: on how many each was measured. units: by what each task's curvature was divided before it was compared
+    with the others'; not at all when empty. Sums (F, η, V_S, R_S) are in these units, expected losses are not.
     """
 
     models: tuple[str, ...]
@@ -111,12 +122,13 @@ class Mergeability:
     rank: int
     tensors: tuple[Examined, ...]
     unknown: tuple[str, ...] = ()
-    examples: tuple[int, ...] = field(default=())
+    examples: tuple[int, ...] = ()
+    units: tuple[float, ...] = ()
 
     @cached_property
     def total(self) -> Place:
         """All tensors together."""
-        return _place(self.tensors)
+        return self._place(self.tensors, _added([tensor.sums for tensor in self.tensors]).gains)
 
     @cached_property
     def layers(self) -> tuple[Place, ...]:
@@ -132,7 +144,16 @@ class Mergeability:
         parts: dict[Any, list[Examined]] = {}
         for tensor in self.tensors:
             parts.setdefault(key(tensor), []).append(tensor)
-        return tuple(_place(part) for part in parts.values())
+        return tuple(self._place(part, self.total.gains) for part in parts.values())
+
+    def _place(self, tensors: Sequence[Examined], gains: Float64[np.ndarray, " task"]) -> Place:
+        layers, kinds = {(t.stack, t.layer) for t in tensors}, {t.kind for t in tensors}
+        stack, layer = layers.pop() if len(layers) == 1 else ("", None)
+        kind = kinds.pop() if len(kinds) == 1 else "all"
+        inside, outside = ([t.sums for t in tensors if t.inside == there] for there in (True, False))
+        units = np.array(self.units) if self.units else np.ones(len(self.models))
+        sides = (_added(inside) if inside else None, _added(outside) if outside else None)
+        return Place(stack, layer, kind, *sides, units, gains)
 
 
 def predictors(report: Report | None, verdict: Mergeability, gains: Sequence[float] | None = None) -> dict[str, float]:
@@ -145,9 +166,10 @@ def predictors(report: Report | None, verdict: Mergeability, gains: Sequence[flo
             the expected excess losses as shares of these.
 
     Figures, for each merge of `plain`, `flat` and `curved` (see `Place.expected`) where a name ends in it:
-        excess_mean, excess_worst: expected excess loss of the mean task and of the worst, each at the best scale
-        share_mean, share_worst: the same as shares of what each task gained, by the same quadratics
-        mean_excess_…: of the merge that is a mean, not scaled
+        share_mean, share_worst: of what each task gained, what the mean task and the worst are expected to lose, at
+            the scale that is expected to be best
+        excess_mean, excess_worst: the same as losses
+        mean_share, mean_share_worst: of the merge that is a mean, not scaled
         scale: the scale that is expected to be best
         eta, eta_relative: η, and as a share of F(flat)
         variance_flat, variance_curved, residual, bound, tight_bound: V_S at both means, R_S, and the bounds of curved
@@ -177,12 +199,14 @@ def predictors(report: Report | None, verdict: Mergeability, gains: Sequence[flo
 
 def _of_merge(total: Place, which: Which, gains: Sequence[float] | None) -> dict[str, float]:
     best, mean = total.expected(which), total.all.excess(which)
+    shares = np.divide(mean, total.gains, out=np.zeros_like(mean), where=total.gains > 0)
     found = {
         f"excess_mean_{which}": float(best.excess.mean()),
         f"excess_worst_{which}": float(best.excess.max()),
         f"share_mean_{which}": float(best.shares.mean()),
         f"share_worst_{which}": float(best.shares.max()),
-        f"mean_excess_{which}": float(mean.mean()),
+        f"mean_share_{which}": float(shares.mean()),
+        f"mean_share_worst_{which}": float(shares.max()),
         f"scale_{which}": best.scale,
     }
     if gains is not None:
@@ -201,20 +225,6 @@ def _of_report(report: Report) -> dict[str, float]:
         "mean_norm": float(total.norms.mean()),
         "relative_change": float(figures.relative_change(total).mean()),
     }
-
-
-def _place(tensors: Sequence[Examined]) -> Place:
-    first, kinds = tensors[0], {t.kind for t in tensors}
-    layers = {(t.stack, t.layer) for t in tensors}
-    stack, layer = (first.stack, first.layer) if len(layers) == 1 else ("", None)
-    inside, outside = ([t.sums for t in tensors if t.inside == there] for there in (True, False))
-    return Place(
-        stack,
-        layer,
-        first.kind if len(kinds) == 1 else "all",
-        _added(inside) if inside else None,
-        _added(outside) if outside else None,
-    )
 
 
 def _added(sums: Sequence[MergeSums]) -> MergeSums:

@@ -19,6 +19,7 @@ def mergeability_facts(verdict: Mergeability) -> dict[str, Any]:
         "estimator": verdict.estimator,
         "examples": list(verdict.examples),
         "rank": verdict.rank,
+        "units": [plain(unit) for unit in verdict.units],
         "unknown": list(verdict.unknown),
         "predictors": {name: plain(value) for name, value in predictors(None, verdict).items()},
         "merges": _merges(verdict.total),

@@ -102,17 +102,14 @@ class MergeSums:
 
         Zero: 1 where no curvature lies along the merge.
         """
-        pull, bend = self.slopes(which)
-        return pull / bend if bend > 0 else 1.0
+        bend = float(self.weights @ self._of(which).bend)
+        return float(self.weights @ self.pull(which)) / bend if bend > 0 else 1.0
 
-    def slopes(self, which: Which = "curved") -> tuple[float, float]:
-        """Return Σ λ_t ⟨m, H_t δ_t⟩ and Σ λ_t ⟨m, H_t m⟩.
-
-        Up to a constant, the mean excess loss at scale s is s²/2 of the second less s of the first.
-        """
+    def pull(self, which: Which = "curved") -> Float64[np.ndarray, " task"]:
+        """Return ⟨m, H_t δ_t⟩, (task,): up to a constant, the excess loss at scale s is s²/2 · bend - s · pull."""
         merged = self._of(which)
-        pull = self.weights @ (merged.bend + self.own - merged.apart) / 2
-        return float(pull), float(self.weights @ merged.bend)
+        pull: Float64[np.ndarray, " task"] = (merged.bend + self.own - merged.apart) / 2
+        return pull
 
     def variance(self, which: Which = "curved", scale: float = 1.0) -> float:
         """Return F(s d) = Σ λ_t (s d - d_t)ᵀ H̃_t (s d - d_t), the subspace Fréchet variance V_S.

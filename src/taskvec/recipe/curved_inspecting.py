@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ from .whole import Listed, Tasks
 KINDS = ("diagonal", "kronecker", "eigen")
 """Statistics that say how a loss bends; Gram matrices of inputs do not."""
 
+Normalise = Literal["model", "none"]
+"""By what each task's curvature is divided: its trace over the whole model, or nothing."""
+
 Order = npt.NDArray[np.int64]
 """For each model, as listed, which of a tensor's tasks it is."""
 
@@ -42,8 +46,8 @@ def _compared(deltas: Any, weights: Any, *, curvature: Any = None) -> Any:
     return deltas[0]
 
 
-def check_statistics(models: int, statistics: int, rank: int) -> None:
-    """Refuse another number of statistics than of models, and a rank that is none.
+def check_statistics(models: int, statistics: int, rank: int, normalise: str) -> None:
+    """Refuse another number of statistics than of models, a rank that is none, and other words for normalising.
 
     Raises:
         RecipeError: see above.
@@ -53,6 +57,8 @@ def check_statistics(models: int, statistics: int, rank: int) -> None:
             f"each model has statistics of its own: got {models} models and {statistics} folders of statistics. "
             f"Give one a model, in their order."
         )
+    if normalise not in get_args(Normalise):
+        raise RecipeError(f"'normalise' must be one of {', '.join(get_args(Normalise))}, got {normalise!r}.")
     if rank < 0:
         raise RecipeError(f"'rank' is how many directions each task keeps of a matrix, got {rank}.")
     if rank and not statistics:
@@ -82,8 +88,15 @@ class Curvatures:
 
     plan: Plan
     rank: int = 0
+    normalise: Normalise = "model"
     found: dict[str, Examined] = field(default_factory=dict)
     parts: dict[str, dict[int, MergeSums]] = field(default_factory=dict)
+
+    @cached_property
+    def units(self) -> npt.NDArray[np.float64]:
+        """By what each model's curvature is divided: its trace over the whole model, or 1."""
+        totals = [model.curved.statistics.total if model.curved else 1.0 for model in self.plan.listed]
+        return np.array([total if self.normalise == "model" and total > 0 else 1.0 for total in totals])
 
     def look(self, arithmetic: Arithmetic, unit: Unit, start: int, stop: int, order: Order, scratch: Scratch) -> None:
         """Look at some entries of a tensor that is not seen whole."""
@@ -93,12 +106,13 @@ class Curvatures:
         _, rows, _ = arithmetic.part(unit, start, stop, scratch).gather()
         curvature, _ = diagonals(sides, unit, start, stop)
         # Sums are of slices, and kept by their place: added in order, they do not depend on who came first.
-        self.parts.setdefault(unit.name, {})[start] = examined_entries(rows[order], curvature[order])
+        scaled = curvature[order] / self.units[:, None].astype(curvature.dtype)
+        self.parts.setdefault(unit.name, {})[start] = examined_entries(rows[order], scaled)
 
     def take_apart(self, unit: Unit, tasks: Tasks, order: Order) -> None:
         """Look at a matrix in the subspace of its tasks."""
         sides = self.plan.curvature[unit.name]
-        metrics = Metrics(Measures(sides, unit, 0), order)
+        metrics = Metrics(Measures(sides, unit, 0), order, self.units)
         self.found[unit.name] = examined_matrix(unit.name, Listed(tasks, order), metrics, self.rank)
 
     def verdict(self, models: Sequence[str]) -> Mergeability:
@@ -108,7 +122,8 @@ class Curvatures:
         known = [m.curved.statistics for m in self.plan.listed if m.curved]
         examples = tuple(int(s.facts.get("data", {}).get("examples") or 0) for s in known)
         unknown = tuple(u.name for u in merged if u.count and u.name not in self.plan.curvature)
-        return Mergeability(tuple(models), known[0].estimator, self.rank, tuple(tensors), unknown, examples)
+        units = tuple(self.units.tolist())
+        return Mergeability(tuple(models), known[0].estimator, self.rank, tuple(tensors), unknown, examples, units)
 
     def _of(self, unit: Unit) -> Examined | None:
         if unit.name in self.found:
@@ -121,15 +136,15 @@ class Curvatures:
 class Metrics:
     """The metrics of a tensor in the order in which the models are listed."""
 
-    def __init__(self, measures: Measures, order: Order) -> None:
-        """Take what reads them, and which of them each model is."""
-        self._measures, self._order = measures, order
+    def __init__(self, measures: Measures, order: Order, units: npt.NDArray[np.float64]) -> None:
+        """Take what reads them, which of them each model is, and by what each is divided."""
+        self._measures, self._order, self._units = measures, order, units
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __getitem__(self, task: int) -> Any:
-        return self._measures[int(self._order[task])].metric
+        return self._measures[int(self._order[task])].metric.times(1 / float(self._units[task]))
 
 
 def with_statistics(data: Mapping[str, Any], statistics: Sequence[Any]) -> dict[str, Any]:

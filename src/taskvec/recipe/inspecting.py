@@ -21,7 +21,7 @@ from ..progress import Progress, Silent
 from ..store.dtypes import LONG_NAMES
 from .arithmetic import Arithmetic, Scratch
 from .budget import LARGEST, make_budget
-from .curved_inspecting import Curvatures, check_statistics, held, is_matrix, method_of, with_statistics
+from .curved_inspecting import Curvatures, Normalise, check_statistics, held, is_matrix, method_of, with_statistics
 from .ground import lay_ground
 from .plan import check_compared, check_request, plan_on
 from .planned import Plan
@@ -50,6 +50,7 @@ def inspect(
     spectra: int = 0,
     statistics: Sequence[str | Path] = (),
     rank: int = 0,
+    normalise: Normalise = "model",
     ignore: Sequence[str] = (),
     allow: Sequence[str] = (),
     threads: int | None = None,
@@ -66,6 +67,8 @@ def inspect(
         spectra: look at so many leading directions of each matrix, too; this takes much longer.
         statistics: a folder of statistics a model, in their order: tell what a merge is expected to cost, too.
         rank: with statistics, how many directions each task keeps of a matrix; 0: an equal share of them.
+        normalise: by what each task's curvature is divided, so that no task decides by the unit of its loss: its trace
+            over the whole "model", or "none".
         ignore: globs of tensors that are left out.
         allow: checks that may fail: "unrelated" models, differing "tokenizers".
         threads: threads to use; all cores when not given. The result is the same (but for spectra, by a rounding).
@@ -79,12 +82,19 @@ def inspect(
         MismatchError: statistics of another model, or of other kinds than those of the others.
         NumbersError: NaN or Inf in an input.
     """
-    check_statistics(len(models), len(statistics), rank)
+    check_statistics(len(models), len(statistics), rank, normalise)
     given: dict[str, Any] = {"base": str(base), "models": [str(m) for m in models], "dtype": dtype}
     given |= {"ignore": list(ignore), "allow": list(allow)}
     recipe = recipe_of(with_statistics(given, statistics) if statistics else given)
     return inspect_recipe(
-        recipe, kept=kept, spectra=spectra, rank=rank, threads=threads, memory=memory, progress=progress
+        recipe,
+        kept=kept,
+        spectra=spectra,
+        rank=rank,
+        normalise=normalise,
+        threads=threads,
+        memory=memory,
+        progress=progress,
     )
 
 
@@ -114,6 +124,7 @@ def inspect_recipe(
     kept: float = KEPT,
     spectra: int = 0,
     rank: int = 0,
+    normalise: Normalise = "model",
     threads: int | None = None,
     memory: int | None = None,
     progress: Progress | None = None,
@@ -133,7 +144,7 @@ def inspect_recipe(
     check_compared(plan.units)
     if spectra or curved:
         plan = _with_whole_matrices(plan, spectra, rank, memory, threads)
-    measured = Measured(plan, kept, spectra, Curvatures(plan, rank) if curved else None)
+    measured = Measured(plan, kept, spectra, Curvatures(plan, rank, normalise) if curved else None)
     state = stream(plan, Nowhere(), progress or Silent(), arithmetic=Inspecting(plan, measured), what="inspecting")
     return measured.report(state.bytes_read, time.monotonic() - began)
 

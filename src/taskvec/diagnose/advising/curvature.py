@@ -17,10 +17,10 @@ PAYS = 1.5
 """A task that loses half as much again as the mean task pays for the others."""
 
 WORTH = 0.05
-"""Where curvature takes less than a twentieth off the expected excess loss, it is hardly worth measuring."""
+"""Where curvature takes less than a twentieth off what is expected to be lost, it is hardly worth measuring."""
 
 NOTICED = 0.01
-"""Layers that add less than a hundredth to the expected excess loss are not named."""
+"""Layers that would save less than a hundredth of what is expected to be lost are not named."""
 
 NOTHING = 0.1
 """A layer that wants less than a tenth of the others' scale is better left out."""
@@ -29,8 +29,11 @@ ILL = 1e6
 """A condition number above which a solution in float32 rests on damping."""
 
 
+USED = ("epimer",)
+
+
 class Better(NamedTuple):
-    """A layer that wants another scale than the rest, and what that saves of the expected excess loss, as a share."""
+    """A layer that wants another scale than the rest, and what that saves of all that is lost, as a share."""
 
     layer: str
     saved: float
@@ -43,7 +46,7 @@ def curvature(report: Report) -> Iterator[Advice]:
     if verdict is None or not verdict.tensors:
         return
     merges = {which: verdict.total.expected(which) for which in SAID}
-    best = min(merges.values(), key=lambda merge: float(merge.excess.mean()))
+    best = min(merges.values(), key=lambda merge: float(merge.shares.mean()))
     if not best.gains.any():
         yield _nothing()
         return
@@ -105,39 +108,44 @@ def _who_pays(verdict: Mergeability, best: Expected) -> Iterator[Advice]:
 def _worth(verdict: Mergeability, flat: Expected, curved: Expected) -> Advice:
     """Say whether curvature is worth measuring: η for means, and what it comes to once merges are summed."""
     sums = verdict.total.inside or verdict.total.all
-    before, after = float(flat.excess.mean()), float(curved.excess.mean())
+    before, after = float(flat.shares.mean()), float(curved.shares.mean())
     gain = (before - after) / before if before > 0 else 0.0
     sure, unsigned = sums.scaled_gain(float(len(verdict.models)))
     text = (
         f"In the same subspace, curvature takes {percent(sums.relative_eta)} off the Fréchet variance of the mean (η = "
         f"{sums.eta:.3g} of F = {sums.variance('flat'):.3g}), which it can only lower. Once merges are summed that is "
-        f"not sure: F changes by {-sure:.3g} and, by the term without a sign, {-unsigned:+.3g}. With the best scale of "
-        f"each, `epimer` is expected at {after:.3g} of excess loss, and `tsv_m` at {before:.3g}: "
+        f"not sure: F falls by {sure:.3g} and, by a term without a sign, by {unsigned:.3g}. At the best scale of each, "
+        f"undamped `epimer` is expected to lose {percent(after)} of what the mean task gained, and `tsv_m` "
+        f"{percent(before)}. "
     )
     behind = {"relative_eta": sums.relative_eta, "eta": sums.eta, "gain": gain, "unsigned_term": unsigned}
     if gain > WORTH:
-        text += f"{percent(gain)} less. Try `epimer`."
-        return Advice("curvature", "suggestion", "Curvature is worth it", text, behind, methods=("epimer",))
-    text += f"{percent(gain)} less." if gain > 0 else f"{percent(-gain)} more."
-    text += " `tsv_m` needs no data and is expected to do as well."
+        return Advice("curvature", "suggestion", "Curvature is worth it", text + "Try `epimer`.", behind, methods=USED)
+    text += "`tsv_m` needs no data and is expected to do as well."
     return Advice("curvature", "note", "Curvature adds little", text, behind, methods=("tsv_m",))
 
 
 def places(verdict: Mergeability, best: Expected) -> Iterator[Advice]:
     """Name layers that a merge had better leave at the base, and layers that want a smaller scale."""
-    whole = float(best.excess.mean()) or 1.0
     leave: list[Better] = []
     damp: list[Better] = []
     for place in verdict.layers:
         own = place.best_scale(best.which)
         scale = own if own > NOTHING * best.scale else 0.0
-        saved = float((place.expected(best.which, best.scale).excess - place.expected(best.which, scale).excess).mean())
-        if own < best.scale and saved > NOTICED * whole:
-            (damp if scale else leave).append(Better(say_layer(place), saved / whole, scale))
+        saved = _cost(place, best, best.scale) - _cost(place, best, scale)
+        share = saved / (float(best.shares.mean()) or 1.0)
+        if own < best.scale and share > NOTICED:
+            (damp if scale else leave).append(Better(say_layer(place), share, scale))
     if leave:
         yield _say_places("Layers to leave out", "would do better at the base's weights", leave)
     if damp:
         yield _say_places("Layers to damp", "want a smaller scale than the others", damp)
+
+
+def _cost(place: Place, best: Expected, scale: float) -> float:
+    """Return which share of what it gained the mean task loses in a place."""
+    excess, gains = place.expected(best.which, scale).excess, best.gains
+    return float(np.divide(excess, gains, out=np.zeros_like(gains), where=gains > 0).mean())
 
 
 def _say_places(title: str, what: str, found: list[Better]) -> Advice:
@@ -145,7 +153,7 @@ def _say_places(title: str, what: str, found: list[Better]) -> Advice:
     cases = [f"{case.layer} (scale {number(case.scale)} saves {percent(case.saved)})" for case in found]
     are = "layer" if len(found) == 1 else "layers"
     text = (
-        f"{len(found)} {are} {what}, by what is expected: {several(cases)} of the excess loss. An override of `scale` "
+        f"{len(found)} {are} {what}, by what is expected: {several(cases)} of what is lost. An override of `scale` "
         "for that layer does it."
     )
     behind = {"saved": found[0].saved, "layers": float(len(found)), "scale": found[0].scale}
@@ -160,10 +168,11 @@ def _subspace(verdict: Mergeability) -> Iterator[Advice]:
     loose, tight = inside.bounds("curved")
     residual, variance = inside.residual_energy, inside.variance("curved")
     share = residual / (residual + variance) if residual + variance > 0 else 0.0
+    apart = "" if not any(u != 1 for u in verdict.units) else " Each task's loss is in units of its own trace here."
     text = (
-        f"Of matrices, the mean loses at most {tight:.3g} in excess (V_S + R_S bounds it by {loose:.3g}): conflict "
-        f"between tasks is V_S = {variance:.3g}, and what the subspace leaves out is R_S = {residual:.3g}, "
-        f"{percent(share)} of both."
+        f"Of matrices, the curved mean adds at most {tight:.3g} to the mean loss (V_S + R_S bounds it by {loose:.3g}): "
+        f"conflict between tasks is V_S = {variance:.3g}, and what the subspace leaves out is R_S = {residual:.3g}, "
+        f"{percent(share)} of both.{apart}"
     )
     behind = {"variance": variance, "residual": residual, "bound": loose, "tight_bound": tight}
     if share > MUCH:
@@ -199,7 +208,8 @@ def _condition(tensor: Examined) -> float:
 def say_layer(place: Place) -> str:
     """Say which layer a place is.
 
-    >>> say_layer(Place("layers", 3, "all", None, None)), say_layer(Place("", None, "all", None, None))
-    ('layer 3', 'tensors outside layers')
+    >>> one = np.ones(1)
+    >>> say_layer(Place("layers", 3, "all", None, None, one, one))
+    'layer 3'
     """
     return "tensors outside layers" if place.layer is None else f"layer {place.layer}"

@@ -18,7 +18,7 @@ def mergeability(shown: Shown) -> str:
     if verdict is None or not verdict.tensors:
         return ""
     merges = [verdict.total.expected(which) for which in MERGES]
-    best = min(merges, key=lambda merge: float(merge.excess.mean()))
+    best = min(merges, key=lambda merge: float(merge.shares.mean()))
     lead = (
         f"By the curvature of each task's loss ({verdict.estimator}, measured at its own model): every loss counts as "
         "a quadratic, and what a merge adds to it is the excess loss. Shares are of what fine-tuning took off that "
