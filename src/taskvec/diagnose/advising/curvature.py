@@ -74,8 +74,8 @@ def _outlook(verdict: Mergeability, best: Expected) -> Advice:
     text = (
         f"Of what fine-tuning took off the losses, `{method}` at scale {number(best.scale)} is expected to lose "
         f"{percent(mean)} for the mean task and {percent(most)} for {name}, the worst (0 %: as fine-tuned; 100 %: as "
-        "the base). This takes each loss for a quadratic around its own model and tensors for independent; it ranks "
-        "sets of models and scales better than it foretells a loss."
+        "the base). This takes each loss for a quadratic around its own model, and tensors for independent: it is "
+        "where to begin, and a score on examples decides."
     )
     behind = {
         "share_mean": mean,
@@ -113,10 +113,10 @@ def _worth(verdict: Mergeability, flat: Expected, curved: Expected) -> Advice:
     sure, unsigned = sums.scaled_gain(float(len(verdict.models)))
     text = (
         f"In the same subspace, curvature takes {percent(sums.relative_eta)} off the Fréchet variance of the mean (η = "
-        f"{sums.eta:.3g} of F = {sums.variance('flat'):.3g}), which it can only lower. Once merges are summed that is "
-        f"not sure: F falls by {sure:.3g} and, by a term without a sign, by {unsigned:.3g}. At the best scale of each, "
-        f"undamped `epimer` is expected to lose {percent(after)} of what the mean task gained, and `tsv_m` "
-        f"{percent(before)}. "
+        f"{_said(sums.eta)} of F = {_said(sums.variance('flat'))}), which it can only lower. Once merges are summed "
+        f"that is not sure: F falls by {_said(sure)} and, by a term without a sign, by {_said(unsigned)}. At the best "
+        f"scale of each, undamped `epimer` is expected to lose {percent(after)} of what the mean task gained, and "
+        f"`tsv_m` {percent(before)}. "
     )
     behind = {"relative_eta": sums.relative_eta, "eta": sums.eta, "gain": gain, "unsigned_term": unsigned}
     if gain > WORTH:
@@ -199,6 +199,10 @@ def _spectrum(verdict: Mergeability) -> Iterator[Advice]:
         )
         behind = {"condition": min(_condition(worst), 1e300)}
         yield Advice("curvature", "note", "Uneven curvature", text, behind, (worst.name,), ("epimer",))
+
+
+def _said(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
 
 
 def _condition(tensor: Examined) -> float:
