@@ -281,8 +281,9 @@ def inspect(
 ) -> int:
     """Show how models relate and what a merge of them will run into: one pass over the disk, nothing is written.
 
-    Norms, cosines, conflicts of sign, overlap of the largest entries, what is lost to the stored type; advice. With
-    statistics of each model also what a merge is expected to cost each task, and whether curvature helps.
+    Norms, cosines, conflicts of sign, overlap of the largest entries, what is lost to the stored type; advice.
+
+    With statistics of each model also what a merge is expected to cost each task, and whether curvature helps.
 
     Example: `taskvec inspect ./base ./math ./code`
 
