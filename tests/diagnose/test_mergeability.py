@@ -110,7 +110,7 @@ class TestWords:
         found = said(rng, of_one(deltas, deltas))
         outlook = found["Expected to merge"]
         assert outlook.severity == "note"
-        assert outlook.methods == ("task_arithmetic",)
+        assert "`task_arithmetic` at scale 1.00" in outlook.text
         assert outlook.figures["share_mean"] == pytest.approx(0.0, abs=1e-12)
         assert "scale 1.00 is expected to lose 0 %" in outlook.text.replace("<0.01 %", "0 %")
 

@@ -321,6 +321,45 @@ def test_torch_in_float32_says_the_same(kind: str, place: str, rng: np.random.Ge
     np.testing.assert_allclose(found.inside, true.inside, rtol=1e-5)
 
 
+class Softmax(NamedTuple):
+    """Softmax regression on soft labels that its own weights give: its loss has its minimum there."""
+
+    weights: np.ndarray
+    x: np.ndarray
+
+    def loss(self, other: np.ndarray) -> float:
+        """Mean cross-entropy of other weights, above that of its own."""
+        p, logs = self._p(self.weights), [np.log(self._p(w)) for w in (other, self.weights)]
+        return float((p * (logs[1] - logs[0])).sum(axis=1).mean())
+
+    def bend(self, v: np.ndarray) -> np.ndarray:
+        """The product of its exact Hessian with a change of weights."""
+        p, moved = self._p(self.weights), self.x @ v.T
+        return (p * moved - p * (p * moved).sum(axis=1, keepdims=True)).T @ self.x / len(self.x)
+
+    def _p(self, w: np.ndarray) -> np.ndarray:
+        out = np.exp(self.x @ w.T)
+        return out / out.sum(axis=1, keepdims=True)
+
+
+def test_expected_losses_are_losses_where_models_are_near(rng: np.random.Generator) -> None:
+    """Of softmax regressions near a base: in the units of the loss, ½ and all; and worse the farther they are."""
+    base = rng.standard_normal((4, 9))
+    directions = [rng.standard_normal((4, 9)) for _ in range(TASKS)]
+    x = [rng.standard_normal((200, 9)) * np.exp(rng.standard_normal(9)) for _ in range(TASKS)]
+    off = {}
+    for size in (0.02, 0.2):
+        deltas = [size * d for d in directions]
+        tasks = [Softmax(base + d, own) for d, own in zip(deltas, x, strict=True)]
+        sums = merge_sums(deltas, [Products(task.bend) for task in tasks])
+        true = [task.loss(base + sum(deltas) / TASKS) for task in tasks]
+        off[size] = np.abs(sums.excess("plain") / true - 1).max()
+        gains = [task.loss(base) for task in tasks]
+        np.testing.assert_allclose(sums.gains, gains, rtol=30 * size)
+    assert off[0.02] < 0.05
+    assert off[0.02] < off[0.2]
+
+
 class Counted:
     """Tensors that are read when they are asked for, one at a time."""
 

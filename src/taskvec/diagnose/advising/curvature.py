@@ -85,8 +85,8 @@ def _outlook(verdict: Mergeability, best: Expected) -> Advice:
         "scale": best.scale,
     }
     if mean < MUCH and most < 1:
-        return Advice("curvature", "note", "Expected to merge", text, behind, (name,), (method,))
-    return Advice("curvature", "warning", "Expected to lose much", text, behind, (name,), (method,))
+        return Advice("curvature", "note", "Expected to merge", text, behind, (name,))
+    return Advice("curvature", "warning", "Expected to lose much", text, behind, (name,))
 
 
 def _who_pays(verdict: Mergeability, best: Expected) -> Iterator[Advice]:

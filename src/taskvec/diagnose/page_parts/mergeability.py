@@ -87,7 +87,7 @@ def _eta(verdict: Mergeability) -> str:
         unit=" %",
         legend="η / F(flat), in per cent",
     )
-    how = "The share of the Fréchet variance that the mean loses by heeding curvature. 0: all tasks bend alike there."
+    how = "The share of the Fréchet variance that the mean loses by heeding curvature: none where all tasks bend alike."
     return figure("Where curvature helps", how, heat_map(heat))
 
 
