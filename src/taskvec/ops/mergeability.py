@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .arrays import Array, namespace
 from .atoms import Atoms
 from .merge_sums import Merged, MergeSums
-from .metric import Metric, Restricted, plus
+from .metric import Kronecker, Metric, Restricted, plus
 from .projected import Projected, written_out
 from .shapes import Float, Float64
 from .solving import inner, on_coordinates, solve
@@ -92,9 +92,10 @@ def merge_sums(
     bent = on_coordinates(mean, curved, basis)
     projected = Projected(mean, flat, basis)
     whole = space.expand(flat)
-    merges = [whole, space.expand(curved), *([] if basis is None else [_mean(space.delta, shares)])]
+    merges = [_Merge(whole, flat), _Merge(space.expand(curved), curved)]
+    merges += [] if basis is None else [_Merge(_mean(space.delta, shares), None)]
     rows = [_of_task(space, t, metrics[t], merges, projected) for t in range(len(shares))]
-    found = [_merged([row.merges[i] for row in rows], m) for i, m in enumerate(merges)]
+    found = [_merged([row.merges[i] for row in rows], m.whole) for i, m in enumerate(merges)]
     ends = projected.ends()
     shared, ranks = _interference(raw, labels, len(shares))
     own, kept, residual, trace, inside, uneven = _columns([row.numbers for row in rows])
@@ -138,6 +139,13 @@ def excess_losses(deltas: Numbered, metrics: Numbered, merged: Float[Array, "*sh
     return np.array([inner(x, metrics[t].apply(x)) / 2 for t, x in enumerate(apart)])
 
 
+class _Merge(NamedTuple):
+    """A merge, and its coordinates; None for one that lies outside the subspace."""
+
+    whole: Array
+    d: Array | None
+
+
 class _Row(NamedTuple):
     """What is found of one task.
 
@@ -167,6 +175,14 @@ class _Space:
 
     def expand(self, d: Array) -> Array:
         return d if self.basis is None else self.basis.expand(d)
+
+    def bending(self, metric: Metric) -> Callable[[Array], Array]:
+        """Return d → H S d. A Kronecker product bends the atoms' vectors, which is less than all that they span."""
+        if self.basis is None or not isinstance(metric, Kronecker):
+            return lambda d: metric.apply(self.expand(d))
+        u, v = self.basis.u, self.basis.v
+        outer = u if metric.outer is None else metric.outer @ u
+        return Atoms(outer, v if metric.inner is None else metric.inner @ v).expand
 
     def restricted(self, metric: Metric) -> Metric:
         """Return as little of a metric as is needed here: factors of many tasks are not to be held."""
@@ -216,14 +232,15 @@ def _heterogeneity(space: _Space, metrics: Numbered, shares: Row, flat: Array) -
     return mean, c
 
 
-def _of_task(space: _Space, task: int, metric: Metric, merges: Sequence[Array], projected: Projected) -> _Row:
+def _of_task(space: _Space, task: int, metric: Metric, merges: Sequence[_Merge], projected: Projected) -> _Row:
     delta, inside = space.delta(task), space.expand(space.target(task))
-    bent, bent_inside = metric.apply(delta), metric.apply(inside)
+    bend_of = space.bending(metric)
+    bent, bent_inside = metric.apply(delta), bend_of(space.target(task))
     found = []
-    for m in merges:
-        bend = metric.apply(m)
-        apart = inner(m - delta, bend - bent)
-        found.append((inner(m, bend), apart, inner(m - inside, bend - bent_inside)))
+    for whole, d in merges:
+        bend = metric.apply(whole) if d is None else bend_of(d)
+        apart = inner(whole - delta, bend - bent)
+        found.append((inner(whole, bend), apart, inner(whole - inside, bend - bent_inside)))
     off = projected.form(metric) - projected.mean
     energies = inner(delta, bent), inner(inside, bent_inside), inner(delta - inside, bent - bent_inside)
     return _Row((*energies, *space.traces(metric, delta.shape), inner(off, off)), tuple(found))

@@ -16,7 +16,7 @@ from .metric import Diagonal, Flat, Metric, Sum
 from .shapes import Float
 from .solving import DENSE, cheap, inner, on_coordinates
 
-PROBES = 4
+PROBES = 2
 """Random vectors that stand for a metric that is not written out."""
 
 STEPS = 40
