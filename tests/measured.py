@@ -84,7 +84,7 @@ def with_statistics(data: Mapping[str, Any]) -> dict[str, Any]:
 
     models = [{"model": m} if isinstance(m, str) else dict(m) for m in data["models"]]
     out = {**data, "models": [{**m, "statistics": beside(m["model"])} for m in models]}
-    return out | ({"statistics": beside(data["base"])} if needs.base_curvature else {})
+    return out | ({"statistics": beside(data["base"])} if needs.base_curvature and data.get("base") else {})
 
 
 def given_to(plan: tv.Plan, unit: Any) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def measured(task: int, stack: Any, kind: str, gradients: float, turned: bool = 
     metric: Metric = (
         Diagonal(part("")) if "" in shapes else _factored(kind, {name: part(name) for name in shapes}, turned)
     )
-    gradient = 0.01 * gradients * rng.standard_normal(shape)
+    gradient = 0.01 * float(gradients) * rng.standard_normal(shape)
     return Measured(metric, 10.0 + task, as_given(gradient, stack))
 
 

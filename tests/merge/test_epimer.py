@@ -1,5 +1,6 @@
 """EpiMer against its steps on written-out matrices, its limits, and its options."""
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -39,9 +40,9 @@ def measured(kind: str, rng: np.random.Generator, *shape: int) -> tuple[list[Mea
     pairs = [MAKERS[kind](rng, *shape) for _ in range(T)]
     sizes = [float(np.trace(matrix)) for _, matrix in pairs]
     gradients = [1e-3 * rng.standard_normal(shape) for _ in range(T)]
-    return [
-        Measured(metric, 10 * size + 1, g) for (metric, _), size, g in zip(pairs, sizes, gradients, strict=True)
-    ], [matrix for _, matrix in pairs]
+    return [Measured(metric, 10 * size + 1, g) for (metric, _), size, g in zip(pairs, sizes, gradients, strict=True)], [
+        matrix for _, matrix in pairs
+    ]
 
 
 @EVERY
@@ -63,9 +64,7 @@ def test_coordinates_aggregation_and_damping(
     deltas, (curvature, hessians) = task_vectors(rng, 9, 8), measured(kind, rng, 9, 8)
     given: dict[str, Any] = {"coords": coords, "aggregate": aggregate, "damping": damping, "normalise": "none"}
     merged = tv.epimer(deltas, np.ones(T), rank=2, **given, curvature=curvature)
-    expected = slow.epimer(
-        deltas, hessians, 2, project=coords == "project", summed=aggregate == "sum", damping=damping
-    )
+    expected = slow.epimer(deltas, hessians, 2, project=coords == "project", summed=aggregate == "sum", damping=damping)
     near(merged, expected)
 
 
@@ -201,7 +200,9 @@ class TestWithoutData:
     SQUARES: Callable[[Array], Array] = staticmethod(lambda x: np.diag((x * x).ravel()))
     INPUTS: Callable[[Array], Array] = staticmethod(lambda x: np.kron(np.eye(x.shape[0]), x.T @ x))
 
-    @pytest.mark.parametrize(("metric", "matrix"), [("squares", SQUARES), ("deltas", INPUTS)], ids=["squares", "deltas"])
+    @pytest.mark.parametrize(
+        ("metric", "matrix"), [("squares", SQUARES), ("deltas", INPUTS)], ids=["squares", "deltas"]
+    )
     @pytest.mark.parametrize("normalise", ["none", "tensor", "model"])
     def test_task_vectors_suggest_a_metric(
         self, metric: Any, matrix: Any, normalise: Any, rng: np.random.Generator
@@ -250,9 +251,9 @@ def test_other_tensors_and_those_without_statistics_get_the_mean_or_the_sum(rng:
     deltas, weights = rng.standard_normal((T, 6, 5)), np.array([1.0, 2.0, -1.0])
     total = np.tensordot(weights, deltas, 1)
     curvature = measured("diagonal", rng, 6, 5)[0]
-    for given in ({"role": "vector", "curvature": curvature}, {"role": "table"}, {"role": "matrix"}):
-        near(tv.epimer(deltas, weights, **given), total / T)
-        near(tv.epimer(deltas, weights, others="sum", **given), total)
+    for settings in ({"role": "vector", "curvature": curvature}, {"role": "table"}, {"role": "matrix"}):
+        near(tv.epimer(deltas, weights, **settings), total / T)
+        near(tv.epimer(deltas, weights, others="sum", **settings), total)
 
 
 def test_a_convolution_is_taken_apart_as_rows_against_the_rest(rng: np.random.Generator) -> None:
@@ -283,6 +284,52 @@ class OneByOne:
         if isinstance(self.things, np.ndarray):
             return self.things[task].copy()
         return self.things[task]
+
+
+def held(name: str, given: dict[str, Any], curvature: Any, deltas: Array) -> int:
+    """Bytes that a method holds at its peak beside what it is given."""
+    method, tasks = METHODS[name].function, OneByOne(deltas)
+    method(tasks, np.ones(len(deltas)), **given, curvature=curvature)  # what is imported on first use is not counted
+    tracemalloc.start()
+    try:
+        method(tasks, np.ones(len(deltas)), **given, curvature=curvature)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [(240, 240), (600, 120), (120, 600)], ids=str)
+@pytest.mark.parametrize("kind", ["diagonal", "kronecker", "eigen", "gram"])
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("epimer", {}),
+        ("epimer", {"rank": 4}),
+        ("epimer", {"targets": "newton"}),
+        ("epimer", {"metric": "deltas"}),
+        ("epimer", {"coords": "project", "safeguard": True}),
+        ("mats", {"iterations": 3}),
+        ("mats", {"start": "fisher", "iterations": 2}),
+        ("regmean", {}),
+    ],
+    ids=str,
+)
+def test_a_method_holds_no_more_than_it_says(
+    name: str, given: dict[str, Any], kind: str, shape: tuple[int, int], rng: np.random.Generator
+) -> None:
+    if kind not in METHODS[name].needs.curvature:
+        pytest.skip("of another method")
+    metrics: dict[str, m.Metric] = {
+        "diagonal": m.Diagonal(spread(rng, *shape)),
+        "kronecker": m.Kronecker(psd(rng, shape[0]), psd(rng, shape[1])),
+        "gram": m.Kronecker(None, psd(rng, shape[1])),
+        "eigen": m.Rotated(*(np.linalg.qr(psd(rng, n))[0] for n in shape), spread(rng, *shape)),
+    }
+    one = in_type(Measured(metrics[kind], 1.0), np.float32)
+    one = Measured(one.metric, 1.0, rng.standard_normal(shape).astype(np.float32))
+    deltas = rng.standard_normal((6, *shape)).astype(np.float32)
+    method = METHODS[name]
+    assert held(name, given, [one] * 6, deltas) <= 4 * method.needs.holds(6, *shape, method.check(given))
 
 
 @pytest.mark.parametrize("given", [{}, {"targets": "newton"}, {"coords": "project"}, {"role": "matrix"}], ids=str)

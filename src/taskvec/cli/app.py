@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from .._version import __version__
-from . import catalog, locate, scoring, storing
+from . import catalog, curvature, locate, scoring, storing
 from .options import Base, Force, Json, Memory, Method, Out, Quiet, Restart, Set, Slice, Sources, Terms, Threads
 
 app = App(
@@ -317,6 +317,7 @@ app.command(scoring.tune)
 app.command(scoring.bench)
 app.command(storing.pack)
 app.command(storing.unpack)
+app.command(curvature.curvature)
 app.command(locate.locate)
 app.command(catalog.app)
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from ..errors import OutputError, RecipeError
 from ..evaluate.classification import Classification
-from ..evaluate.data import Examples, Source
+from ..evaluate.data import Examples, Source, some_of
 from ..evaluate.model import Model
 from ..evaluate.results import Row, score_data
 from ..evaluate.summary import difference
 from ..finetune.lessons import Lesson
 from ..locating.contest import BASE, Contest, FewShot
-from ..locating.few import TEST, few_of, lesson_of, some_of
+from ..locating.few import TEST, few_of, lesson_of
 from ..locating.known import Known, known_models, names_in
 from ..locating.locate import By, locate_task
 from ..locating.place import Place

@@ -109,14 +109,15 @@ def _turned(form: Metric, like: Array) -> Rotated | None:
 
     A Kronecker product has them, also when a multiple of the identity is added.
     """
-    parts = form.parts if isinstance(form, Sum) else (form,)
-    first, flats = parts[0], parts[1:]
-    if not isinstance(first, Kronecker | Rotated) or not all(isinstance(part, Flat) for part in flats):
+    first, *rest = form.parts if isinstance(form, Sum) else (form,)
+    flats = [part.factor for part in rest if isinstance(part, Flat)]
+    if not isinstance(first, Kronecker | Rotated) or len(flats) < len(rest):
         return None
     if isinstance(first, Kronecker):
-        (b, outer), (a, inner_) = _eigen(first.outer, like.shape[0], like), _eigen(first.inner, like.shape[1], like)
-        first = Rotated(outer, inner_, b[:, None] * a[None, :])
-    return Rotated(first.outer, first.inner, first.values + sum(part.factor for part in flats))
+        b, outer = _eigen(first.outer, like.shape[0], like)
+        a, inner = _eigen(first.inner, like.shape[1], like)
+        first = Rotated(outer, inner, b[:, None] * a[None, :])
+    return Rotated(first.outer, first.inner, first.values + sum(flats))
 
 
 def _eigen(form: Array | None, size: int, like: Array) -> tuple[Array, Array]:
