@@ -6,7 +6,7 @@ from ..ops.arrays import Array
 from ..ops.atoms import Atoms
 from ..ops.polar import polar
 from ..ops.shapes import Float
-from ..ops.spectral import svd
+from ..ops.spectral import Spectrum, svd
 from .matrices import beside, decomposed, matrices, side
 from .registry import Interval
 
@@ -42,11 +42,15 @@ def labelled(
 
     w_t τ_t ≈ U_t diag(s_t) V_tᵀ,   u = polar([U_1 … U_T]),   v = polar([V_1 … V_T]),   s = [s_1 … s_T]
     """
-    tasks = deltas.shape[0]
-    keep = kept(share, rank, side(deltas), tasks)
-    u, s, v = beside((svd(x, keep) for x in matrices(deltas, weights)), deltas, keep * tasks)
+    keep = kept(share, rank, side(deltas), deltas.shape[0])
+    u, s, v = own_vectors(deltas, weights, keep)
     u = polar(u)  # one after the other: each is replaced before the next is asked for
     return Labelled(Atoms(u, polar(v)), s, keep)
+
+
+def own_vectors(deltas: Float[Array, " task *shape"], weights: Float[Array, " task"], keep: int) -> Spectrum:
+    """Return each task's `keep` largest singular values and vectors, side by side: [U_1 … U_T] and so on."""
+    return beside((svd(x, keep) for x in matrices(deltas, weights)), deltas, keep * deltas.shape[0])
 
 
 def holds_labelled(tasks: int, rows: int, columns: int, keep: int) -> int:

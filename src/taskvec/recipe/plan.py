@@ -76,15 +76,18 @@ def plan_on(
     slice_: int = 0,
     gathers: bool = False,
     what: str = "the merge",
+    method: Method | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """Plan a merge of inputs that are open already; see `make_plan`.
 
-    `gathers`: with room for slices of all inputs. `what` is what messages call the run.
+    `gathers`: with room for slices of all inputs. `what` is what messages call the run. `method`: instead of the
+    recipe's.
     """
+    chosen = method or find(recipe.method)
 
     def plan(numbered: Recipe, gathers: bool = gathers) -> Plan:
-        return _plan(ground, numbered, memory, threads, slice_, gathers, what)
+        return _plan(ground, numbered, chosen, memory, threads, slice_, gathers, what)
 
     if not recipe.choice:
         return plan(recipe)
@@ -94,10 +97,17 @@ def plan_on(
 
 
 def _plan(
-    ground: Ground, recipe: Recipe, memory: int, threads: int | None, slice_: int, gathers: bool, what: str
+    ground: Ground,
+    recipe: Recipe,
+    method: Method,
+    memory: int,
+    threads: int | None,
+    slice_: int,
+    gathers: bool,
+    what: str,
 ) -> Plan:
     """Give every tensor its numbers, and divide the memory; with `gathers`, so that slices of all inputs fit."""
-    method, pool = find(recipe.method), ground.pool
+    pool = ground.pool
     notes = [*ground.notes, *check_patterns(recipe, pool, ground.places)]
     units = make_units(recipe, method, pool, ground.places, ground.vocabulary.dtypes if ground.vocabulary else {})
     added, units = in_one_order(recipe, method, pool.models, units)
