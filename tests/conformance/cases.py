@@ -3,10 +3,12 @@
 All of it is read from the table: a new method is tested by existing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,8 @@ from taskvec.ops.slices import Slice
 from . import curved
 
 Floats = npt.NDArray[np.floating]
+SEED = 20240229
+Test = TypeVar("Test", bound=Callable[..., None])
 NAMES = ("math", "code", "law", "chat", "bio")
 
 
@@ -136,11 +140,37 @@ def _cases() -> Iterator[Case]:
 CASES = tuple(_cases())
 
 
-def every(law: str = "") -> pytest.MarkDecorator:
+def every(law: str = "") -> Callable[[Test], Test]:
     """Run a test for every method and setting, or for those whose method claims a law."""
     claimed = [case for case in CASES if not law or law in case.method.laws]
     assert claimed, f"no method claims {law!r}"
-    return pytest.mark.parametrize("case", claimed, ids=str)
+    return each(claimed)
+
+
+def each(cases: Sequence[Case]) -> Callable[[Test], Test]:
+    """Run a test for some cases, those of a method one after the other: a test a case would take longer to begin."""
+    of: dict[str, list[Case]] = {}
+    for case in cases:
+        of.setdefault(case.method.name, []).append(case)
+
+    def over(test: Test) -> Test:
+        @wraps(test)
+        def run(cases: Sequence[Case], **fixtures: Any) -> None:
+            for case in cases:
+                fresh = {"rng": np.random.default_rng(SEED)} if "rng" in fixtures else {}
+                try:
+                    test(case=case, **{**fixtures, **fresh})
+                except Exception as exc:
+                    exc.add_note(f"of {case}")
+                    raise
+
+        parameters = [
+            p.replace(name="cases") if p.name == "case" else p for p in inspect.signature(test).parameters.values()
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return cast(Test, pytest.mark.parametrize("cases", of.values(), ids=of)(run))
+
+    return over
 
 
 def searched(

@@ -11,7 +11,7 @@ from taskvec.merge.matrices import role_of
 from taskvec.merge.statistics import Question
 from taskvec.ops.slices import Slice, blend_stored
 
-from .cases import Case, every
+from .cases import CASES, Case, each, every
 
 LAWS = {"any_order", "homogeneous", "odd", "linear", "idempotent"}
 """A law is a test below."""
@@ -85,13 +85,13 @@ def test_merging_a_model_with_itself_gives_it_back(kernels: str, case: Case, rng
     np.testing.assert_allclose(merged, one, rtol=1e-6)
 
 
-BLENDS = [case for case in every().args[1] if case.method.needs.blend]
+BLENDS = [case for case in CASES if case.method.needs.blend]
 
 
 SHAPES = ((), (1,), (173,), (1, 19), (23, 1), (29, 31), (3, 5, 7))
 
 
-@pytest.mark.parametrize("case", BLENDS, ids=str)
+@each(BLENDS)
 def test_the_stream_does_what_the_method_does(kernels: str, case: Case, rng: np.random.Generator) -> None:
     for shape in SHAPES:
         _compare(case, case.stack(rng, *shape, dtype=np.float32))

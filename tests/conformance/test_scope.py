@@ -14,7 +14,7 @@ from taskvec.ops.chance import Chance
 from taskvec.ops.gram import BLOCK
 from taskvec.ops.slices import Slice
 
-from .cases import CASES, Case, Floats, every, searched
+from .cases import CASES, Case, Floats, each, every, searched
 
 N = 2 * BLOCK + 4099
 EDGES = (0, BLOCK, 2 * BLOCK, N)
@@ -44,7 +44,7 @@ def part(case: Case, stack: Floats, start: int, stop: int, statistics: dict[str,
     return case.merge(np.ascontiguousarray(stack[:, start:stop]), **given)
 
 
-@pytest.mark.parametrize("case", BY_ENTRY, ids=str)
+@each(BY_ENTRY)
 def test_slices_give_the_bytes_of_the_whole(dtype: np.dtype, case: Case, rng: np.random.Generator) -> None:
     long = case in SEARCHING  # a search is shown blocks
     stack = case.stack(rng, N if long else SHORT, dtype=dtype)
@@ -56,7 +56,7 @@ def test_slices_give_the_bytes_of_the_whole(dtype: np.dtype, case: Case, rng: np
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
-@pytest.mark.parametrize("case", BY_ROW, ids=str)
+@each(BY_ROW)
 def test_slices_of_whole_rows_give_the_bytes_of_the_whole(
     dtype: np.dtype, case: Case, rng: np.random.Generator
 ) -> None:
@@ -143,7 +143,7 @@ def test_the_stream_finds_what_memory_finds(case: Case, hint: str, max_bins: int
         assert np.array_equal(found[name], in_memory(case, statistic, stack)), name
 
 
-@pytest.mark.parametrize("case", [c for c in SEARCHES if c in BY_ENTRY], ids=str)
+@each([c for c in SEARCHES if c in BY_ENTRY])
 def test_statistics_over_several_tensors_are_those_of_one_long_one(case: Case, rng: np.random.Generator) -> None:
     stack = long_stack(case, rng, 3 * BLOCK)
     sample = stack.reshape(len(stack), -1)[:, :100].copy()
@@ -152,7 +152,7 @@ def test_statistics_over_several_tensors_are_those_of_one_long_one(case: Case, r
         assert np.array_equal(found[name], in_memory(case, statistic, stack))
 
 
-@pytest.mark.parametrize("case", SEARCHING, ids=str)
+@each(SEARCHING)
 def test_given_statistics_are_used_as_they_are(case: Case, rng: np.random.Generator) -> None:
     case = case.where_all_matters()
     stack, other = case.stack(rng, 500), case.stack(rng, 500)[:, ::-1] ** 3
