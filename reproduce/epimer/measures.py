@@ -11,7 +11,7 @@ from taskvec.curvature import Estimating, measure_curvature
 from taskvec.evaluate.model import Model
 from taskvec.merge.curvature import Measured
 from taskvec.ops.metric import Diagonal, Kronecker, Metric, Rotated
-from taskvec.store.statistics import Statistics
+from taskvec.store.statistics import GRADIENT, Statistics
 
 from .study import Study, key_of
 from .ways import Way
@@ -39,20 +39,20 @@ class Measures:
     def of(self, name: str, task: int) -> Measured | None:
         """Return what is known of one tensor of one specialist; None where nothing is."""
         found = self.held[task]
-        if name not in found.names:
+        if name not in found:
             return None
-        gradient = _read(found, name, "gradient") if "gradient" in found.parts(name) else None
-        return Measured(metric_of(found, name), found.total, gradient)
+            return Measured(metric_of(found, name), found.total, gradient)
 
 
 def metric_of(found: Statistics, name: str) -> Metric:
     """Return the metric that was measured of one tensor."""
-    parts = set(found.parts(name))
-    if "eigenvalues" in parts:
-        return Rotated(*(_read(found, name, part) for part in ("output_vectors", "input_vectors", "eigenvalues")))
-    if "input" in parts:
-        return Kronecker(_read(found, name, "output") if "output" in parts else None, _read(found, name, "input"))
-    return Diagonal(_read(found, name, ""))
+    kind = found.kind_of(name)
+    parts = {part: _read(found, name, part) for part in found.parts(name)}
+    if kind == "eigen":
+        return Rotated(parts["output_vectors"], parts["input_vectors"], parts["eigenvalues"])
+    if kind == "diagonal":
+        return Diagonal(parts[""])
+    return Kronecker(parts.get("output"), parts["input"])
 
 
 def _read(found: Statistics, name: str, part: str) -> torch.Tensor:

@@ -136,7 +136,7 @@ def predict(study: Study, bases: Bases | None, tasks: tuple[int, ...], known: Me
         atoms = bases.labelled(tensor, tasks, RANK) if tensor in matrices else None
         more = {"basis": atoms.basis, "targets": atoms.targets} if atoms else {}
         sums = merge_sums(own, metrics, **more)  # type: ignore[arg-type]
-        residual = float(sums.weights @ sums.residual)
+        residual = sums.residual_energy
         terms += [sums.eta, sums.variance("flat"), sums.variance("curved"), residual]
     eta, flat, curved, residual = (float(x) for x in terms)
     shared = {
