@@ -5,8 +5,8 @@
     python -m reproduce.epimer --suite benchmarks/suite/vision8.yaml
     python -m reproduce.epimer --page-only                              # what is known so far, nothing computed
 
-The specialists must be there (`taskvec bench train`). What was found is noted at once and found again, so a run that was
-interrupted goes on; the page is written after every part, with a line of what is not known yet.
+The specialists must be there (`taskvec bench train`). What was found is noted at once and found again, so a run that
+was interrupted goes on; the page is written after every part, with a line of what is not known yet.
 """
 
 import argparse
@@ -50,7 +50,9 @@ def parser() -> argparse.ArgumentParser:
     asked.add_argument("--suite", type=Path, default=REPOSITORY / "benchmarks" / "suite" / "text8.yaml")
     asked.add_argument("--root", type=Path, help="where the suite's models and data are; as the suite says by default")
     asked.add_argument("--parts", nargs="+", choices=page.PARTS, default=list(page.PARTS))
-    asked.add_argument("--cache", type=Path, default=REPOSITORY / ".cache" / "reproduce" / "epimer", help="what is kept")
+    asked.add_argument(
+        "--cache", type=Path, default=REPOSITORY / ".cache" / "reproduce" / "epimer", help="what is kept"
+    )
     asked.add_argument("--page", type=Path, default=page.PAGE, help="the page whose tables are written")
     asked.add_argument("--page-only", action="store_true", help="write what is known, compute nothing")
     asked.add_argument("--device", default="auto")

@@ -33,7 +33,12 @@ VARIANTS = (
     replace(EPIMER, name="EpiMer, GGN", estimator="ggn"),
     replace(EPIMER, name="EpiMer, K-FAC", estimator="kfac"),
     replace(EPIMER, name="EpiMer, Fisher with drawn labels", estimator="fisher"),
-    replace(EPIMER, name="EpiMer, Newton-corrected targets", settings={"normalise": "model", "targets": "newton"}, gradient=True),
+    replace(
+        EPIMER,
+        name="EpiMer, Newton-corrected targets",
+        settings={"normalise": "model", "targets": "newton"},
+        gradient=True,
+    ),
     replace(EPIMER, name="EpiMer, safeguard", settings={"normalise": "model", "safeguard": True}),
     Way("EpiMer, curvature from the task vectors alone", "epimer", {"normalise": "model", "metric": "deltas"}),
     replace(EPIMER, name="EpiMer, projected coordinates", settings={"normalise": "model", "coords": "project"}),

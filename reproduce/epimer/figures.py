@@ -51,7 +51,9 @@ def _drawn(title: str, series: Mapping[str, Points], across: str, up: str, *, li
         out.append(f'<line x1="{LEFT}" x2="{LEFT + PLOT}" y1="{y_of(y):.1f}" y2="{y_of(y):.1f}" stroke="#e2e8f0"/>')
         out.append(f'<text x="{LEFT - 8}" y="{y_of(y) + 4:.1f}" text-anchor="end" fill="#4a5568">{y:.6g}</text>')
     for x in ticks:
-        out.append(f'<text x="{x_of(x):.1f}" y="{top + HEIGHT + 18}" text-anchor="middle" fill="#4a5568">{x:.6g}</text>')
+        out.append(
+            f'<text x="{x_of(x):.1f}" y="{top + HEIGHT + 18}" text-anchor="middle" fill="#4a5568">{x:.6g}</text>'
+        )
     out.append(f'<text x="{LEFT + PLOT / 2}" y="{height - 8}" text-anchor="middle">{escape(across)}</text>')
     out.append(f'<text x="{LEFT}" y="{top - 8}" text-anchor="start" fill="#4a5568">{escape(up)}</text>')
     for i, (name, points) in enumerate(series.items()):

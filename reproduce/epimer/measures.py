@@ -6,12 +6,12 @@ from functools import cache
 from typing import Any
 
 import torch
-
 from taskvec.curvature import Estimating, measure_curvature
-from taskvec.evaluate.model import Model
 from taskvec.merge.curvature import Measured
-from taskvec.ops.metric import Diagonal, Kronecker, Metric, Rotated
 from taskvec.store.statistics import GRADIENT, Statistics
+
+from taskvec.evaluate.model import Model
+from taskvec.ops.metric import Diagonal, Kronecker, Metric, Rotated
 
 from .study import Study, key_of
 from .ways import Way
@@ -41,7 +41,8 @@ class Measures:
         found = self.held[task]
         if name not in found:
             return None
-            return Measured(metric_of(found, name), found.total, gradient)
+        gradient = _read(found, name, GRADIENT) if GRADIENT in found.shapes(name) else None
+        return Measured(metric_of(found, name), found.total, gradient)
 
 
 def metric_of(found: Statistics, name: str) -> Metric:
@@ -79,7 +80,7 @@ def _measured(study: Study, task: int, how: Estimating) -> Statistics:
     if not out.is_dir():
         out.parent.mkdir(parents=True, exist_ok=True)
         model = Model(study.paths[task], device=study.device, inputs=study.model.path)
-        measure_curvature(model, study.lesson(task, int(how.examples or 0)), out, how)
+        measure_curvature(model, study.lesson(task), out, how)
     return Statistics(out)
 
 
@@ -93,4 +94,8 @@ def facts_of(study: Study, way: Way) -> list[dict[str, Any]]:
 
 def _facts(study: Study, way: Way) -> list[dict[str, Any]]:
     known = measures(study, way)
-    return [{key: held.facts.get(key) for key in ("seconds", "total", "stability")} for held in known.held] if known else []
+    return (
+        [{key: held.facts.get(key) for key in ("seconds", "total", "stability")} for held in known.held]
+        if known
+        else []
+    )

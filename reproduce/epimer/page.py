@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-from taskvec.suite.page import markdown, share
 from taskvec.evaluate.summary import Number
+from taskvec.suite.page import markdown, share
 
 from . import alpha, data, rank, verdict
 from .alpha import MATCHED
@@ -57,7 +57,9 @@ def _alpha(study: Study, page: Path) -> list[str]:
     out += _missing(missing)
     if points:
         series = {name: [(a, 100 * mean) for n, a, mean, _ in points if n == name] for name in alpha.CURVES}
-        series |= {f"{name}, worst task": [(a, 100 * w) for n, a, _, w in points if n == name] for name in alpha.CURVES[:2]}
+        series |= {
+            f"{name}, worst task": [(a, 100 * w) for n, a, _, w in points if n == name] for name in alpha.CURVES[:2]
+        }
         drawn = {name: places for name, places in series.items() if places}
         what = f"{study.loaded.name}: test accuracy over α at rank {MATCHED[0]}"
         out += ["", _figure(page, f"{study.loaded.slug}-alpha", curves(what, drawn, "α", "per cent"), what)]
@@ -65,7 +67,11 @@ def _alpha(study: Study, page: Path) -> list[str]:
 
 
 def _alpha_line(row: alpha.Row) -> list[str]:
-    best = "" if row.tuned.way.grid in (alpha.ONE,) else f"{row.tuned.scale:g}{', the last tried' if row.tuned.at_edge else ''}"
+    best = (
+        ""
+        if row.tuned.way.grid in (alpha.ONE,)
+        else f"{row.tuned.scale:g}{', the last tried' if row.tuned.at_edge else ''}"
+    )
     ranks = {None: "", 0: "r/T"}
     gains = ["" if number is None else points(number) for number in (row.gain, row.worst_gain)]
     took = f"{row.tuned.seconds:.0f} s" if row.tuned.seconds == row.tuned.seconds else ""
@@ -77,7 +83,10 @@ def _fixed(study: Study) -> list[str]:
         base, own = study.base_scores("test"), list(study.specialists["test"].values())
     except Unknown:
         return []
-    said = [f"{name} {share(mean_of(s))}, worst task {share(worst_of(s))}" for name, s in (("base", base), ("specialists", own))]
+    said = [
+        f"{name} {share(mean_of(s))}, worst task {share(worst_of(s))}"
+        for name, s in (("base", base), ("specialists", own))
+    ]
     return [f"For comparison: {'; '.join(said)}."]
 
 
@@ -93,7 +102,11 @@ def points(number: Number) -> str:
 def _verdict(study: Study, page: Path) -> list[str]:
     cases, missing = known(verdict.pieces(study))
     out = [_scored(study, "verdict")]
-    groups = {"All sets": cases, "Pairs": [c for c in cases if len(c.tasks) == 2], "Larger sets": [c for c in cases if len(c.tasks) > 2]}
+    groups = {
+        "All sets": cases,
+        "Pairs": [c for c in cases if len(c.tasks) == 2],
+        "Larger sets": [c for c in cases if len(c.tasks) > 2],
+    }
     for name, group in groups.items():
         if len(group) > 5:
             out += ["", f"{name} ({len(group)}):", "", markdown(_correlations(group))]
@@ -107,9 +120,7 @@ def _verdict(study: Study, page: Path) -> list[str]:
 def _correlations(cases: Sequence[verdict.Case]) -> list[list[str]]:
     keys = [(merged, which) for merged in verdict.SCALES for which in ("mean", "worst")]
     head = ["predicted by", "made of", *(f"{merged}, {which}" for merged, which in keys)]
-    lines = [
-        [row.name, row.made_of, *(_rho(*row.found[key]) for key in keys)] for row in verdict.correlations(cases)
-    ]
+    lines = [[row.name, row.made_of, *(_rho(*row.found[key]) for key in keys)] for row in verdict.correlations(cases)]
     halves = [f"{verdict.reliability(cases, merged):.2f}" if which == "mean" else "" for merged, which in keys]
     return [head, *lines, ["the same merges on half of the test examples each", "", *halves]]
 
@@ -119,13 +130,19 @@ def _rho(value: float, low: float, high: float) -> str:
 
 
 def _verdict_figure(study: Study, page: Path, cases: Sequence[verdict.Case], merged: str) -> str:
-    name = "excess loss at this merge, mean"
+    name = verdict.SAID["excess", "mean"]
     series = {
         said: [(c.predicted[merged][name], 100 * c.measured[merged][0]) for c in cases if test(len(c.tasks))]
-        for said, test in (("pairs", lambda n: n == 2), ("3 to 5 tasks", lambda n: 2 < n < 6), ("6 and more", lambda n: n > 5))
+        for said, test in (
+            ("pairs", lambda n: n == 2),
+            ("3 to 5 tasks", lambda n: 2 < n < 6),
+            ("6 and more", lambda n: n > 5),
+        )
     }
     what = f"{study.loaded.name}, {merged}: predicted mean excess loss against normalised accuracy"
-    drawn = cloud(what, {said: places for said, places in series.items() if places}, "predicted excess loss", "per cent")
+    drawn = cloud(
+        what, {said: places for said, places in series.items() if places}, "predicted excess loss", "per cent"
+    )
     return _figure(page, f"{study.loaded.slug}-verdict-{merged.lower().replace(' ', '-')}", drawn, what)
 
 
@@ -143,7 +160,16 @@ def _data(study: Study, page: Path) -> list[str]:
 
 def _rank(study: Study, page: Path) -> list[str]:
     rows, missing = known(_ranks(study))
-    head = ["k", "TSV-M", "EpiMer, summed", "EpiMer, plain mean", "summed over TSV-M", "summed over plain", "η", "η / F(flat)"]
+    head = [
+        "k",
+        "TSV-M",
+        "EpiMer, summed",
+        "EpiMer, plain mean",
+        "summed over TSV-M",
+        "summed over plain",
+        "η",
+        "η / F(flat)",
+    ]
     lines = [
         [str(r.rank), share(r.tsv_m), share(r.epimer), share(r.plain), points(r.margin), points(r.summed),
          f"{r.eta:.3g}", f"{100 * r.share:.1f} %"]
@@ -152,7 +178,10 @@ def _rank(study: Study, page: Path) -> list[str]:
     out = [_scored(study, "rank"), *(["", markdown([head, *lines])] if rows else []), *_missing(missing)]
     if len(rows) > 1:
         what = f"{study.loaded.name}: test accuracy over the rank"
-        series = {"TSV-M": [(r.rank, 100 * r.tsv_m.value) for r in rows], "EpiMer": [(r.rank, 100 * r.epimer.value) for r in rows]}
+        series = {
+            "TSV-M": [(r.rank, 100 * r.tsv_m.value) for r in rows],
+            "EpiMer": [(r.rank, 100 * r.epimer.value) for r in rows],
+        }
         out += ["", _figure(page, f"{study.loaded.slug}-rank", curves(what, series, "k", "per cent", even=True), what)]
     return out
 
@@ -182,7 +211,9 @@ def _missing(count: int) -> list[str]:
 def _scored(study: Study, part: str) -> str:
     counts = {split: max(len(task.examples) for task in study.tasks[split]) for split in ("validation", "test")}
     try:
-        taken = f"statistics of {count_of(study)} training examples a task ({100 * SHARE:g} %) where nothing else is said"
+        taken = (
+            f"statistics of {count_of(study)} training examples a task ({100 * SHARE:g} %) where nothing else is said"
+        )
     except Unknown:
         taken = "no statistics yet"
     return (

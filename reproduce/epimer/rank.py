@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from taskvec.ops.mergeability import merge_sums
 
 from taskvec.evaluate.summary import Number, difference
-from taskvec.ops.mergeability import merge_sums
 
 from .alpha import EPIMER, TSV_M
 from .bases import Bases
@@ -52,7 +52,11 @@ def _most(study: Study) -> int:
 
 def row_of(study: Study, rank: int) -> Row:
     """Merge at one rank in three ways."""
-    ways = (TSV_M.at(rank), EPIMER.at(rank), Way("", "epimer", EPIMER.settings, EPIMER.estimator, grid=ONE).at(rank, aggregate="mean"))
+    ways = (
+        TSV_M.at(rank),
+        EPIMER.at(rank),
+        Way("", "epimer", EPIMER.settings, EPIMER.estimator, grid=ONE).at(rank, aggregate="mean"),
+    )
     flat, summed, plain = (tuned(study, way).scores for way in ways)
     eta, whole = eta_of(study, rank)
     return Row(

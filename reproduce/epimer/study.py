@@ -13,9 +13,8 @@ from taskvec.evaluate.classification import Classification
 from taskvec.evaluate.digest import digest_of
 from taskvec.evaluate.kept import versions
 from taskvec.evaluate.model import Model
-from taskvec.evaluate.score import Score, mean_score
+from taskvec.evaluate.score import Score
 from taskvec.finetune.lessons import Lesson
-from taskvec.locating.few import some_of
 from taskvec.suite.examples import examples_of
 from taskvec.suite.heads import head_of, reading_of
 from taskvec.suite.load import Loaded
@@ -87,18 +86,17 @@ class Study:
             raise Unknown(what)
         return found or self.notes.add(what, task, examples, 0, make())
 
-    def lesson(self, task: int, count: int) -> Lesson:
-        """Return training examples of a task, evenly over its labels, and its head."""
+    def lesson(self, task: int) -> Lesson:
+        """Return the training examples of a task, and its head."""
         name = self.names[task]
         examples = examples_of(self.loaded, name, "train")
-        few = examples if count >= len(examples) else some_of(examples, count, 0)
         head = head_of(self.loaded, name, self.model, examples.names, self.places.heads)
-        return Lesson(name, few, head, reading_of(self.loaded, name))
+        return Lesson(name, examples, head, reading_of(self.loaded, name))
 
     @cached_property
     def training(self) -> int:
         """How many training examples a task has: the fewest of all tasks."""
-        return self.noted("training examples", lambda: min(len(self.lesson(t, 10**9).examples) for t in self.every))
+        return self.noted("training examples", lambda: min(len(self.lesson(t).examples) for t in self.every))
 
     def scores(
         self, key: str, make: Callable[[], Vector], scale: float, split: str, tasks: Sequence[int] | None = None
@@ -128,7 +126,7 @@ class Study:
         for number in self.every if tasks is None else tasks:
             task = self.tasks[split][number]
             digits = self._noted(what, task.name, len(task.examples), lambda task=task: right(task))["right"]  # type: ignore[misc]
-            out.append(mean_score(task.name, "accuracy", np.array([float(d) for d in digits])))
+            out.append(_score(task.name, digits))
         return out
 
     @cached_property
@@ -143,6 +141,13 @@ class Study:
     def base_scores(self, split: str) -> list[Score]:
         """Return the base's scores."""
         return self.scores("base", dict, 0.0, split)
+
+
+def _score(task: str, digits: str) -> Score:
+    """Return a score from what was noted; its own interval is not drawn, for everything told is drawn of differences."""
+    values = np.array([float(d) for d in digits])
+    value = float(values.mean())
+    return Score(task=task, metric="accuracy", value=value, low=value, high=value, count=len(values), values=values)
 
 
 def key_of(*facts: Any) -> str:

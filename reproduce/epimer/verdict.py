@@ -6,10 +6,12 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from taskvec.diagnose.mergeability import Examined, Mergeability, predictors
+from taskvec.ops.merge_sums import Which
+from taskvec.ops.mergeability import merge_sums
 
 from taskvec.evaluate.rank_correlation import spearman, spearman_score
 from taskvec.evaluate.score import Score
-from taskvec.ops.mergeability import excess_losses, merge_sums
 
 from .alpha import EPIMER
 from .bases import Bases
@@ -24,15 +26,23 @@ RANK = 16
 SCALES = {"task arithmetic": 0.5, "TSV-M": 1.0}
 """The merges and their λ, the same for every set: nothing is tuned. TSV-M's own, and the middle of the usual grid."""
 
+MERGES: dict[str, Which] = {"task arithmetic": "plain", "TSV-M": "flat"}
+
+SAID = {
+    ("excess", "mean"): "excess loss of this merge, mean task",
+    ("excess", "max"): "excess loss of this merge, worst task",
+    ("share", "mean"): "the same over each task's gain, mean task",
+    ("share", "max"): "the same over each task's gain, worst task",
+}
+FIGURES = {
+    "V_S + R_S": "bound", "V_S, curved mean": "variance_curved", "V_S, flat mean": "variance_flat", "R_S": "residual",
+    "V_S over the tasks' own energy": "variance_share", "η": "eta", "η / V_S of the flat mean": "eta_relative",
+    "non-uniformity of curvature": "non_uniformity",
+}  # fmt: skip
+"""What it is called here → in `diagnose.mergeability.predictors`."""
+
 PREDICTORS: dict[str, tuple[str, int]] = {
-    "excess loss at this merge, mean": ("curvature", -1),
-    "excess loss at this merge, worst task": ("curvature", -1),
-    "V_S + R_S": ("curvature", -1),
-    "V_S of the curved mean": ("curvature", -1),
-    "F of the flat mean": ("curvature", -1),
-    "R_S": ("curvature", -1),
-    "η": ("curvature", -1),
-    "η / F(flat)": ("curvature", -1),
+    **dict.fromkeys((*SAID.values(), *FIGURES), ("curvature", -1)),
     "mean cosine": ("task vectors", 1),
     "sign conflict": ("task vectors", -1),
     "mean norm": ("task vectors", -1),
@@ -103,7 +113,10 @@ def case_of(study: Study, bases: Bases | None, tasks: tuple[int, ...]) -> Case:
 
 
 def _half(scores: Sequence[Score], own: Sequence[Score], start: int) -> float:
-    pairs = [(np.asarray(s.values)[start::2].mean(), np.asarray(o.values)[start::2].mean()) for s, o in zip(scores, own, strict=True)]
+    pairs = [
+        (np.asarray(s.values)[start::2].mean(), np.asarray(o.values)[start::2].mean())
+        for s, o in zip(scores, own, strict=True)
+    ]
     return float(np.mean([a / b for a, b in pairs]))
 
 
@@ -116,37 +129,39 @@ def merge(study: Study, bases: Bases | None, name: str, tasks: tuple[int, ...]) 
 
 
 def predict(study: Study, bases: Bases | None, tasks: tuple[int, ...], known: Measures | None) -> dict[str, Any]:
-    """Return every predictor, of every merge.
+    """Return every predictor, for each merge.
 
-    Curvature is as measured, in the loss's own units: no task's is rescaled. Subspace terms are of the plain means, as
-    in the paper; the excess loss is that of the very merge that is scored.
+    Curvature is as measured, in the loss's own units: no task's is rescaled. η, V_S and R_S are of means, as in the
+    paper; the expected excess loss is that of the very merge that is scored.
     """
     assert bases and known, "only a study that computes predicts"
-    deltas, matrices = study.changes.deltas, set(bases.matrices)
-    vectors = {name: merge(study, bases, name, tasks) for name in SCALES}
-    excess = {name: np.zeros(len(tasks)) for name in SCALES}
-    terms = np.zeros(4)
-    for tensor, rows in deltas.items():
+    verdict = examined(study, bases, tasks, known)
+    figures = predictors(None, verdict)
+    shared = {name: figures[key] for name, key in FIGURES.items()}
+    shared |= {**_plain(study, tasks), "number of tasks": float(len(tasks))}
+    out = {}
+    for name, which in MERGES.items():
+        expected = verdict.total.expected(which, SCALES[name])
+        own = {"excess": expected.excess, "share": expected.shares}
+        out[name] = {
+            SAID[key, of]: float(getattr(np, of)(x)) for key, x in own.items() for of in ("mean", "max")
+        } | shared
+    return out
+
+
+def examined(study: Study, bases: Bases, tasks: tuple[int, ...], known: Measures) -> Mergeability:
+    """Return what curvature says of some tasks: matrices in the subspace of their atoms, other tensors as they are."""
+    found = []
+    for tensor, rows in study.changes.deltas.items():
         held = [known.of(tensor, task) for task in tasks]
         if any(m is None for m in held):
             continue
-        metrics, own = [m.metric for m in held if m], list(rows[list(tasks)])
-        for name, scale in SCALES.items():
-            excess[name] += excess_losses(own, metrics, scale * vectors[name][tensor])
-        atoms = bases.labelled(tensor, tasks, RANK) if tensor in matrices else None
-        more = {"basis": atoms.basis, "targets": atoms.targets} if atoms else {}
-        sums = merge_sums(own, metrics, **more)  # type: ignore[arg-type]
-        residual = sums.residual_energy
-        terms += [sums.eta, sums.variance("flat"), sums.variance("curved"), residual]
-    eta, flat, curved, residual = (float(x) for x in terms)
-    shared = {
-        "V_S + R_S": curved + residual, "V_S of the curved mean": curved, "F of the flat mean": flat, "R_S": residual,
-        "η": eta, "η / F(flat)": eta / flat if flat else 0.0, **_plain(study, tasks), "number of tasks": float(len(tasks)),
-    }  # fmt: skip
-    return {
-        name: {"excess loss at this merge, mean": float(x.mean()), "excess loss at this merge, worst task": float(x.max()),
-               **shared} for name, x in excess.items()
-    }  # fmt: skip
+        atoms = bases.labelled(tensor, tasks, RANK) if tensor in bases.matrices else None
+        more: dict[str, Any] = {"basis": atoms.basis, "targets": atoms.targets} if atoms else {}
+        sums = merge_sums(list(rows[list(tasks)]), [m.metric for m in held if m], **more)
+        shape, inside = tuple(rows.shape[1:]), atoms is not None
+        found.append(Examined(tensor, "", None, str(study.changes.roles[tensor]), shape, inside, RANK, sums))
+    return Mergeability(tuple(study.names[t] for t in tasks), EPIMER.estimator, RANK, tuple(found))
 
 
 def _plain(study: Study, tasks: tuple[int, ...]) -> dict[str, float]:
@@ -160,7 +175,11 @@ def _plain(study: Study, tasks: tuple[int, ...]) -> dict[str, float]:
     norms = np.sqrt(np.diag(gram))
     cosines = gram / np.outer(norms, norms)
     upper = np.triu_indices(len(tasks), 1)
-    return {"mean cosine": float(cosines[upper].mean()), "sign conflict": opposed / entries, "mean norm": float(norms.mean())}
+    return {
+        "mean cosine": float(cosines[upper].mean()),
+        "sign conflict": opposed / entries,
+        "mean norm": float(norms.mean()),
+    }
 
 
 def correlations(cases: Sequence[Case]) -> list[Row]:

@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-
 from reproduce.epimer import trials, verdict
 from reproduce.epimer.__main__ import main
 from reproduce.epimer.alpha import TSV_M
@@ -18,6 +17,7 @@ from reproduce.epimer.figures import cloud, curves
 from reproduce.epimer.page import PARTS
 from reproduce.epimer.trials import worst_difference, worst_of
 from reproduce.epimer.ways import merged
+
 from suite.conftest import TASKS, trained  # noqa: F401
 from taskvec.evaluate.score import Score, mean_score
 
@@ -93,9 +93,12 @@ class TestSets:
         cases = [
             verdict.Case(
                 (0, 1),
-                {merge: {name: -sign * x for name, (_, sign) in verdict.PREDICTORS.items()} for merge in verdict.SCALES},
-                {merge: (1 - x, -x) for merge in verdict.SCALES},
-                {merge: (x, 2 * x) for merge in verdict.SCALES},
+                {
+                    merge: {name: -sign * x for name, (_, sign) in verdict.PREDICTORS.items()}
+                    for merge in verdict.SCALES
+                },
+                dict.fromkeys(verdict.SCALES, (1 - x, -x)),
+                dict.fromkeys(verdict.SCALES, (x, 2 * x)),
             )
             for x in (0.1, 0.2, 0.4, 0.7)
         ]
