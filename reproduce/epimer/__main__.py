@@ -22,6 +22,7 @@ from . import alpha, data, page, rank, verdict
 from .study import Study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+TEST = 250
 
 
 def main(typed: list[str] | None = None) -> int:
@@ -29,12 +30,13 @@ def main(typed: list[str] | None = None) -> int:
     asked = parser().parse_args(typed)
     try:
         loaded = load_suite(asked.suite, asked.root)
+        how = {"device": asked.device, "test": asked.test}
         if not asked.page_only:
-            study = Study(loaded, asked.cache, device=asked.device)
+            study = Study(loaded, asked.cache, **how)
             for part in asked.parts:
                 run(study, part)
-                page.write(Study(loaded, asked.cache, device=asked.device, frozen=True), asked.page)
-        page.write(Study(loaded, asked.cache, device=asked.device, frozen=True), asked.page)
+                page.write(Study(loaded, asked.cache, **how, frozen=True), asked.page)
+        page.write(Study(loaded, asked.cache, **how, frozen=True), asked.page)
     except TaskVecError as error:
         print(f"reproduce.epimer: {error}", file=sys.stderr)
         return 2
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     asked = argparse.ArgumentParser(
         prog="python -m reproduce.epimer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    asked.add_argument("--suite", type=Path, default=REPOSITORY / "benchmarks" / "suite" / "text8.yaml")
+    asked.add_argument("--suite", type=Path, default=Path(__file__).with_name("text8.yaml"))
     asked.add_argument("--root", type=Path, help="where the suite's models and data are; as the suite says by default")
     asked.add_argument("--parts", nargs="+", choices=page.PARTS, default=list(page.PARTS))
     asked.add_argument(
@@ -55,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     )
     asked.add_argument("--page", type=Path, default=page.PAGE, help="the page whose tables are written")
     asked.add_argument("--page-only", action="store_true", help="write what is known, compute nothing")
+    asked.add_argument("--test", type=int, default=TEST, help="test examples a task, at most")
     asked.add_argument("--device", default="auto")
     return asked
 

@@ -10,6 +10,9 @@ from .trials import Candidate, Tuned, mean_of, tuned, worst_difference, worst_of
 from .ways import MEAN, ONE, PLAIN_SUM, Way
 
 EF = "empirical_fisher"
+FEW = 50
+"""Examples a task for estimators that take many passes each."""
+
 MATCHED = (16, 0)
 """Ranks at which EpiMer and TSV-M are compared: the probe's, and the rank of a matrix over T, TSV-M's own (0)."""
 
@@ -30,7 +33,7 @@ WHOLE = (
 
 MAIN = (TSV_M, EPIMER, UNSCALED)
 VARIANTS = (
-    replace(EPIMER, name="EpiMer, GGN", estimator="ggn"),
+    replace(EPIMER, name="EpiMer, GGN", estimator="ggn", examples=FEW),
     replace(EPIMER, name="EpiMer, K-FAC", estimator="kfac"),
     replace(EPIMER, name="EpiMer, Fisher with drawn labels", estimator="fisher"),
     replace(
@@ -46,9 +49,10 @@ VARIANTS = (
     replace(EPIMER, name="EpiMer, damping 0.1", settings={"normalise": "model", "damping": 0.1}),
     replace(EPIMER, name="EpiMer, plain mean", settings={"normalise": "model", "aggregate": "mean"}, grid=ONE),
     replace(EPIMER, name="EpiMer, batch squares", estimator="batch_fisher"),
-    replace(EPIMER, name="EpiMer, EK-FAC", estimator="ekfac"),
+    replace(EPIMER, name="EpiMer, EK-FAC", estimator="ekfac", examples=FEW),
 )
 
+SWEPT = (0.2, 0.6, 1.0, 1.4, 1.8, 2.4)
 CURVES = ("TSV-M", EPIMER.name, UNSCALED.name)
 """Merges whose whole sweep is scored on the test examples, at the first of the matched ranks."""
 
@@ -94,7 +98,7 @@ def curve_pieces(study: Study) -> Iterator[object]:
     """Yield the sweeps on the test examples, α by α: (name, α, mean, worst)."""
     for way in MAIN:
         candidate = Candidate(study, way.at(MATCHED[0]))
-        for scale in way.grid:
+        for scale in SWEPT:
             yield lambda c=candidate, way=way, scale=scale: (way.name, scale, *_mean_and_worst(c, scale))
 
 

@@ -74,7 +74,8 @@ def _series(name: str, points: Sequence[tuple[float, float, float, float]], colo
 
 def _legend(number: int, name: str) -> str:
     x, y = 20 + (number % 2) * 310, 46 + 18 * (number // 2)
-    return f'<circle cx="{x}" cy="{y - 4}" r="4" fill="{_colour(number)}"/><text x="{x + 10}" y="{y}">{escape(name)}</text>'
+    point = f'<circle cx="{x}" cy="{y - 4}" r="4" fill="{_colour(number)}"/>'
+    return f'{point}<text x="{x + 10}" y="{y}">{escape(name)}</text>'
 
 
 def _colour(number: int) -> str:

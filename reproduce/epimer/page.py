@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-from taskvec.evaluate.summary import Number
+from taskvec.evaluate.summary import Number, difference
 from taskvec.suite.page import markdown, share
 
 from . import alpha, data, rank, verdict
@@ -15,7 +15,8 @@ from .measures import SHARE, count_of
 from .study import Study, Unknown
 from .trials import mean_of, worst_of
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reproductions" / "epimer.md"
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGE = REPOSITORY / "docs" / "reproductions" / "epimer.md"
 PARTS = ("alpha", "verdict", "data", "rank")
 
 
@@ -149,11 +150,12 @@ def _verdict_figure(study: Study, page: Path, cases: Sequence[verdict.Case], mer
 def _data(study: Study, page: Path) -> list[str]:
     del page
     rows, missing = known(data.pieces(study))
-    head = ["merge", "share", "examples a task", "mean", "worst task", "over all of them", "measured in"]
+    most = {row.way: max((r for r in rows if r.way == row.way), key=lambda r: r.share) for row in rows}
+    head = ["merge", "share", "examples a task", "mean", "worst task", "over the largest share here", "measured in"]
     lines = [
-        [row.way, f"{100 * row.share:g} %", str(row.examples), share(row.mean), share(row.worst),
-         "" if row.lost is None else points(row.lost), f"{row.seconds:.0f} s"]
-        for row in rows
+        [row.way, f"{100 * row.share:g} %", str(row.examples), share(mean_of(row.scores)), share(worst_of(row.scores)),
+         "" if row is most[row.way] else points(difference(row.scores, most[row.way].scores)), f"{row.seconds:.0f} s"]
+        for row in sorted(rows, key=lambda row: (row.way, row.share))
     ]  # fmt: skip
     return [_scored(study, "data"), *(["", markdown([head, *lines])] if rows else []), *_missing(missing)]
 
@@ -217,10 +219,16 @@ def _scored(study: Study, part: str) -> str:
     except Unknown:
         taken = "no statistics yet"
     return (
-        f"Written on {date.today()} by `python -m reproduce.epimer --suite benchmarks/suite/{study.loaded.slug}.yaml --parts {part}` "
-        f"on {machine()}: {len(study.names)} tasks, models in {study.model.precision}, up to {counts['validation']} validation "
-        f"and {counts['test']} test examples a task, {taken}."
+        f"Written on {date.today()} by `python -m reproduce.epimer --suite {file_of(study)} --parts {part}` "
+        f"on {machine()}: {len(study.names)} tasks, models in {study.model.precision}, up to {counts['validation']} "
+        f"validation and {counts['test']} test examples a task, {taken}."
     )
+
+
+def file_of(study: Study) -> str:
+    """Return the suite's file as it is typed in the repository."""
+    file = study.loaded.file.resolve()
+    return str(file.relative_to(REPOSITORY) if file.is_relative_to(REPOSITORY) else file.name)
 
 
 def machine() -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from taskvec.evaluate.classification import Classification
+from taskvec.evaluate.data import some_of
 from taskvec.evaluate.digest import digest_of
 from taskvec.evaluate.kept import versions
 from taskvec.evaluate.model import Model
@@ -40,8 +41,10 @@ class Study:
     frozen: nothing is computed: what is not known raises `Unknown`.
     """
 
-    def __init__(self, loaded: Loaded, folder: Path, *, device: str = "auto", frozen: bool = False) -> None:
-        """Open a suite.
+    def __init__(
+        self, loaded: Loaded, folder: Path, *, device: str = "auto", test: int | None = None, frozen: bool = False
+    ) -> None:
+        """Open a suite; `test`: at most so many test examples a task, evenly over its labels.
 
         Raises:
             StoreError: a specialist that is not there, or was trained otherwise than the suite says.
@@ -56,7 +59,8 @@ class Study:
         self.tasks: dict[str, list[Classification]] = {}
         for split in SPLITS:
             found = tasks_of(loaded, self.model, split, (), self.places.heads)  # type: ignore[arg-type]
-            self.tasks[split] = [task for task in found if isinstance(task, Classification)]
+            most = test if split == "test" else None
+            self.tasks[split] = [_cut(task, most) for task in found if isinstance(task, Classification)]
         digests = [task.digest for tasks in self.tasks.values() for task in tasks]
         models = [self.model.content, *(Model(path).content for path in self.paths)]
         facts = digest_of(MAKING, versions(), str(self.model.device), self.model.precision, models, digests)
@@ -143,8 +147,15 @@ class Study:
         return self.scores("base", dict, 0.0, split)
 
 
+def _cut(task: Classification, most: int | None) -> Classification:
+    """Return a task with at most so many of its examples."""
+    if most is None or len(task.examples) <= most:
+        return task
+    return Classification(task.name, some_of(task.examples, most, 0), task.head, task.reading)
+
+
 def _score(task: str, digits: str) -> Score:
-    """Return a score from what was noted; its own interval is not drawn, for everything told is drawn of differences."""
+    """Return a score from what was noted; its own interval is not drawn: summaries draw theirs."""
     values = np.array([float(d) for d in digits])
     value = float(values.mean())
     return Score(task=task, metric="accuracy", value=value, low=value, high=value, count=len(values), values=values)

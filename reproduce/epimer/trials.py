@@ -1,7 +1,7 @@
 """A merge at the α that is best on the validation examples, scored on the test examples."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,18 +18,17 @@ from .ways import Way, merged
 
 @dataclass(frozen=True)
 class Tuned:
-    """A merge at its best α: what every α scored on validation examples, and the best on the test examples."""
+    """A merge at its best α, and what it then scores on the test examples."""
 
     way: Way
     scale: float
-    validation: dict[float, float]
     scores: list[Score]
     seconds: float
 
     @property
     def at_edge(self) -> bool:
         """Whether the best α is the last that was tried."""
-        return len(self.validation) > 1 and self.scale == max(self.validation)
+        return len(self.way.grid) > 1 and self.scale == self.way.grid[-1]
 
 
 class Candidate:
@@ -66,14 +65,33 @@ class Candidate:
 
 
 def tuned(study: Study, way: Way) -> Tuned:
-    """Return a merge at its best α by the mean normalised accuracy on validation examples; of equals the smallest."""
+    """Return a merge at its best α by the mean normalised accuracy on validation examples.
+
+    α climbs along the way's grid from `Way.start` on, until both neighbours score less.
+    """
     candidate = Candidate(study, way)
-    curve: dict[float, float] = {}
-    if len(way.grid) > 1:
-        for scale in way.grid:
-            curve[scale] = normalised(candidate.scores(scale, "validation"), study.specialists["validation"])
-    best = max(curve, key=lambda scale: curve[scale]) if curve else way.grid[0]
-    return Tuned(candidate.way, best, curve, candidate.scores(best, "test"), candidate.seconds)
+
+    @cache
+    def value(place: int) -> float:
+        return normalised(candidate.scores(way.grid[place], "validation"), study.specialists["validation"])
+
+    best = climb(value, way.start, len(way.grid)) if len(way.grid) > 1 else 0
+    return Tuned(candidate.way, way.grid[best], candidate.scores(way.grid[best], "test"), candidate.seconds)
+
+
+def climb(value: Callable[[int], float], start: int, count: int) -> int:
+    """Return a place of 0 … count - 1 than which neither neighbour is better.
+
+    >>> climb([0.1, 0.3, 0.2, 0.9].__getitem__, 2, 4)
+    3
+    """
+    here = start
+    while True:
+        near = [place for place in (here - 1, here + 1) if 0 <= place < count]
+        best = max(near, key=value)
+        if value(best) <= value(here):
+            return here
+        here = best
 
 
 def normalised(scores: Sequence[Score], specialists: dict[str, Score]) -> float:

@@ -13,7 +13,7 @@ from taskvec.merge import find
 from .changes import Changes, Vector
 from .study import key_of
 
-SUM = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.4, 2.8)
+SUM = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.8, 3.2)
 """α of what adds task vectors up in a basis of their own, beyond the paper's last, 1."""
 
 PLAIN_SUM = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
@@ -41,6 +41,11 @@ class Way:
     examples: int = 0
     gradient: bool = False
     grid: tuple[float, ...] = SUM
+
+    @property
+    def start(self) -> int:
+        """The place in the grid where the search of α begins: its middle."""
+        return len(self.grid) // 2
 
     @property
     def key(self) -> str:
