@@ -12,14 +12,14 @@ was interrupted goes on; the page is written after every part, with a line of wh
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 from taskvec.errors import TaskVecError
 from taskvec.suite.load import load_suite
 
 from . import alpha, data, page, rank, verdict
-from .study import Study
+from .study import Piece, Study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEST = 250
@@ -70,13 +70,13 @@ def run(study: Study, part: str) -> None:
         print(f"{part} {number}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def pieces(study: Study, part: str) -> Iterable[Callable[[], object]]:
+def pieces(study: Study, part: str) -> Iterator[Piece]:
     """Return what a part is made of."""
     if part == "alpha":
-        yield from alpha.pieces(study)  # type: ignore[misc]
-        yield from alpha.curve_pieces(study)  # type: ignore[misc]
+        yield from alpha.pieces(study)
+        yield from alpha.curve_pieces(study)
     else:
-        yield from {"verdict": verdict, "data": data, "rank": rank}[part].pieces(study)  # type: ignore[attr-defined]
+        yield from {"verdict": verdict, "data": data, "rank": rank}[part].pieces(study)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 from taskvec.evaluate.summary import Number, difference
 
-from .study import Study
+from .study import Piece, Study
 from .trials import Candidate, Tuned, mean_of, tuned, worst_difference, worst_of
 from .ways import MEAN, ONE, PLAIN_SUM, Way
 
@@ -70,6 +72,15 @@ class Row:
     worst_gain: Number | None
 
 
+class Point(NamedTuple):
+    """One α of a sweep: accuracy of the mean and of the worst task."""
+
+    name: str
+    scale: float
+    mean: float
+    worst: float
+
+
 def ways(study: Study) -> list[tuple[int | None, Way]]:
     """Return what is compared, what matters most first."""
     average = replace(WHOLE[0], grid=(1 / len(study.names),))
@@ -88,20 +99,21 @@ def row_of(study: Study, rank: int | None, way: Way) -> Row:
     return Row(way.name, rank, found, mean_of(found.scores), worst_of(found.scores), gain, worst_gain)
 
 
-def pieces(study: Study) -> Iterator[object]:
+def pieces(study: Study) -> Iterator[Piece]:
     """Yield what can be done one after the other."""
     for rank, way in ways(study):
-        yield lambda rank=rank, way=way: row_of(study, rank, way)
+        yield partial(row_of, study, rank, way)
 
 
-def curve_pieces(study: Study) -> Iterator[object]:
-    """Yield the sweeps on the test examples, α by α: (name, α, mean, worst)."""
+def curve_pieces(study: Study) -> Iterator[Piece]:
+    """Yield the sweeps on the test examples, α by α."""
     for way in MAIN:
         candidate = Candidate(study, way.at(MATCHED[0]))
         for scale in SWEPT:
-            yield lambda c=candidate, way=way, scale=scale: (way.name, scale, *_mean_and_worst(c, scale))
+            yield partial(point_of, candidate, scale)
 
 
-def _mean_and_worst(candidate: Candidate, scale: float) -> tuple[float, float]:
+def point_of(candidate: Candidate, scale: float) -> Point:
+    """Score one α of a sweep."""
     values = [score.value for score in candidate.scores(scale, "test")]
-    return sum(values) / len(values), min(values)
+    return Point(candidate.way.name, scale, sum(values) / len(values), min(values))

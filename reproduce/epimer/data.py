@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from taskvec.evaluate.score import Score
 
 from .alpha import EPIMER, MATCHED, UNSCALED
 from .measures import count_of, facts_of, with_count
-from .study import Study
+from .study import Piece, Study
 from .trials import tuned
 from .ways import Way
 
@@ -26,11 +27,11 @@ class Row:
     seconds: float
 
 
-def pieces(study: Study) -> Iterator[object]:
+def pieces(study: Study) -> Iterator[Piece]:
     """Yield a row a share, with and without normalisation."""
     for share in SHARES:
         for way in (EPIMER, UNSCALED):
-            yield lambda way=way, share=share: row_of(study, way, share)
+            yield partial(row_of, study, way, share)
 
 
 def row_of(study: Study, way: Way, share: float) -> Row:

@@ -1,9 +1,10 @@
 """The page of results: prose by hand, and between markers what the command writes."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from taskvec.evaluate.summary import Number, difference
 from taskvec.suite.page import markdown, share
@@ -12,7 +13,7 @@ from . import alpha, data, rank, verdict
 from .alpha import MATCHED
 from .figures import cloud, curves
 from .measures import SHARE, count_of
-from .study import Study, Unknown
+from .study import Piece, Study, Unknown
 from .trials import mean_of, worst_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,7 +21,7 @@ PAGE = REPOSITORY / "docs" / "reproductions" / "epimer.md"
 PARTS = ("alpha", "verdict", "data", "rank")
 
 
-def known(pieces: Iterable[Callable[[], object]]) -> tuple[list, int]:  # type: ignore[type-arg]
+def known(pieces: Iterable[Piece]) -> tuple[list[Any], int]:
     """Return what is known of some pieces, and how many are not."""
     out, missing = [], 0
     for piece in pieces:
@@ -50,16 +51,16 @@ def _between(text: str, name: str, lines: Sequence[str], page: Path) -> str:
 
 def _alpha(study: Study, page: Path) -> list[str]:
     rows, missing = known(alpha.pieces(study))
-    points, _ = known(alpha.curve_pieces(study))
+    swept, _ = known(alpha.curve_pieces(study))
     out = [_scored(study, "alpha"), "", *_fixed(study)]
     if rows:
         head = ["merge", "rank", "best α", "mean", "worst task", "mean over TSV-M", "worst over TSV-M", "merged in"]
         out += ["", markdown([head, *(_alpha_line(row) for row in rows)])]
     out += _missing(missing)
-    if points:
-        series = {name: [(a, 100 * mean) for n, a, mean, _ in points if n == name] for name in alpha.CURVES}
+    if swept:
+        series = {name: [(a, 100 * mean) for n, a, mean, _ in swept if n == name] for name in alpha.CURVES}
         series |= {
-            f"{name}, worst task": [(a, 100 * w) for n, a, _, w in points if n == name] for name in alpha.CURVES[:2]
+            f"{name}, worst task": [(a, 100 * w) for n, a, _, w in swept if n == name] for name in alpha.CURVES[:2]
         }
         drawn = {name: places for name, places in series.items() if places}
         what = f"{study.loaded.name}: test accuracy over α at rank {MATCHED[0]}"
@@ -161,7 +162,7 @@ def _data(study: Study, page: Path) -> list[str]:
 
 
 def _rank(study: Study, page: Path) -> list[str]:
-    rows, missing = known(_ranks(study))
+    rows, missing = known(rank.pieces(study))
     head = [
         "k",
         "TSV-M",
@@ -188,17 +189,6 @@ def _rank(study: Study, page: Path) -> list[str]:
     return out
 
 
-def _ranks(study: Study) -> list[Callable[[], object]]:
-    try:
-        return list(rank.pieces(study))  # type: ignore[arg-type]
-    except Unknown:
-        return [lambda: _raise()]
-
-
-def _raise() -> None:
-    raise Unknown("the largest rank")
-
-
 def _figure(page: Path, name: str, drawn: str, what: str) -> str:
     folder = page.parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -212,12 +202,7 @@ def _missing(count: int) -> list[str]:
 
 def _scored(study: Study, part: str) -> str:
     counts = {split: max(len(task.examples) for task in study.tasks[split]) for split in ("validation", "test")}
-    try:
-        taken = (
-            f"statistics of {count_of(study)} training examples a task ({100 * SHARE:g} %) where nothing else is said"
-        )
-    except Unknown:
-        taken = "no statistics yet"
+    taken = f"statistics of {count_of(study)} training examples a task ({100 * SHARE:g} %) where nothing else is said"
     return (
         f"Written on {date.today()} by `python -m reproduce.epimer --suite {file_of(study)} --parts {part}` "
         f"on {machine()}: {len(study.names)} tasks, models in {study.model.precision}, up to {counts['validation']} "

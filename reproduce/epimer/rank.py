@@ -1,7 +1,8 @@
 """Part `rank`: EpiMer and TSV-M at every rank, the plain mean, and η."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from taskvec.ops.mergeability import merge_sums
@@ -11,7 +12,7 @@ from taskvec.evaluate.summary import Number, difference
 from .alpha import EPIMER, TSV_M
 from .bases import Bases
 from .measures import measures, with_count
-from .study import Study, key_of
+from .study import Piece, Study, key_of
 from .trials import mean_of, tuned
 from .ways import ONE, Way
 
@@ -32,31 +33,15 @@ class Row:
     share: float
 
 
-def pieces(study: Study) -> Iterator[object]:
-    """Yield a row a rank; ranks for which a matrix has no room are left out."""
+def pieces(study: Study) -> Iterator[Piece]:
+    """Yield a row a rank; a matrix takes at most an equal share of its directions a task."""
     for rank in RANKS:
-        if rank <= most(study):
-            yield lambda rank=rank: row_of(study, rank)
-
-
-def most(study: Study) -> int:
-    """Return the largest rank that the widest matrix has room for."""
-    found: int = study.noted("most rank", lambda: _most(study))
-    return found
-
-
-def _most(study: Study) -> int:
-    bases = Bases(study.changes)
-    return max(bases.most(name) for name in bases.matrices)
+        yield partial(row_of, study, rank)
 
 
 def row_of(study: Study, rank: int) -> Row:
     """Merge at one rank in three ways."""
-    ways = (
-        TSV_M.at(rank),
-        EPIMER.at(rank),
-        Way("", "epimer", EPIMER.settings, EPIMER.estimator, grid=ONE).at(rank, aggregate="mean"),
-    )
+    ways = (TSV_M.at(rank), EPIMER.at(rank), replace(EPIMER, grid=ONE).at(rank, aggregate="mean"))
     flat, summed, plain = (tuned(study, way).scores for way in ways)
     eta, whole = eta_of(study, rank)
     return Row(
@@ -77,9 +62,11 @@ def _eta(study: Study, way: Way, rank: int) -> list[float]:
     assert known, "EpiMer has statistics"
     totals = np.zeros(2)
     for name in bases.matrices:
-        held = [known.of(name, task) for task in study.every]
+        held = [m for task in study.every if (m := known.of(name, task))]
+        if not held:
+            continue  # no gradient reaches it
         atoms = bases.labelled(name, study.every, rank)
-        scaled = [m.metric.times(1 / m.total) for m in held if m]
+        scaled = [m.metric.times(1 / m.total) for m in held]
         sums = merge_sums(list(study.changes.deltas[name]), scaled, basis=atoms.basis, targets=atoms.targets)
         totals += [sums.eta, sums.variance("flat")]
     return [float(x) for x in totals]

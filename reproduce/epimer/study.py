@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ MAKING = "1"
 """Raised when a number is found differently, so that older ones are not found again."""
 
 SPLITS = ("validation", "test")
+
+
+Piece = Callable[[], Any]
+"""One thing that a part finds: a row, a point, a case. It may be called again, and is then found in the notes."""
 
 
 class Unknown(Exception):
@@ -58,7 +62,7 @@ class Study:
         self.paths = [specialist_of(loaded, name, self.places) for name in self.names]
         self.tasks: dict[str, list[Classification]] = {}
         for split in SPLITS:
-            found = tasks_of(loaded, self.model, split, (), self.places.heads)  # type: ignore[arg-type]
+            found = tasks_of(loaded, self.model, split, (), self.places.heads)
             most = test if split == "test" else None
             self.tasks[split] = [_cut(task, most) for task in found if isinstance(task, Classification)]
         digests = [task.digest for tasks in self.tasks.values() for task in tasks]
@@ -100,7 +104,7 @@ class Study:
     @cached_property
     def training(self) -> int:
         """How many training examples a task has: the fewest of all tasks."""
-        return self.noted("training examples", lambda: min(len(self.lesson(t).examples) for t in self.every))
+        return min(len(examples_of(self.loaded, name, "train")) for name in self.names)
 
     def scores(
         self, key: str, make: Callable[[], Vector], scale: float, split: str, tasks: Sequence[int] | None = None
@@ -129,7 +133,7 @@ class Study:
         out = []
         for number in self.every if tasks is None else tasks:
             task = self.tasks[split][number]
-            digits = self._noted(what, task.name, len(task.examples), lambda task=task: right(task))["right"]  # type: ignore[misc]
+            digits = self._noted(what, task.name, len(task.examples), partial(right, task))["right"]
             out.append(_score(task.name, digits))
         return out
 
@@ -138,9 +142,12 @@ class Study:
         """Each specialist's score on its own task, by split and task."""
         out: dict[str, dict[str, Score]] = {}
         for split in SPLITS:
-            each = [self.scores("specialist", lambda t=t: self.changes.of(t), 1.0, split, [t])[0] for t in self.every]  # type: ignore[misc]
+            each = [self.scores("specialist", partial(self._own, t), 1.0, split, [t])[0] for t in self.every]
             out[split] = {score.task: score for score in each}
         return out
+
+    def _own(self, task: int) -> Vector:
+        return self.changes.of(task)
 
     def base_scores(self, split: str) -> list[Score]:
         """Return the base's scores."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -17,7 +18,7 @@ from .alpha import EPIMER
 from .bases import Bases
 from .changes import Vector
 from .measures import Measures, measures, with_count
-from .study import Study, key_of
+from .study import Piece, Study, key_of
 
 LARGER = 50
 """Sets of more than two tasks, drawn by a seed."""
@@ -89,11 +90,11 @@ def subsets(tasks: int, larger: int = LARGER, seed: int = 0) -> list[tuple[int, 
     return [*pairs, *(rest[i] for i in sorted(drawn.tolist()))]
 
 
-def pieces(study: Study) -> Iterator[object]:
+def pieces(study: Study) -> Iterator[Piece]:
     """Yield a case a set of tasks."""
     bases = Bases(study.changes) if not study.frozen else None
     for tasks in subsets(len(study.names)):
-        yield lambda tasks=tasks: case_of(study, bases, tasks)
+        yield partial(case_of, study, bases, tasks)
 
 
 def case_of(study: Study, bases: Bases | None, tasks: tuple[int, ...]) -> Case:
@@ -104,7 +105,7 @@ def case_of(study: Study, bases: Bases | None, tasks: tuple[int, ...]) -> Case:
     measured, halves = {}, {}
     for name, scale in SCALES.items():
         key = key_of("set", name, tasks, RANK)
-        scores = study.scores(key, lambda name=name: merge(study, bases, name, tasks), scale, "test", tasks)  # type: ignore[misc]
+        scores = study.scores(key, partial(merge, study, bases, name, tasks), scale, "test", tasks)
         own = [study.specialists["test"][s.task] for s in scores]
         ratios = [s.value / o.value for s, o in zip(scores, own, strict=True)]
         measured[name] = (float(np.mean(ratios)), float(np.min(ratios)))
@@ -113,11 +114,8 @@ def case_of(study: Study, bases: Bases | None, tasks: tuple[int, ...]) -> Case:
 
 
 def _half(scores: Sequence[Score], own: Sequence[Score], start: int) -> float:
-    pairs = [
-        (np.asarray(s.values)[start::2].mean(), np.asarray(o.values)[start::2].mean())
-        for s, o in zip(scores, own, strict=True)
-    ]
-    return float(np.mean([a / b for a, b in pairs]))
+    ratios = [np.asarray(s.values)[start::2].mean() / o.value for s, o in zip(scores, own, strict=True)]
+    return float(np.mean(ratios))
 
 
 def merge(study: Study, bases: Bases | None, name: str, tasks: tuple[int, ...]) -> Vector:

@@ -1,6 +1,5 @@
 """`python -m reproduce.epimer` from end to end on tiny models, and the pieces that its figures rest on."""
 
-import shutil
 from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from reproduce.epimer import trials, verdict
+from reproduce.epimer import alpha, data, rank, trials, verdict
 from reproduce.epimer.__main__ import main
 from reproduce.epimer.alpha import TSV_M
 from reproduce.epimer.bases import Bases
@@ -18,10 +17,20 @@ from reproduce.epimer.page import PARTS
 from reproduce.epimer.trials import worst_difference, worst_of
 from reproduce.epimer.ways import merged
 
-from suite.conftest import TASKS, trained  # noqa: F401
+import encoders
 from taskvec.evaluate.score import Score, mean_score
 
+TASKS = tuple(encoders.TASKS)
+SUITE = """\
+base: base
+examples: {held_out: 0.4}
+tasks:
+  taste: {data: taste.tsv, labels: [good, bad], model: of/taste}
+  pets: {data: pets.tsv, labels: [cat, dog, bird], model: of/pets}
+  place: {data: place.tsv, labels: [city, forest], model: of/place}
+"""
 MARKERS = "\n".join(f"<!-- tiny {p}: made by python -m reproduce.epimer -->\nold\n<!-- /tiny {p} -->" for p in PARTS)
+EMPTY = f"by hand\n{MARKERS}\nby hand, too\n"
 
 
 def score(task: str, *values: int) -> Score:
@@ -29,11 +38,26 @@ def score(task: str, *values: int) -> Score:
 
 
 @pytest.fixture
-def here(trained: Path, tmp_path: Path) -> Path:  # noqa: F811
-    folder = tmp_path / "here"
-    shutil.copytree(trained, folder)
-    (folder / "page.md").write_text(f"by hand\n{MARKERS}\nby hand, too\n")
-    return folder
+def here(tmp_path: Path) -> Path:
+    """A suite whose specialists are the base with noise, and an empty page."""
+    encoders.bert(tmp_path / "base")
+    (tmp_path / "of").mkdir()
+    for seed, task in enumerate(TASKS, start=1):
+        encoders.changed(tmp_path / "base", tmp_path / "of" / task, seed)
+        encoders.split_table(tmp_path / f"{task}.tsv", task, {"train": 12, "test": 8})
+    (tmp_path / "tiny.yaml").write_text(SUITE)
+    (tmp_path / "page.md").write_text(EMPTY)
+    return tmp_path
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command try little."""
+    monkeypatch.setattr(alpha, "MATCHED", (2,))
+    monkeypatch.setattr(alpha, "VARIANTS", alpha.VARIANTS[1:2])
+    monkeypatch.setattr(alpha, "SWEPT", (1.0, 2.0))
+    monkeypatch.setattr(rank, "RANKS", (1, 2))
+    monkeypatch.setattr(data, "SHARES", (0.1, 1.0))
 
 
 def command(here: Path, *more: str) -> int:
@@ -42,16 +66,16 @@ def command(here: Path, *more: str) -> int:
 
 
 class TestTheCommand:
-    def test_what_was_found_makes_the_page_again(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_was_found_makes_the_page_again(self, here: Path, few: None, monkeypatch: pytest.MonkeyPatch) -> None:
         assert command(here) == 0
         text = (here / "page.md").read_text()
         assert text.startswith("by hand\n") and text.endswith("by hand, too\n") and "old" not in text
         assert "Not run yet" not in text
-        for name in ("TSV-M", "TIES", "Fisher averaging", "RegMean", "EpiMer, GGN"):
+        for name in ("TSV-M", "TIES", "Fisher averaging", "RegMean", "EpiMer, K-FAC"):
             assert f"| {name} |" in text
         assert "All sets" not in text, "four sets are too few for a correlation"
         assert (here / "pictures" / "tiny-alpha.svg").is_file()
-        (here / "page.md").write_text(f"by hand\n{MARKERS}\nby hand, too\n")
+        (here / "page.md").write_text(EMPTY)
         monkeypatch.setattr(trials, "merged", None)
         monkeypatch.setattr(verdict, "merge_sums", None)
         assert command(here) == 0
@@ -64,18 +88,19 @@ class TestTheCommand:
         assert not (here / "kept" / "tiny" / "statistics").exists()
 
     def test_a_specialist_that_is_not_there_is_told(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        shutil.rmtree(here / "suites" / "tiny" / "specialists" / TASKS[0])
+        text = (here / "tiny.yaml").read_text().replace(", model: of/taste", "")
+        (here / "tiny.yaml").write_text(text)
         assert command(here, "--parts", "data") == 2
-        assert f"the specialist of '{TASKS[0]}' is not trained yet" in capsys.readouterr().err
+        assert "the specialist of 'taste' is not trained yet" in capsys.readouterr().err
+        assert (here / "page.md").read_text() == EMPTY
 
 
 class TestBases:
-    def test_tsv_m_is_the_method(self, trained: Path) -> None:  # noqa: F811
-        paths = [str(trained / "suites" / "tiny" / "specialists" / task) for task in TASKS]
-        changes = load_changes(trained / "base", paths)
-        for tasks, rank in (((0, 1, 2), 3), ((0, 2), 5)):
-            own = Bases(changes).tsv_m(tasks, rank)
-            theirs = merged(changes, TSV_M.at(rank), tasks)
+    def test_tsv_m_is_the_method(self, here: Path) -> None:
+        changes = load_changes(here / "base", [str(here / "of" / task) for task in TASKS])
+        for tasks, keep in (((0, 1, 2), 3), ((0, 2), 5)):
+            own = Bases(changes).tsv_m(tasks, keep)
+            theirs = merged(changes, TSV_M.at(keep), tasks)
             assert own.keys() == theirs.keys()
             for name, x in theirs.items():
                 torch.testing.assert_close(own[name], x, rtol=1e-4, atol=1e-5 * float(x.abs().max()))
