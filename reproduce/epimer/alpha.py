@@ -34,24 +34,20 @@ WHOLE = (
 """Merges in the whole space."""
 
 MAIN = (TSV_M, EPIMER, UNSCALED)
+SCALED = {"normalise": "model"}
 VARIANTS = (
+    replace(EPIMER, name="EpiMer, damping 0.1", settings={**SCALED, "damping": 0.1}),
+    replace(EPIMER, name="EpiMer, normalised a tensor", settings={"normalise": "tensor"}),
+    replace(EPIMER, name="EpiMer, plain mean", settings={**SCALED, "aggregate": "mean"}, grid=ONE),
+    Way("EpiMer, curvature from the task vectors alone", "epimer", {**SCALED, "metric": "deltas"}),
     replace(EPIMER, name="EpiMer, GGN", estimator="ggn", examples=FEW),
     replace(EPIMER, name="EpiMer, K-FAC", estimator="kfac"),
+    replace(EPIMER, name="EpiMer, safeguard", settings={**SCALED, "safeguard": True}),
+    replace(EPIMER, name="EpiMer, Newton-corrected targets", settings={**SCALED, "targets": "newton"}, gradient=True),
+    replace(EPIMER, name="EpiMer, projected coordinates", settings={**SCALED, "coords": "project"}),
     replace(EPIMER, name="EpiMer, Fisher with drawn labels", estimator="fisher"),
-    replace(
-        EPIMER,
-        name="EpiMer, Newton-corrected targets",
-        settings={"normalise": "model", "targets": "newton"},
-        gradient=True,
-    ),
-    replace(EPIMER, name="EpiMer, safeguard", settings={"normalise": "model", "safeguard": True}),
-    Way("EpiMer, curvature from the task vectors alone", "epimer", {"normalise": "model", "metric": "deltas"}),
-    replace(EPIMER, name="EpiMer, projected coordinates", settings={"normalise": "model", "coords": "project"}),
-    replace(EPIMER, name="EpiMer, normalised a tensor", settings={"normalise": "tensor"}),
-    replace(EPIMER, name="EpiMer, damping 0.1", settings={"normalise": "model", "damping": 0.1}),
-    replace(EPIMER, name="EpiMer, plain mean", settings={"normalise": "model", "aggregate": "mean"}, grid=ONE),
-    replace(EPIMER, name="EpiMer, batch squares", estimator="batch_fisher"),
     replace(EPIMER, name="EpiMer, EK-FAC", estimator="ekfac", examples=FEW),
+    replace(EPIMER, name="EpiMer, batch squares", estimator="batch_fisher"),
 )
 
 SWEPT = (0.2, 0.6, 1.0, 1.4, 1.8, 2.4)

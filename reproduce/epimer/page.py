@@ -54,7 +54,7 @@ def _alpha(study: Study, page: Path) -> list[str]:
     swept, _ = known(alpha.curve_pieces(study))
     out = [_scored(study, "alpha"), "", *_fixed(study)]
     if rows:
-        head = ["merge", "rank", "best α", "mean", "worst task", "mean over TSV-M", "worst over TSV-M", "merged in"]
+        head = ["merge", "rank", "best α", "mean", "worst task", "mean over TSV-M", "worst over TSV-M"]
         out += ["", markdown([head, *(_alpha_line(row) for row in rows)])]
     out += _missing(missing)
     if swept:
@@ -76,8 +76,7 @@ def _alpha_line(row: alpha.Row) -> list[str]:
     )
     ranks = {None: "", 0: "r/T"}
     gains = ["" if number is None else points(number) for number in (row.gain, row.worst_gain)]
-    took = f"{row.tuned.seconds:.0f} s" if row.tuned.seconds == row.tuned.seconds else ""
-    return [row.name, ranks.get(row.rank, str(row.rank)), best, share(row.mean), share(row.worst), *gains, took]
+    return [row.name, ranks.get(row.rank, str(row.rank)), best, share(row.mean), share(row.worst), *gains]
 
 
 def _fixed(study: Study) -> list[str]:

@@ -1,9 +1,8 @@
 """A merge at the α that is best on the validation examples, scored on the test examples."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -23,7 +22,6 @@ class Tuned:
     way: Way
     scale: float
     scores: list[Score]
-    seconds: float
 
     @property
     def at_edge(self) -> bool:
@@ -37,31 +35,15 @@ class Candidate:
     def __init__(self, study: Study, way: Way) -> None:
         """Take what is merged."""
         self.study, self.way = study, with_count(study, way)
-        self._held: Vector | None = None
 
+    @cached_property
     def vector(self) -> Vector:
-        """Return the merged task vector of all tasks."""
-        if self._held is None:
-            known = measures(self.study, self.way)
-            began = time.perf_counter()
-            self._held = merged(self.study.changes, self.way, self.study.every, known)
-            took = time.perf_counter() - began
-            self.study.noted(self._seconds, lambda: took)
-        return self._held
-
-    @property
-    def _seconds(self) -> str:
-        return f"seconds {self.way.key}"
-
-    @property
-    def seconds(self) -> float:
-        """How long the merge took, where it was made."""
-        found = self.study.notes.find(self._seconds, "", 0, 0)
-        return float(found["value"]) if found else float("nan")
+        """The merged task vector of all tasks."""
+        return merged(self.study.changes, self.way, self.study.every, measures(self.study, self.way))
 
     def scores(self, scale: float, split: str) -> list[Score]:
         """Return its scores at one α."""
-        return self.study.scores(self.way.key, self.vector, scale, split)
+        return self.study.scores(self.way.key, lambda: self.vector, scale, split)
 
 
 def tuned(study: Study, way: Way) -> Tuned:
@@ -76,7 +58,7 @@ def tuned(study: Study, way: Way) -> Tuned:
         return normalised(candidate.scores(way.grid[place], "validation"), study.specialists["validation"])
 
     best = climb(value, way.start, len(way.grid)) if len(way.grid) > 1 else 0
-    return Tuned(candidate.way, way.grid[best], candidate.scores(way.grid[best], "test"), candidate.seconds)
+    return Tuned(candidate.way, way.grid[best], candidate.scores(way.grid[best], "test"))
 
 
 def climb(value: Callable[[int], float], start: int, count: int) -> int:

@@ -54,7 +54,7 @@ def here(tmp_path: Path) -> Path:
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command try little."""
     monkeypatch.setattr(alpha, "MATCHED", (2,))
-    monkeypatch.setattr(alpha, "VARIANTS", alpha.VARIANTS[1:2])
+    monkeypatch.setattr(alpha, "VARIANTS", alpha.VARIANTS[5:6])
     monkeypatch.setattr(alpha, "SWEPT", (1.0, 2.0))
     monkeypatch.setattr(rank, "RANKS", (1, 2))
     monkeypatch.setattr(data, "SHARES", (0.1, 1.0))
