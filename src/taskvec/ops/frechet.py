@@ -21,7 +21,7 @@ import numpy as np
 
 from .arrays import Array, namespace
 from .atoms import Atoms
-from .metric import Flat, Metric, Restricted, plus
+from .metric import Flat, Metric, Restricted, Rotated, plus
 from .shapes import Float
 from .solving import MOST, cheap, inner, mean_eigenvalue, on_coordinates, solve
 
@@ -158,8 +158,9 @@ class _Sums:
     def add(self, share: float, weight: float, target: Array, metric: Metric) -> None:
         """Add a task."""
         self.flat = _more(self.flat, weight * target)
-        if self.basis is not None and cheap(metric):
-            metric = Restricted(metric.on_atoms(self.basis.u, self.basis.v))
+        if self.basis is not None and (cheap(metric) or isinstance(metric, Rotated)):
+            if cheap(metric):
+                metric = Restricted(metric.on_atoms(self.basis.u, self.basis.v))
             bent = on_coordinates(metric, target, self.basis)
             self.pull = _more(self.pull, weight * bent)
         else:

@@ -1,6 +1,8 @@
 """Linear systems whose matrix is a metric: H x = right, in the whole space or in the coordinates of a basis."""
 
+import operator
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 
@@ -73,6 +75,11 @@ def on_coordinates(form: Metric, d: Float[Array, "*shape"], basis: Atoms | None)
     xp = namespace(d)
     if cheap(form):
         return xp.astype(form.on_atoms(basis.u, basis.v) @ xp.astype(d, xp.float64), d.dtype)
+    if isinstance(form, Sum):
+        return reduce(operator.add, (on_coordinates(part, d, basis) for part in form.parts))
+    if isinstance(form, Rotated):  # turning the atoms costs less than turning what they span
+        turned = Atoms(form.outer.T @ basis.u, form.inner.T @ basis.v)
+        return on_coordinates(Diagonal(form.values), d, turned)
     return xp.astype(basis.coordinates(form.apply(basis.expand(d))), d.dtype)
 
 
