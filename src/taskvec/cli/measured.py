@@ -1,18 +1,22 @@
 """Statistics that a recipe asks for by naming tasks, on the way to its merge."""
 
-from collections.abc import Callable
-
 from ..progress import Progress
 from ..recipe.schema import Recipe
+from .show import progress, say
 
 
-def measured(recipe: Recipe, shown: Callable[[], Progress]) -> Recipe:
+def measured(recipe: Recipe, quiet: bool, json: bool) -> Recipe:
     """Return a recipe with the statistics of its models: found again, or measured now."""
     if not recipe.unmeasured:
         return recipe
     from ..suite.statistics import with_statistics
 
-    return with_statistics(recipe, shown())
+    def tell(text: str) -> None:
+        if not quiet:
+            say(f"note: {text}")
+
+    shown: Progress = progress(quiet or json)
+    return with_statistics(recipe, shown, tell)
 
 
 def found(recipe: Recipe) -> tuple[Recipe, list[str], bool]:

@@ -100,7 +100,7 @@ def merge(
     loading = Thread(target=load_kernels, args=(quiet,), daemon=True)
 
     def planned(recipe: Recipe, folder: Path) -> Plan:
-        recipe = measured(recipe, lambda: progress(quiet or json))
+        recipe = measured(recipe, quiet, json)
         if loading.ident is None:
             loading.start()  # while the plan reads headers and samples; not before the output's place is found free
         shown = beginning() if recipe.choice else None

@@ -1,5 +1,6 @@
 """Linear systems of which nothing is known but products, by conjugate gradients."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -30,9 +31,9 @@ def conjugate_gradients(
 
     Shape: `right` and the solution are (*shape), which counts as one long vector. Inner products are taken in float64.
     Zero:  where A is singular, x stays in the span of its range and of `start`; with an A of zeros it is `start`.
-    Edge:  a `start` that solves it to `tolerance` comes back as it is. It ends at `tolerance`, after `most` products, or
-           where a direction has no curvature left; the residual that it returns is measured anew, so it is what was
-           reached. Of all that was tried it returns the last, which is nearest in the norm of A.
+    Edge:  a `start` that solves it to `tolerance` comes back as it is. It ends at `tolerance`, after `most` products,
+           or where a direction has no curvature left; the residual that it returns is measured anew, so it is what was
+           reached.
     Source: Hestenes and Stiefel 1952, J. Res. Natl. Bur. Stand. 49, §3 and §10 (with a preconditioner).
 
     Args:
@@ -73,7 +74,7 @@ def conjugate_gradients(
 
 
 def _norm(x: Array) -> float:
-    return _dot(x, x) ** 0.5
+    return math.sqrt(_dot(x, x))
 
 
 def _dot(one: Array, other: Array) -> float:

@@ -7,7 +7,7 @@ One function from which merge methods come by their choice of a basis S and of m
     gradient matching S = I              H_t = H_0 + diag(F_t), summed; H_0 + Σ w_t diag(F_t) as the quadratic side
     RegMean           S = I              H_t = I ⊗ X_tᵀX_t
     MaTS              S = I              H_t = B_t ⊗ A_t
-    TIES              S = I              H_t = diag(trimmed τ_t has the elected sign), of the trimmed τ_t; `unseen: zero`
+    TIES              S = I              H_t = diag(τ_t is kept and has the elected sign); `unseen: zero`
     TSV-M             labelled atoms     H_t = I, summed
     Iso-C             SVD of Σ w_t τ_t   H_t = I, summed; (M Mᵀ)^½ over its mean eigenvalue as the quadratic side
     EpiMer            labelled atoms     H_t = SᵀH_tS, summed
@@ -21,11 +21,21 @@ import numpy as np
 
 from .arrays import Array, namespace
 from .atoms import Atoms
-from .metric import Flat, Metric, Restricted, plus
+from .metric import Flat, Metric, Restricted, Rotated, plus
 from .shapes import Float
 from .solving import MOST, cheap, inner, mean_eigenvalue, on_coordinates, solve
 
-__all__ = ["Gathered", "Mean", "frechet", "gathered", "mean_eigenvalue", "mean_of", "on_coordinates", "predicted_gain", "solve"]
+__all__ = [
+    "Gathered",
+    "Mean",
+    "frechet",
+    "gathered",
+    "mean_eigenvalue",
+    "mean_of",
+    "on_coordinates",
+    "predicted_gain",
+    "solve",
+]
 
 
 Weights = Sequence[float] | Float[np.ndarray, " task"]
@@ -98,6 +108,7 @@ def frechet(
         tolerance: of conjugate gradients, as a share of the right side's norm.
         most: products that conjugate gradients may take.
 
+    >>> from taskvec.ops.metric import Diagonal
     >>> d = [np.array([1.0, 0.0]), np.array([0.0, 1.0])]
     >>> frechet(d, [Diagonal(np.array([3.0, 1.0])), Diagonal(np.array([1.0, 1.0]))], [1.0, 1.0]).curved
     array([0.75, 0.5 ])
@@ -147,8 +158,9 @@ class _Sums:
     def add(self, share: float, weight: float, target: Array, metric: Metric) -> None:
         """Add a task."""
         self.flat = _more(self.flat, weight * target)
-        if self.basis is not None and cheap(metric):
-            metric = Restricted(metric.on_atoms(self.basis.u, self.basis.v))
+        if self.basis is not None and (cheap(metric) or isinstance(metric, Rotated)):
+            if cheap(metric):
+                metric = Restricted(metric.on_atoms(self.basis.u, self.basis.v))
             bent = on_coordinates(metric, target, self.basis)
             self.pull = _more(self.pull, weight * bent)
         else:
@@ -164,6 +176,7 @@ class _Sums:
         if self.basis is not None and self.whole is not None:
             xp = namespace(self.flat)
             pull = _more(pull, xp.astype(self.basis.coordinates(self.whole), self.flat.dtype))
+        assert self.quadratic is not None
         return Gathered(self.quadratic, pull, self.flat, self.energy)
 
 

@@ -187,9 +187,10 @@ class Kronecker:
 
     def times(self, factor: float) -> "Kronecker":
         """See `Metric`."""
-        if self.inner is None:
-            return Kronecker(factor * self.outer, None)
-        return Kronecker(self.outer, factor * self.inner)
+        if self.inner is not None:
+            return Kronecker(self.outer, factor * self.inner)
+        assert self.outer is not None
+        return Kronecker(factor * self.outer, None)
 
 
 @dataclass(frozen=True)
@@ -389,10 +390,10 @@ def _as_one(one: Metric, other: Metric) -> Metric | None:
             return replace(one, values=one.values + other.factor)
         case Restricted(), Restricted():
             return Restricted(one.matrix + other.matrix)
-        case Kronecker(outer=None), Kronecker(outer=None):
-            return Kronecker(None, one.inner + other.inner)
-        case Kronecker(inner=None), Kronecker(inner=None):
-            return Kronecker(one.outer + other.outer, None)
+        case Kronecker(None, inner), Kronecker(None, more):
+            return Kronecker(None, _added([inner, more]))
+        case Kronecker(outer, None), Kronecker(more, None):
+            return Kronecker(_added([outer, more]), None)
     return None
 
 

@@ -1,6 +1,8 @@
 """Linear systems whose matrix is a metric: H x = right, in the whole space or in the coordinates of a basis."""
 
+import operator
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 
@@ -73,6 +75,11 @@ def on_coordinates(form: Metric, d: Float[Array, "*shape"], basis: Atoms | None)
     xp = namespace(d)
     if cheap(form):
         return xp.astype(form.on_atoms(basis.u, basis.v) @ xp.astype(d, xp.float64), d.dtype)
+    if isinstance(form, Sum):
+        return reduce(operator.add, (on_coordinates(part, d, basis) for part in form.parts))
+    if isinstance(form, Rotated):  # turning the atoms costs less than turning what they span
+        turned = Atoms(form.outer.T @ basis.u, form.inner.T @ basis.v)
+        return on_coordinates(Diagonal(form.values), d, turned)
     return xp.astype(basis.coordinates(form.apply(basis.expand(d))), d.dtype)
 
 
@@ -109,14 +116,15 @@ def _turned(form: Metric, like: Array) -> Rotated | None:
 
     A Kronecker product has them, also when a multiple of the identity is added.
     """
-    parts = form.parts if isinstance(form, Sum) else (form,)
-    first, flats = parts[0], parts[1:]
-    if not isinstance(first, Kronecker | Rotated) or not all(isinstance(part, Flat) for part in flats):
+    first, *rest = form.parts if isinstance(form, Sum) else (form,)
+    flats = [part.factor for part in rest if isinstance(part, Flat)]
+    if not isinstance(first, Kronecker | Rotated) or len(flats) < len(rest):
         return None
     if isinstance(first, Kronecker):
-        (b, outer), (a, inner_) = _eigen(first.outer, like.shape[0], like), _eigen(first.inner, like.shape[1], like)
-        first = Rotated(outer, inner_, b[:, None] * a[None, :])
-    return Rotated(first.outer, first.inner, first.values + sum(part.factor for part in flats))
+        b, outer = _eigen(first.outer, like.shape[0], like)
+        a, inner = _eigen(first.inner, like.shape[1], like)
+        first = Rotated(outer, inner, b[:, None] * a[None, :])
+    return Rotated(first.outer, first.inner, first.values + sum(flats))
 
 
 def _eigen(form: Array | None, size: int, like: Array) -> tuple[Array, Array]:

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ..curvature import Estimating, measure_curvature
 from ..errors import RecipeError, StoreError
 from ..evaluate.classification import Classification
 from ..evaluate.kept import default_folder
@@ -17,13 +17,11 @@ from ..progress import Progress, Silent
 from ..recipe.curved_checks import ESTIMATORS, asked_by
 from ..recipe.schema import ModelEntry, Recipe
 from ..store.statistics import Statistics
+from ..store.writer import room_for
 from .examples import is_classification
 from .load import Loaded, load_suite
 from .specialists import lesson_of
 from .tasks import chosen
-
-if TYPE_CHECKING:
-    from ..curvature import Estimating
 
 MEASURING = "1"
 """Raised when what is measured changes its meaning, so that older statistics are not found again."""
@@ -36,7 +34,7 @@ class Job:
     entry: ModelEntry
     model: Model
     lesson: Lesson
-    how: "Estimating"
+    how: Estimating
     place: Path
 
     @property
@@ -61,6 +59,7 @@ class Job:
 def with_statistics(
     recipe: Recipe,
     progress: Progress | None = None,
+    tell: Callable[[str], None] = lambda text: None,
     *,
     device: str = "auto",
     cache: Path | None = None,
@@ -73,6 +72,7 @@ def with_statistics(
     Args:
         recipe: with `task` under models and a `curvature` that says how; others come back as they are.
         progress: told how far each measurement is.
+        tell: told of each model that is measured now.
         device: where models are run.
         cache: where statistics are kept, taskvec's folder of the user's cache when not given.
         loaded: the suite that `curvature` names, where it is open already.
@@ -84,8 +84,8 @@ def with_statistics(
     jobs = jobs_of(recipe, device=device, cache=cache, loaded=loaded)
     for job in jobs:
         if not job.is_done:
-            from ..curvature import measure_curvature
-
+            tell(job.said)
+            room_for(job.place)
             measure_curvature(job.model, job.lesson, job.place, job.how, progress or Silent(), force=True)
     return with_places(recipe, jobs)
 
@@ -117,16 +117,22 @@ def jobs_of(
     return [_job(entry, lessons[str(entry.task)], base, how, folder, device) for entry in recipe.unmeasured]
 
 
-def _how(recipe: Recipe) -> tuple["Estimating", str]:
+def _how(recipe: Recipe) -> tuple[Estimating, str]:
     """Return how curvature is estimated, as the recipe says and its method can use it; and the file of tasks."""
-    from ..curvature import Estimating
-
     method, said = find(recipe.method), recipe.curvature
     if said is None:
         raise RecipeError("'task' is measured by 'curvature', which is missing. Type 'curvature: {tasks: tasks.yaml}'.")
-    settings = said.model_dump(exclude={"tasks", "estimator"})
+    usual = ESTIMATORS[method.needs.curvature[0]]
+    settings = said.model_dump(exclude={"tasks"}) | {"estimator": said.estimator or usual}
     settings["gradient"] |= "gradient" in asked_by(recipe, method)
-    return Estimating(estimator=said.estimator or ESTIMATORS[method.needs.curvature[0]], **settings), said.tasks
+    how = Estimating(**settings)
+    if how.kind not in method.needs.curvature:
+        kinds = " or ".join(f"'{kind}'" for kind in method.needs.curvature)
+        raise RecipeError(
+            f"'{method.name}' uses statistics of the kind {kinds}, and 'estimator: {how.estimator}' gives "
+            f"'{how.kind}'. Remove 'estimator', or type {usual}."
+        )
+    return how, said.tasks
 
 
 def _base(recipe: Recipe, loaded: Loaded, device: str) -> Model:
@@ -144,7 +150,7 @@ def _lesson(loaded: Loaded, name: str, base: Model, heads: Path) -> Lesson:
     return lesson_of(loaded, name, base, heads)
 
 
-def _job(entry: ModelEntry, lesson: Lesson, base: Model, how: "Estimating", folder: Path, device: str) -> Job:
+def _job(entry: ModelEntry, lesson: Lesson, base: Model, how: Estimating, folder: Path, device: str) -> Job:
     model = Model(entry.model, device=device, inputs=base.path)
     data = Classification(lesson.name, lesson.examples, lesson.head, lesson.reading).digest
     facts = [MEASURING, model.content, model.inputs_digest, data, lesson.head.scale, asdict(how)]

@@ -88,15 +88,14 @@ def epimer(
 
         w_t τ_t ≈ U_t diag(s_t) V_tᵀ,   U = polar([U_1 … U_T]),   V = polar([V_1 … V_T])       as in `tsv_m`
         S = [vec u_1 v_1ᵀ … vec u_p v_pᵀ],   H̃_t = Sᵀ H_t S,   H̄ = Σ H̃_t / T
-        d_t = s_t at the atoms of task t, 0 at the others's        (`coords: label`)
+        d_t = s_t at the atoms of task t, 0 at the others'         (`coords: label`)
         d_t = Sᵀ w_t τ_t                                           (`coords: project`)
         d = H̄⁻¹ Σ H̃_t d_t,   T times shorter with `aggregate: mean`
         out = U diag(d) Vᵀ
 
     Shape: `deltas` is (task, *shape), or gives such tensors one by one; `weights` is (task,); the result is (*shape).
-    Units: those of `deltas` (fine-tuned minus base). Not scaled: the caller adds λ (`scale`) times this. The best λ lies
-           near that of `tsv_m`, often at 1 or beyond. Metrics of all tasks are in one unit, whichever that is; with
-           `normalise` each task's has its own.
+    Units: those of `deltas` (fine-tuned minus base). Not scaled: the caller adds λ (`scale`) times this. Metrics of all
+           tasks are in one unit, whichever that is; with `normalise` each task's has its own.
     Equal: where all H_t are equal, or with one task, the result is that of `tsv_m`, whatever the damping.
     Zero:  where no task's loss bends the result is that of `tsv_m`, too. A task that is zero, or that weighs 0, adds
            nothing, but its metric still holds the others back.
@@ -153,15 +152,15 @@ def epimer(
         if metric == "statistics"
         else from_deltas(deltas, weights, parts.atoms, metric, normalise, role)
     )
-    d = merged(coordinates(parts, deltas, weights, coords), found, parts.atoms, aggregate == "sum", damping, safeguard)
+    own = list(coordinates(parts, deltas, weights, coords))
+    d = merged(own, found, parts.atoms, aggregate == "sum", damping, safeguard)
     return shaped(parts.atoms.expand(d), deltas)
 
 
 def merged(
-    targets: Iterator[Array], metrics: Iterator[Metric], atoms: Atoms, summed: bool, damping: float, safeguard: bool
+    targets: Sequence[Array], metrics: Iterator[Metric], atoms: Atoms, summed: bool, damping: float, safeguard: bool
 ) -> Float[Array, " p"]:
     """Return the coordinates of the merge: the Fréchet mean of the tasks', with equal weights."""
-    targets = list(targets)
     parts = gathered(targets, metrics, np.ones(len(targets)), basis=atoms, summed=summed)
     mean = mean_of(parts, basis=atoms, damping=damping)
     if safeguard and predicted_gain(parts, mean, atoms, len(targets) if summed else 1) < 0:
@@ -185,7 +184,7 @@ def coordinates(
         yield d
 
 
-def from_statistics(curvature: Measures, shape: Sequence[int], normalise: Normalise) -> Iterator[Metric]:
+def from_statistics(curvature: Any, shape: Sequence[int], normalise: Normalise) -> Iterator[Metric]:
     """Yield each task's measured metric, comparable to the others'; `shape` is that of all task vectors."""
     for t in range(shape[0]):
         one = curvature[t]

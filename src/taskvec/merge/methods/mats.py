@@ -7,8 +7,8 @@ import numpy as np
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
-from ...ops.frechet import gathered, solve
-from ...ops.metric import Diagonal, Metric
+from ...ops.frechet import frechet, gathered, solve
+from ...ops.metric import Diagonal
 from ...ops.shapes import Float
 from ..curvature import Measured
 from ..matrices import Role, Spectral, matrices, role_in, shaped
@@ -38,10 +38,13 @@ def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
     return (20 + tasks) * rows * columns + (tasks + 6) * (rows**2 + columns**2)
 
 
-def by_diagonals(form: Metric, right: Array, like: Array) -> Array:
-    """Return where the diagonal of a metric alone would lead: the Fisher mean."""
-    values = form.diagonal(like)
-    return like if values is None else solve(Diagonal(values), right, like)[0]
+def by_diagonals(
+    stack: Float[Array, " task *shape"], curvature: Sequence[Measured] | Any, weights: Float[Array, " task"]
+) -> Float[Array, "row column"]:
+    """Return where the diagonals of the metrics alone lead: the Fisher mean."""
+    tasks, like = stack.shape[0], next(matrices(stack, np.ones(1)))
+    diagonals = (Diagonal(metric.diagonal(like)) for metric in metrics_of(curvature, tasks))
+    return frechet(matrices(stack, np.ones(tasks)), diagonals, weights).curved
 
 
 @merge_method(
@@ -104,6 +107,6 @@ def mats(
         return plain_mean(stack, weights)
     tasks = stack.shape[0]
     parts = gathered(matrices(stack, np.ones(tasks)), metrics_of(curvature, tasks), shares(weights))
-    begin = by_diagonals(parts.quadratic, parts.pull, parts.flat) if start == "fisher" else parts.flat
+    begin = by_diagonals(stack, curvature, shares(weights)) if start == "fisher" else parts.flat
     found, _ = solve(parts.quadratic, parts.pull, begin, most=iterations + 2)  # one begins, one measures
     return shaped(found, stack)

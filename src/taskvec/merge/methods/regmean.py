@@ -1,6 +1,6 @@
 """RegMean: the linear layers whose outputs, on each task's own inputs, are nearest to each model's own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
 
 
 def lowered(form: Float[Array, "n n"] | None, off_diagonal: float) -> Float[Array, "n n"] | None:
-    """Return a Gram matrix in float64, its entries off the diagonal multiplied.
+    """Return a Gram matrix in float64, its entries off the diagonal multiplied; None stays.
 
     >>> lowered(np.array([[4.0, 2.0], [2.0, 1.0]]), 0.5)
     array([[4., 1.],
@@ -44,6 +44,13 @@ def lowered(form: Float[Array, "n n"] | None, off_diagonal: float) -> Float[Arra
     wide = xp.astype(form, xp.float64)
     eye = xp.eye(wide.shape[0], dtype=wide.dtype, device=wide.device)
     return off_diagonal * wide + (1 - off_diagonal) * (eye * wide)
+
+
+def grams(curvature: Any, tasks: int, off_diagonal: float) -> Iterator[Kronecker]:
+    """Yield each task's metric."""
+    for t in range(tasks):
+        metric = curvature[t].metric
+        yield Kronecker(lowered(metric.outer, off_diagonal), lowered(metric.inner, off_diagonal))
 
 
 @merge_method(
@@ -96,8 +103,5 @@ def regmean(
     tasks = stack.shape[0]
     ones = np.ones(tasks)
     wide = (namespace(x).astype(x, namespace(x).float64) for x in matrices(stack, ones))
-    metrics = (
-        Kronecker(lowered(metric.outer, off_diagonal), lowered(metric.inner, off_diagonal))
-        for metric in (curvature[t].metric for t in range(tasks))
-    )
+    metrics = grams(curvature, tasks, off_diagonal)
     return shaped(frechet(wide, metrics, shares(weights)).curved, stack)
