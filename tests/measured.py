@@ -71,9 +71,14 @@ def write_statistics(
 
 def with_statistics(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's data with random statistics of every model, where its method heeds them; written once."""
-    needs = tv.METHODS[data["method"]].needs
-    if not needs.curvature or not needs.is_curved(tv.METHODS[data["method"]].check(data.get("settings", {}))):
+    method = tv.METHODS.get(data["method"])
+    if (
+        method is None
+        or not method.needs.curvature
+        or not method.needs.is_curved(method.check(data.get("settings", {})))
+    ):
         return dict(data)
+    needs = method.needs
 
     def beside(model: str) -> str:
         place, kind = Path(model), needs.curvature[0]

@@ -252,7 +252,8 @@ def test_the_head_is_what_the_specification_says(tmp_path):
 
 def test_statistics_are_what_the_specification_says(tmp_path):
     model = write_model(tmp_path / "m", tiny_tensors())
-    facts = {"count": 1, "head": "", "settings": {}, "stability": 1.0, "seconds": 1.0}
+    facts = {"count": 1, "head": "", "settings": {}, "stability": {}, "seconds": 1.0, "traces": {}, "unseen": [],
+        "unnamed": []}  # fmt: skip
     found = Statistics(write_statistics(tmp_path / "s", model, "eigen", gradient=True, **facts))
     text = (DOCS / "formats.md").read_text("utf-8").partition("## Statistics")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \| M", text, re.MULTILINE)) == set(found.facts)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taskvec as tv
@@ -127,6 +127,7 @@ def test_where_no_loss_bends_it_is_tsv_m(rng: np.random.Generator) -> None:
 
 
 class TestNormalise:
+    @settings(max_examples=10)
     @given(factor=st.floats(1e-6, 1e6))
     def test_by_the_tensors_trace_a_tasks_unit_does_not_matter(self, factor: float) -> None:
         rng = np.random.default_rng(3)
@@ -171,7 +172,7 @@ class TestNewton:
 class TestSafeguard:
     def test_it_keeps_tsv_m_where_the_losses_predict_that_it_is_better(self, rng: np.random.Generator) -> None:
         fell_back = set()
-        for _ in range(30):
+        for _ in range(15):
             deltas, (curvature, hessians) = task_vectors(rng, 6, 6), measured("diagonal", rng, 6, 6)
             given: dict[str, Any] = {"rank": 1, "normalise": "none", "damping": 0.0, "curvature": curvature}
             free = tv.epimer(deltas, np.ones(T), **given)
@@ -251,9 +252,9 @@ def test_other_tensors_and_those_without_statistics_get_the_mean_or_the_sum(rng:
     deltas, weights = rng.standard_normal((T, 6, 5)), np.array([1.0, 2.0, -1.0])
     total = np.tensordot(weights, deltas, 1)
     curvature = measured("diagonal", rng, 6, 5)[0]
-    for settings in ({"role": "vector", "curvature": curvature}, {"role": "table"}, {"role": "matrix"}):
-        near(tv.epimer(deltas, weights, **settings), total / T)
-        near(tv.epimer(deltas, weights, others="sum", **settings), total)
+    for chosen in ({"role": "vector", "curvature": curvature}, {"role": "table"}, {"role": "matrix"}):
+        near(tv.epimer(deltas, weights, **chosen), total / T)
+        near(tv.epimer(deltas, weights, others="sum", **chosen), total)
 
 
 def test_a_convolution_is_taken_apart_as_rows_against_the_rest(rng: np.random.Generator) -> None:
@@ -310,10 +311,10 @@ HOLDING: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("shape", [(240, 240), (600, 120), (120, 600)], ids=str)
+@pytest.mark.parametrize("shape", [(160, 160), (400, 80), (80, 400)], ids=str)
 @pytest.mark.parametrize(
     ("name", "given", "kind"),
-    [(name, settings, kind) for name, settings in HOLDING for kind in METHODS[name].needs.curvature],
+    [(name, chosen, kind) for name, chosen in HOLDING for kind in METHODS[name].needs.curvature],
     ids=str,
 )
 def test_a_method_holds_no_more_than_it_says(

