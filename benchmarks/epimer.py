@@ -7,11 +7,15 @@
 One layer is merged; all layers are alike, so ratios are those of a model. Matrices share the cores, one thread each.
 Both methods are given the same float32 task vectors and curvature in memory. Curvature is drawn: numbers a row times
 numbers a column times numbers an entry, each over two orders of magnitude, like squared gradients of a linear layer;
-tasks share half of it. Memory is what the process takes beyond what it is given, at its peak. *basis* is what the basis
-S of all atoms of the widest matrix would take, if it were formed.
+tasks share half of it. Memory is what a process of its own takes at its peak beyond what it is given. *basis* is what
+the basis S of all atoms of the widest matrix would take, if it were formed. *off exact* is how far the first matrix is
+from the same in float64, as a share of its norm.
 """
 
 import argparse
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -91,6 +95,13 @@ def peak_of(run: Callable[[], object]) -> float:
     return max(0, most[0] - before) / 1e6
 
 
+def peak_alone(model: str, kind: str, rank: int, name: str) -> float:
+    """The same for one method in a process of its own, in which memory that is let go of goes back to the system."""
+    words = [sys.executable, __file__, "--models", model, "--metrics", kind, "--rank", str(rank), "--peak", name]
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    return float(subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout)
+
+
 def shared(merge: Merge, count: int, workers: int) -> list[Tensor]:
     """Merge matrices as the stream does: a matrix a thread, the cores shared out."""
     with sharing_cores(workers), ThreadPoolExecutor(workers) as pool:
@@ -107,27 +118,33 @@ def best_of(run: Callable[[], object], times: int) -> float:
     return min(taken)
 
 
+def merges(model: str, kind: str, rank: int) -> tuple[dict[str, Merge], list[Tensor], list[list[Measured]]]:
+    """Each method for the matrices of one layer, by their numbers; the task vectors; the curvature."""
+    deltas = [torch.stack(task_vectors(shape, seed)) for seed, shape in enumerate(MODELS[model])]
+    curvature = [[Measured(one, 1.0) for one in metrics(kind, shape, seed)] for seed, shape in enumerate(MODELS[model])]
+    ones = np.ones(TASKS)
+    return (
+        {
+            "tsv_m": lambda i: tv.tsv_m(deltas[i], ones, rank=rank),
+            "epimer": lambda i: tv.epimer(deltas[i], ones, rank=rank, curvature=curvature[i]),
+        },
+        deltas,
+        curvature,
+    )
+
+
 def row(model: str, kind: str, rank: int, times: int) -> list[str]:
     """Merge one layer both ways."""
     shapes, workers = MODELS[model], torch.get_num_threads()
-    deltas = [torch.stack(task_vectors(shape, seed)) for seed, shape in enumerate(shapes)]
-    curvature = [[Measured(one, 1.0) for one in metrics(kind, shape, seed)] for seed, shape in enumerate(shapes)]
-    ones = np.ones(TASKS)
-
-    def flat(i: int) -> Tensor:
-        return tv.tsv_m(deltas[i], ones, rank=rank)
-
-    def curved(i: int) -> Tensor:
-        return tv.epimer(deltas[i], ones, rank=rank, curvature=curvature[i])
-
-    flat(0), curved(0)  # imports, and memory that is asked for once
-    runs = [partial(shared, merge, len(shapes), workers) for merge in (flat, curved)]
-    seconds, own = (best_of(run, times) for run in runs)
-    plain, more = (peak_of(run) for run in runs)
+    methods, deltas, curvature = merges(model, kind, rank)
+    merged = methods["epimer"](0)  # imports, and memory that is asked for once
+    flat, curved = (best_of(partial(shared, merge, len(shapes), workers), times) for merge in methods.values())
+    memory = [f"{peak_alone(model, kind, rank, name):.0f}" for name in methods]
     widest = max(shapes, key=lambda shape: shape[0] * shape[1])
     basis = 4e-6 * widest[0] * widest[1] * TASKS * min(rank or 10**9, min(widest) // TASKS)
-    given = [f"{seconds:.2f}", f"{own:.2f}", f"{own / seconds:.2f}×", f"{plain:.0f}", f"{more:.0f}", f"{basis:.0f}"]
-    return [model, kind, str(rank), *given, f"{error(deltas[0], curvature[0], rank, curved(0)):.0e}"]
+    off = error(deltas[0], curvature[0], rank, merged)
+    seconds = [f"{flat:.2f}", f"{curved:.2f}", f"{curved / flat:.2f}×"]
+    return [model, kind, str(rank), *seconds, *memory, f"{basis:.0f}", f"{off:.0e}"]
 
 
 def error(deltas: Tensor, curvature: Sequence[Measured], rank: int, merged: Tensor) -> float:
@@ -155,8 +172,14 @@ def main() -> None:
     parser.add_argument("--metrics", nargs="+", choices=["diagonal", "kronecker", "eigen"], default=["diagonal"])
     parser.add_argument("--rank", type=int, default=32, help="singular values a task; 0: 1/T of them")
     parser.add_argument("--times", type=int, default=3, help="runs, of which the fastest counts")
+    parser.add_argument("--peak", choices=["tsv_m", "epimer"], help="print the memory of one method, and nothing else")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
     args = parser.parse_args()
+    if args.peak:
+        shapes, methods = MODELS[args.models[0]], merges(args.models[0], args.metrics[0], args.rank)[0]
+        methods[args.peak](0)  # what is imported on first use is not counted
+        print(peak_of(lambda: shared(methods[args.peak], len(shapes), torch.get_num_threads())))
+        return
     head = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     print("\n".join(head))
     for model in args.models:
