@@ -15,8 +15,9 @@ from ..merge.labelled import kept, own_vectors
 from ..merge.matrices import decomposed, side
 from ..ops.arrays import namespace
 from ..ops.atoms import Atoms
+from ..ops.coordinates import Numbered
 from ..ops.merge_sums import MergeSums
-from ..ops.mergeability import Numbered, merge_sums
+from ..ops.mergeability import merge_sums
 from ..ops.metric import Diagonal
 from ..ops.polar import polar
 from ..ops.shapes import Float

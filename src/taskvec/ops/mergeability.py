@@ -5,16 +5,17 @@ curvature does not change on the way, and different tensors do not bend each oth
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import Array, namespace
 from .atoms import Atoms
+from .coordinates import Coordinates, Numbered
 from .merge_sums import Merged, MergeSums
-from .metric import Kronecker, Metric, Restricted, plus
-from .projected import Projected, written_out
+from .metric import Metric, plus
+from .projected import Projected
 from .shapes import Float, Float64
 from .solving import inner, on_coordinates, solve
 
@@ -26,15 +27,6 @@ NEGATIVE = 1e-5
 """Eigenvalues below minus this share of the largest are negative curvature; less is rounding."""
 
 Row = npt.NDArray[np.float64]
-
-
-@runtime_checkable
-class Numbered(Protocol):
-    """Things that are asked for by number, such as a list, an array of tensors, or files that are read when asked."""
-
-    def __getitem__(self, number: int, /) -> Any: ...
-
-    def __len__(self) -> int: ...
 
 
 def merge_sums(
@@ -83,7 +75,7 @@ def merge_sums(
     (0.125, 0.125)
     """
     shares = _shares(weights, len(deltas))
-    space = _Space(deltas, basis, targets)
+    space = Coordinates(deltas, basis, targets)
     flat = _mean(space.target, shares)
     mean, c = _heterogeneity(space, metrics, shares, flat)
     xp = namespace(c)
@@ -156,51 +148,6 @@ class _Row(NamedTuple):
     merges: tuple[tuple[float, ...], ...]
 
 
-class _Space:
-    """The task vectors of one tensor, and their coordinates."""
-
-    def __init__(self, deltas: Numbered, basis: Atoms | None, targets: Numbered | None) -> None:
-        if basis is None and targets is not None:
-            raise ValueError("targets are coordinates, and without a basis there are none; leave them out")
-        self._deltas, self.basis = deltas, basis
-        self._targets = targets
-        if basis is not None and targets is None:
-            self._targets = [basis.coordinates(deltas[t]) for t in range(len(deltas))]
-
-    def delta(self, task: int) -> Array:
-        return self._deltas[task]
-
-    def target(self, task: int) -> Array:
-        return self._deltas[task] if self._targets is None else self._targets[task]
-
-    def expand(self, d: Array) -> Array:
-        return d if self.basis is None else self.basis.expand(d)
-
-    def bending(self, metric: Metric) -> Callable[[Array], Array]:
-        """Return d → H S d. A Kronecker product bends the atoms' vectors, which is less than all that they span."""
-        if self.basis is None or not isinstance(metric, Kronecker):
-            return lambda d: metric.apply(self.expand(d))
-        u, v = self.basis.u, self.basis.v
-        outer = u if metric.outer is None else metric.outer @ u
-        return Atoms(outer, v if metric.inner is None else metric.inner @ v).expand
-
-    def restricted(self, metric: Metric) -> Metric:
-        """Return as little of a metric as is needed here: factors of many tasks are not to be held."""
-        if self.basis is None or not written_out(metric, self.basis):
-            return metric
-        return Restricted(metric.on_atoms(self.basis.u, self.basis.v))
-
-    def traces(self, metric: Metric, shape: Sequence[int]) -> tuple[float, float]:
-        """Return tr(H_t) and tr(SᵀH_tS); NaN for metrics that do not know theirs."""
-        try:
-            whole = metric.trace(shape)
-        except ValueError:
-            whole = float("nan")
-        if self.basis is None:
-            return whole, whole
-        return whole, float(namespace(self.basis.u).sum(metric.at_atoms(self.basis.u, self.basis.v)))
-
-
 def _shares(weights: Numbered | None, tasks: int) -> Row:
     given = np.ones(tasks) if weights is None else np.asarray(weights, dtype=np.float64)
     if len(given) != tasks or not given.min() >= 0 or not given.sum() > 0:
@@ -216,7 +163,7 @@ def _mean(vectors: Callable[[int], Array], shares: Row) -> Array:
     return out
 
 
-def _heterogeneity(space: _Space, metrics: Numbered, shares: Row, flat: Array) -> tuple[Metric, Array]:
+def _heterogeneity(space: Coordinates, metrics: Numbered, shares: Row, flat: Array) -> tuple[Metric, Array]:
     """Return H̄, restricted to the atoms where that is little, and c = Σ λ_t (H̃_t - H̄)(d_t - d_I).
 
     The deviations d_t - d_I add up to 0, and so does what H̄ makes of them: c = Σ λ_t H̃_t (d_t - d_I).
@@ -232,7 +179,7 @@ def _heterogeneity(space: _Space, metrics: Numbered, shares: Row, flat: Array) -
     return mean, c
 
 
-def _of_task(space: _Space, task: int, metric: Metric, merges: Sequence[_Merge], projected: Projected) -> _Row:
+def _of_task(space: Coordinates, task: int, metric: Metric, merges: Sequence[_Merge], projected: Projected) -> _Row:
     delta, inside = space.delta(task), space.expand(space.target(task))
     bend_of = space.bending(metric)
     bent, bent_inside = metric.apply(delta), bend_of(space.target(task))
