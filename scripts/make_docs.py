@@ -22,6 +22,7 @@ from taskvec.cli.app import app, command_table
 from taskvec.errors import TaskVecError
 from taskvec.merge import METHODS, Method
 from taskvec.merge.registry import Setting
+from taskvec.recipe.curved_checks import ESTIMATORS
 from taskvec.recipe.schema import json_schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,7 +110,7 @@ def method_page(method: Method) -> str:
     lines += [f"- {WHOLE_BYTES if method.needs.scope == 'tensor' else BYTES}", ""]
     lines += ["## In a recipe", "", "```yaml", *_recipe(method), "```", ""]
     lines += ["## From the shell", "", "```bash", _shell(method), "```", ""]
-    lines += ["## In Python", "", "```python", "import numpy as np", f"from taskvec import {method.name}", ""]
+    lines += ["## In Python", "", "```python", *_imports(method, doc.example), ""]
     lines += [_example(doc.example), "```", ""]
     lines += ["numpy arrays and torch tensors are both taken.", ""]
     lines += ["## Same name elsewhere", "", (NOTES / f"{method.name}.md").read_text("utf-8").strip(), ""]
@@ -121,6 +122,19 @@ WHOLE_BYTES = (
     "Slices and shards do not change a byte of the result. The library of linear algebra, and how many threads it has "
     "for a matrix, may change it by a rounding."
 )
+
+
+USED = {
+    "Measured": "from taskvec.merge.curvature import Measured",
+    "Diagonal": "from taskvec.ops.metric import Diagonal",
+    "Kronecker": "from taskvec.ops.metric import Kronecker",
+}
+"""Names that examples use beside the method's own, and where they are from."""
+
+
+def _imports(method: Method, example: str) -> list[str]:
+    used = [line for name, line in USED.items() if f"{name}(" in example]
+    return ["import numpy as np", f"from taskvec import {method.name}", *used]
 
 
 def _example(text: str) -> str:
@@ -137,9 +151,8 @@ def _example(text: str) -> str:
 def _needs(method: Method) -> list[str]:
     needs = method.needs
     if needs.space == "delta":
-        space = (
-            "It merges **task vectors** (fine-tuned minus base): it needs a `base`. A model may be a saved `.tv` file."
-        )
+        space = "It merges **task vectors** (fine-tuned minus base): it needs a `base`."
+        space += "" if needs.curvature else " A model may be a saved `.tv` file."
     elif needs.space == "either":
         space = "With a `base` it merges **task vectors** (fine-tuned minus base), without one **whole models**."
     else:
@@ -159,7 +172,21 @@ def _needs(method: Method) -> list[str]:
         "row": "It works on whole rows, as many at a time as memory allows, so memory does not grow with the model.",
         "tensor": _whole(method),
     }[needs.scope]
-    return [space, models, weights, reads, chance, memory]
+    return [space, models, weights, *_statistics(method), reads, chance, memory]
+
+
+def _statistics(method: Method) -> list[str]:
+    """Say which statistics measured on data it needs."""
+    needs = method.needs
+    if not needs.curvature:
+        return []
+    kinds = " or ".join(f"`{kind}`" for kind in needs.curvature)
+    estimators = ", ".join(f"`--estimator {ESTIMATORS[kind]}`" for kind in needs.curvature)
+    whose = "every model and of the base" if needs.base_curvature else "every model"
+    return [
+        f"It needs [statistics](../recipes.md#statistics-of-models) of {whose}, measured on data: of the kind {kinds} "
+        f"(`taskvec curvature`, {estimators})."
+    ]
 
 
 def _whole(method: Method) -> str:
@@ -195,7 +222,9 @@ def _recipe(method: Method) -> list[str]:
     lines += ["base: ./base"] if delta else []
     lines += ["models:"]
     for name in _folders(method):
-        lines += [f"  - model: ./{name}", "    weight: 1.0"] if weighted else [f"  - model: ./{name}"]
+        lines += [f"  - model: ./{name}", *(["    weight: 1.0"] if weighted else [])]
+        lines += [f"    statistics: ./stats/{name}"] if method.needs.curvature else []
+    lines += ["statistics: ./stats/base"] if method.needs.base_curvature else []
     if method.settings:
         lines += ["settings:", *(f"  {s.name}: {_yaml(s.default)}" for s in method.settings.values())]
     return lines + (["scale: 1.0"] if delta else [])
@@ -206,6 +235,8 @@ def _folders(method: Method) -> tuple[str, ...]:
 
 
 def _shell(method: Method) -> str:
+    if method.needs.curvature:
+        return "taskvec merge recipe.yaml -o merged"
     base = " --base ./base" if method.needs.takes_base else ""
     models = " ".join(f"./{name}" for name in _folders(method))
     first = next(iter(method.settings.values()), None)

@@ -42,8 +42,11 @@ if TYPE_CHECKING:
         della,
         della_linear,
         ema,
+        epimer,
         expo,
+        fisher,
         geometric_median,
+        gradient_matching,
         iso_c,
         iso_cts,
         karcher,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
         linear,
         lines,
         magnitude_prune,
+        mats,
         metagpt,
         model_soup,
         model_stock,
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
         pcb,
         ram,
         ramplus_tl,
+        regmean,
         sce,
         slerp,
         subspace_boosting,
@@ -95,9 +100,9 @@ _PLACES = {
     ".merge": "METHODS Method Needs merge_method",
     ".merge.methods": (
         "arcee_fusion breadcrumbs breadcrumbs_ties cart consensus_ta dare_linear dare_ties della della_linear "
-        "ema expo geometric_median iso_c iso_cts karcher knots linear lines magnitude_prune metagpt "
-        "model_soup model_stock multislerp nearswap nuslerp passthrough pcb ram ramplus_tl sce slerp "
-        "subspace_boosting task_arithmetic ties tsv_m wudi"
+        "ema epimer expo fisher geometric_median gradient_matching iso_c iso_cts karcher knots linear lines "
+        "magnitude_prune mats metagpt model_soup model_stock multislerp nearswap nuslerp passthrough pcb ram "
+        "ramplus_tl regmean sce slerp subspace_boosting task_arithmetic ties tsv_m wudi"
     ),
     ".ops.chance": "Chance",
     ".packs": "pack unpack",
@@ -154,10 +159,13 @@ __all__ = [
     "describe",
     "diff",
     "ema",
+    "epimer",
     "expo",
     "extract_lora",
     "fingerprint",
+    "fisher",
     "geometric_median",
+    "gradient_matching",
     "inspect",
     "iso_c",
     "iso_cts",
@@ -170,6 +178,7 @@ __all__ = [
     "locate",
     "magnitude_prune",
     "make_plan",
+    "mats",
     "merge_adapters",
     "merge_in_memory",
     "merge_method",
@@ -184,6 +193,7 @@ __all__ = [
     "pcb",
     "ram",
     "ramplus_tl",
+    "regmean",
     "run",
     "run_series",
     "sce",

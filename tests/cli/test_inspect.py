@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import taskvec as tv
+from measured import write_statistics
 from taskvec.diagnose import figures
 from taskvec.diagnose.facts import facts
 from taskvec.testing import tiny_tensors, write_model
@@ -59,6 +60,41 @@ def test_a_page_is_not_written_over_unless_forced(family: Path, command: Command
     assert "math" in (family / "out.html").read_text()
 
 
+@pytest.fixture
+def stats(family: Path) -> list[Path]:
+    """Statistics of the family, in the order in which it is named below."""
+    return [write_statistics(family / "stats" / name, family / name, seed=i) for i, name in enumerate(("code", "math"))]
+
+
+def test_statistics_say_what_a_merge_is_expected_to_cost(family: Path, stats: list[Path], command: Command) -> None:
+    done = command("inspect", "base", "code", "math", "--stats", *stats, "--rank", "2")
+    assert (done.status, done.err) == (0, "")
+    verdict = tv.inspect("base", ["code", "math"], statistics=stats, rank=2).mergeability
+    assert verdict is not None
+    lines = done.out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("expected excess loss, by fisher"))
+    curved = verdict.total.expected("curved")
+    row = next(line for line in lines[at:] if line.startswith("math"))
+    assert f"{curved.gains[1]:.3g}" in row
+    assert f"{curved.excess[1]:.3g} ({curved.shares[1]:.0%})" in row
+    assert f"η = {verdict.total.all.eta:.3g} of F(flat)" in done.out
+    assert "is expected to lose" in done.out
+
+
+def test_json_with_statistics_has_every_tensor(family: Path, stats: list[Path], command: Command) -> None:
+    done = command("inspect", "base", "code", "math", "--json", "--stats", *stats)
+    found = json.loads(done.out)["mergeability"]
+    assert {one["name"] for one in found["tensors"]} == set(tiny_tensors())
+    assert found["estimator"] == "fisher"
+    assert len(found["total"]["means"]["curved"]["excess"]) == 2
+
+
+def test_a_page_with_statistics(family: Path, stats: list[Path], command: Command) -> None:
+    done = command("inspect", "base", "code", "math", "--report", "out.html", "--quiet", "--stats", *stats)
+    assert (done.status, done.out, done.err) == (0, "", "")
+    assert 'id="mergeability"' in (family / "out.html").read_text()
+
+
 def test_what_is_read_may_be_set(family: Path, command: Command) -> None:
     done = command("inspect", "base", "math", "code", "--json", "--set", "ignore=[lm_head.*, '*norm*']")
     assert {k["kind"] for k in json.loads(done.out)["kinds"]} == {"embedding", "q", "mlp"}
@@ -77,6 +113,9 @@ def test_what_is_read_may_be_set(family: Path, command: Command) -> None:
         (["math", "code", "--set", "models=[./math]"], 2, "two or more beside the base, got 1"),
         (["math", "code", "--set", "ignore=['*']"], 2, "no tensor is left to tell how the models relate"),
         (["math", "code", "--kept", "2"], 2, "'kept' is a share"),
+        (["math", "code", "--stats", "nowhere"], 2, "got 2 models and 1 folders of statistics"),
+        (["math", "code", "--stats", "nowhere", "nowhere"], 3, "nowhere does not exist. Give a folder of statistics"),
+        (["math", "code", "--rank", "3"], 2, "'rank' is of the subspaces in which curvature is looked at"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

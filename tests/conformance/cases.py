@@ -18,6 +18,8 @@ from taskvec.merge.statistics import Question, Rows
 from taskvec.ops.chance import Chance
 from taskvec.ops.slices import Slice
 
+from . import curved
+
 Floats = npt.NDArray[np.floating]
 NAMES = ("math", "code", "law", "chat", "bio")
 
@@ -28,10 +30,11 @@ class Case:
 
     method: Method
     settings: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}={value}" for name, value in self.settings.items())
-        return f"{self.method.name}({given})"
+        return f"{self.method.name}({given})" + (f" with {self.kind}" if self.kind else "")
 
     def where_all_matters(self) -> "Case":
         """Keep most entries, unless told how many: where few are left, votes are never tied and a trim is idle."""
@@ -71,12 +74,30 @@ class Case:
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:
-        """A weight a task, not all of one sign."""
-        return np.array([0.75, -0.5, 1.25][: self.tasks]) if self.method.needs.weighted else np.ones(self.tasks)
+        """A weight a task, not all of one sign unless a metric is multiplied by it."""
+        if not self.method.needs.weighted:
+            return np.ones(self.tasks)
+        return np.array([0.75, 0.5 if self.method.needs.curvature else -0.5, 1.25][: self.tasks])
 
-    def merge(self, stack: Any, weights: Any = None, **given: Any) -> Any:
-        """Call the method."""
+    def merge(
+        self,
+        stack: Any,
+        weights: Any = None,
+        *,
+        order: Sequence[int] | None = None,
+        start: int = 0,
+        gradients: float = 1.0,
+        **given: Any,
+    ) -> Any:
+        """Call the method, with curvature where it heeds it.
+
+        order: the tasks' numbers. start: the first entry of a slice. gradients: what gradients are multiplied by.
+        """
         chance = {"chance": self.chance} if self.method.needs.chance else {}
+        if self.method.needs.curvature and "curvature" not in given:
+            turned = given.get("role") == "turned"
+            how: dict[str, Any] = {"kind": self.kind, "order": order, "start": start, "gradients": gradients}
+            given = {**curved.given(self.method, self.filled, stack, turned=turned, **how), **given}
         return self.method.function(
             stack, self.weights if weights is None else weights, **{**self.settings, **chance, **given}
         )
@@ -84,6 +105,7 @@ class Case:
     def permuted(self, order: Sequence[int]) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
         """Weights, settings a task and the names of the models, in another order."""
         given = {k: tuple(v[i] for i in order) if isinstance(v, tuple) else v for k, v in self.settings.items()}
+        given |= {"order": tuple(order)} if self.method.needs.curvature else {}
         if self.chance:
             given["chance"] = replace(self.chance, keys=tuple(self.chance.keys[i] for i in order))
         return self.weights[list(order)], given
@@ -106,6 +128,7 @@ def _others(setting: Setting, tasks: int) -> Iterator[Any]:
 def _cases() -> Iterator[Case]:
     for method in METHODS.values():
         yield (plain := Case(method))
+        yield from (Case(method, kind=kind) for kind in method.needs.curvature[1:])
         for setting in method.settings.values():
             yield from (Case(method, {setting.name: value}) for value in _others(setting, plain.tasks))
 

@@ -67,6 +67,8 @@ def test_the_first_argument_says_the_space(method: Method) -> None:
 def test_what_the_needs_name_are_arguments(method: Method) -> None:
     parameters = inspect.signature(method.function).parameters
     expected = {*method.needs.statistics, *(["chance"] if method.needs.chance else [])}
+    expected |= {"curvature"} if method.needs.curvature else set()
+    expected |= {"base_curvature"} if method.needs.base_curvature else set()
     for name in expected:
         assert parameters[name].default is None
     assert ("depth" in parameters) == method.needs.depth

@@ -73,7 +73,7 @@ def test_strides_do_not_matter(kernels: str, case: Case, rng: np.random.Generato
 
 @every()
 def test_nothing_comes_of_nothing(kernels: str, case: Case) -> None:
-    merged = case.merge(np.zeros((case.tasks, 50), np.float32))
+    merged = case.merge(np.zeros((case.tasks, 50), np.float32), gradients=0)
     assert not merged.any()
 
 
@@ -115,7 +115,7 @@ def test_every_setting_makes_a_difference(case: Case, rng: np.random.Generator) 
     ours = {k: v for k, v in case.settings.items() if k != "scope"}  # the planner's
     if isinstance(ours.get("score"), float):
         pytest.skip("one score for all ranks nobody")
-    default = Case(case.method, {k: v for k, v in case.settings.items() if k not in ours}).where_all_matters()
+    default = replace(case, settings={k: v for k, v in case.settings.items() if k not in ours}).where_all_matters()
     case = case.where_all_matters()
     stack = case.stack(rng, 21, 22)
     if not case.method.needs.role:

@@ -42,7 +42,7 @@ def test_scaling_by_a_power_of_two_scales_the_result_exactly(
     assert merged.any()
     for power in (-12, 1, 20):
         factor = np.float32(2.0**power)
-        assert case.merge(factor * stack).tobytes() == (factor * merged).tobytes(), power
+        assert case.merge(factor * stack, gradients=factor).tobytes() == (factor * merged).tobytes(), power
 
 
 @every("homogeneous")
@@ -52,7 +52,7 @@ def test_turning_everything_around_turns_the_result_around(kernels: str, case: C
         stack *= np.sign(case.weights)[:, None].astype(np.float32)
     else:
         stack = case.stack(rng, 300, dtype=np.float32)
-    assert np.array_equal(case.merge(-stack), -case.merge(stack))
+    assert np.array_equal(case.merge(-stack, gradients=-1), -case.merge(stack))
 
 
 @every("odd")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def cuts(case: Case, edges: tuple[int, ...]) -> tuple[int, ...]:
 
 def part(case: Case, stack: Floats, start: int, stop: int, statistics: dict[str, Floats]) -> Floats:
     """A slice's share of the result, the statistics of the whole given."""
-    given: dict[str, object] = dict(statistics)
+    given: dict[str, Any] = {**statistics, "start": start}
     if case.chance:
         given["chance"] = type(case.chance)(case.chance.seed, case.chance.keys, case.chance.tensor, start)
     return case.merge(np.ascontiguousarray(stack[:, start:stop]), **given)

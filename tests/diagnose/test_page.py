@@ -21,11 +21,13 @@ from taskvec.diagnose.report import Report
 from taskvec.errors import OutputError, RecipeError
 
 from .reports import report
+from .verdicts import judged, verdict
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 ALWAYS = {"advice", "models", "relations", "change", "conflict", "rounding", "groups", "how"}
 FIGURES = {"cosines", "map", "tree", "overlap", "change", "kinds", "signs", "between", "pairs", "lost", "gone"}
 OF_SPECTRA = {"spectrum-0", "ranks", "angles", "interference"}
+OF_CURVATURE = {"excess", "eta"}
 
 HARD: dict[str, Callable[[np.random.Generator], Report]] = {
     "two models": lambda rng: report(rng, names="ab", layers=1, kinds=("q",), outside=False),
@@ -36,6 +38,9 @@ HARD: dict[str, Callable[[np.random.Generator], Report]] = {
     "one direction": lambda rng: report(rng, spectra=1, layers=1),
     "a zero vector": lambda rng: report(rng, zeros=(1,), spectra=2),
     "all zero": lambda rng: report(rng, zeros=(0, 1, 2), spectra=2),
+    "curvature": lambda rng: judged(rng, verdict(rng)),
+    "curvature of forty": lambda rng: judged(rng, verdict(rng, [f"m{t}" for t in range(40)], layers=1), layers=1),
+    "curvature of zeros": lambda rng: judged(rng, verdict(rng, zeros=(0, 1, 2)), zeros=(0, 1, 2)),
     "long names": lambda rng: report(rng, names=["x" * 200 + "1", "x" * 200 + "2"], base="/b" * 300),
 }
 
@@ -195,12 +200,13 @@ def test_a_browser_draws_every_figure_in_the_dark_and_a_phone_need_not_scroll_th
 ) -> None:
     page = tmp_path / "page.html"
     names = [f"a-model-with-a-long-name-{t}" for t in range(9)]
-    made = render(replace(report(rng, names=names, layers=12, spectra=3), dead=("a.very.long.name." * 9,)))
+    of = judged(rng, verdict(rng, names, layers=12), layers=12, spectra=3)
+    made = render(replace(of, dead=("a.very.long.name." * 9,)))
     page.write_text(PHONE.replace("PAGE", escape(made.replace("</body>", MEASURE))), encoding="utf-8")
     options = ["--blink-settings=preferredColorScheme=0", "--window-size=1200,900", "--dump-dom"]
     dom = _chromium(tmp_path, page, *options)
     found = json.loads(unescape(dom.rsplit('<pre id="measured">', 1)[1].split("</pre>")[0]))
-    assert {name for name, *_ in found["drawn"]} >= FIGURES | OF_SPECTRA
+    assert {name for name, *_ in found["drawn"]} >= FIGURES | OF_SPECTRA | OF_CURVATURE
     for name, *sizes in found["drawn"]:
         assert min(sizes) > 20, f"{name} is drawn as {sizes}"
     assert found["page"] <= found["inner"] == 390

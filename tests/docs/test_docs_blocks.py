@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import taskvec
+from measured import write_statistics
 from taskvec.cli.app import app
 from taskvec.evaluate.heads import Head
 from taskvec.merge import METHODS
@@ -22,6 +23,7 @@ from taskvec.recipe.plan import make_plan
 from taskvec.recipe.schema import Recipe, validate
 from taskvec.recipe.write import as_yaml
 from taskvec.recipe.yaml_lines import parse_all
+from taskvec.store.statistics import NEEDED, PARTS, Statistics
 from taskvec.suite import schema as suites
 from taskvec.testing import finetuned, tiny_tensors, write_adapter, write_model
 
@@ -89,6 +91,14 @@ def larger(layers: int) -> dict[str, np.ndarray]:
     return out
 
 
+def statistics_in(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """Yield what has statistics in a recipe, where they lie, and a kind that its method can use."""
+    named = [(entry.model, entry.statistics) for entry in recipe.models] + [(str(recipe.base), recipe.statistics)]
+    for model, where in named:
+        if where:
+            yield model, where, METHODS[recipe.method].needs.curvature[0]
+
+
 class Family:
     """Tiny models that stand where recipes look for them, related to each other."""
 
@@ -103,6 +113,7 @@ class Family:
         others = [r.tokenizer for r in recipes if r.tokenizer != "base"]
         self.names = [name for name in dict.fromkeys([*names, *others]) if name not in made]
         self.base = next((r.base.split("+")[0] for r in recipes if r.base), self.names[0])
+        self.statistics = {model: (where, kind) for r in recipes for model, where, kind in statistics_in(r)}
 
     def write(self) -> None:
         """Write them all: what is called so is a task vector or an adapter, all else is a model."""
@@ -116,6 +127,8 @@ class Family:
                 write_adapter(place, self.factors(seed))
             elif not place.exists():
                 self.model(name, seed)
+        for model, (statistics, kind) in self.statistics.items():
+            write_statistics(self.folder / statistics, self.folder / model, kind)
 
     def model(self, name: str, seed: int) -> Path:
         """Write a fine-tune (of seed 0 the base), with rows for tokens of its own where vocabularies are united."""
@@ -157,6 +170,8 @@ def test_recipes_can_be_planned(block, tmp_path):
     loaded = taskvec.load_recipes(folder / "recipe.yaml")
     if loaded[-1].recipe.adapter:
         assert plan_adapter(loaded[-1].recipe, tmp_path / "out").sites
+    elif loaded[-1].recipe.unmeasured:  # planned once its models are measured
+        assert Path(loaded[-1].recipe.curvature.tasks).is_relative_to(folder)
     elif len(loaded) > 1:
         receipt = taskvec.run_series(loaded, tmp_path / "out", make_plan)
         assert receipt.facts["tensors"]["merged"]
@@ -233,6 +248,18 @@ def test_the_head_is_what_the_specification_says(tmp_path):
     text = (DOCS / "formats.md").read_text("utf-8").partition("## The head")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE))
     assert named == {*found.metadata, *json.loads(found.metadata["taskvec.note"]), "weight", "bias", "projection"}
+
+
+def test_statistics_are_what_the_specification_says(tmp_path):
+    model = write_model(tmp_path / "m", tiny_tensors())
+    facts = {"count": 1, "head": "", "settings": {}, "stability": 1.0, "seconds": 1.0}
+    found = Statistics(write_statistics(tmp_path / "s", model, "eigen", gradient=True, **facts))
+    text = (DOCS / "formats.md").read_text("utf-8").partition("## Statistics")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \| M", text, re.MULTILINE)) == set(found.facts)
+    assert set(re.findall(r"^\| `(\w+)` \| MUST", text, re.MULTILINE)) == {"format", "version", *NEEDED}
+    kinds = dict(re.findall(r"^\| `(\w+)` \| (`W[^|]*) \|", text, re.MULTILINE))
+    assert {kind: tuple(re.findall(r"`W#?(\w*)`", parts)) for kind, parts in kinds.items()} == dict(PARTS)
+    assert "`W#gradient`" in text
 
 
 def test_the_journal_is_what_the_specification_says(tmp_path):

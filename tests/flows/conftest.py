@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import taskvec as tv
+from measured import with_statistics
 from taskvec.testing import write_model
 
 MODELS = 3
@@ -79,7 +80,7 @@ def recipe(soup: Callable[..., Path]) -> Callable[..., tv.Recipe]:
         data: dict[str, Any] = {"method": method, "models": entries}
         if tv.METHODS[method].needs.takes_base:
             data["base"] = str(folder / "base")
-        return tv.Recipe.model_validate(data | keys)
+        return tv.Recipe.model_validate(with_statistics(data | keys))
 
     return make
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 import taskvec as tv
+from measured import given_to
 from taskvec.ops.chance import drop
 from taskvec.store.bridge import TORCH_NAMES
 
@@ -31,6 +32,7 @@ def slowly(plan: tv.Plan) -> dict[str, torch.Tensor]:
             extra["role"] = unit.role
         if plan.method.needs.chance:
             extra["chance"] = chance(plan, unit)
+        extra |= given_to(plan, unit)
         stack = torch.from_numpy(rows) if unit.whole else rows
         merged = np.asarray(plan.method.function(stack, np.array(unit.weights), **unit.settings, **extra, **shared))
         if plan.space == "delta":

@@ -26,8 +26,9 @@ SHAPES = {
 SAME_AS_LINEAR = ("model_soup", "geometric_median")
 """A soup is the average; and so is the median of two models."""
 # Methods of whole matrices give what the library of linear algebra gives, to a rounding: see tests/merge for these.
+# Methods of curvature need statistics beside the models: see tests/flows.
 RECIPES: dict[str, dict[str, Any]] = {
-    **{name: {"method": name} for name, m in tv.METHODS.items() if m.needs.scope != "tensor"},
+    **{name: {"method": name} for name, m in tv.METHODS.items() if m.needs.scope != "tensor" and not m.needs.curvature},
     "linear, weighted": {"method": "linear", "weights": [0.75, 0.5]},
     "task_arithmetic, stochastic": {"method": "task_arithmetic", "rounding": "stochastic", "seed": 3},
     "ties as mergekit": {

@@ -47,6 +47,20 @@ def test_json_recipe_and_scores(here: Path, command: Command, tmp_path: Path) ->
     assert (again.status, again.err) == (3, f"{recipe} exists. Type --force to replace it, or another name.\n")
 
 
+def test_a_recipe_with_weights_a_layer(here: Path, command: Command, tmp_path: Path) -> None:
+    recipe = tmp_path / "located.yaml"
+    done = command(*WORDS, "--data", "taste-few.tsv", "--weights", "layer", "--recipe", recipe, "--json", "--quiet")
+    assert done.status == 0, done.err
+    data = json.loads(done.out)
+    loaded, _ = load_recipe(recipe)
+    layers = [name for name in data["groups"] if name != "outside of layers"]
+    assert [o.match for o in loaded.overrides] == [f"{name}.*" for name in layers]
+    first = [data["scales"][layers[0]] * share for share in data["groups"][layers[0]]["mixture"]]
+    assert loaded.overrides[0].weights == pytest.approx(first, abs=1e-6)
+    assert ", layer by layer." in recipe.read_text()
+    assert command("merge", recipe, "-o", tmp_path / "merged", "--quiet").status == 0
+
+
 def test_a_table_of_what_it_is_worth(here: Path, command: Command) -> None:
     done = command(*WORDS, "--data", "taste-few.tsv", "--evaluate", "taste-test.tsv", "--steps", "1", "-q")
     assert done.status == 0, done.err

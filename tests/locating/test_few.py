@@ -7,9 +7,9 @@ import pytest
 
 import encoders
 from taskvec import MismatchError, RecipeError
-from taskvec.evaluate.data import Examples, Source
+from taskvec.evaluate.data import Examples, Source, some_of
 from taskvec.evaluate.model import Model
-from taskvec.locating.few import few_of, lesson_of, some_of
+from taskvec.locating.few import few_of, lesson_of
 
 
 def test_the_training_split_is_taken(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from taskvec.evaluate.model import Model
 from taskvec.finetune.lessons import Lesson
 from taskvec.locating.known import Known, known_models
 from taskvec.locating.locate import By, locate, locate_task
-from taskvec.locating.products import Metric
+from taskvec.locating.products import Metric, group_of
 from taskvec.locating.realise import recipe_of, scale_of
 from taskvec.recipe.in_memory import merge_in_memory
 from taskvec.recipe.plan import make_plan
@@ -49,6 +49,32 @@ def test_the_merge_is_as_long_as_its_parts(known: Known, base: Model, lesson: Ma
     assert np.sqrt(change) == pytest.approx(place.mixture @ place.norms, rel=1e-3)
     assert place.recipe.scale == pytest.approx(place.scale, abs=1e-6)
     assert sum(m.weight for m in place.recipe.models) == pytest.approx(1, abs=1e-5)
+
+
+def test_with_weights_a_layer_every_layer_is_merged_by_its_own_cone(known: Known, base: Model, lesson: Make) -> None:
+    place = locate_task(base, known, lesson("taste"), By(layers=True))
+    assert place.recipe and place.by_layer
+    merged = merge_in_memory(make_plan(place.recipe))
+    vectors = list(known.vectors.values())
+    with Checkpoint(known.base) as start:
+        for name in (n for n in start if start[n].is_floating_point()):
+            group = place.groups.get(group_of(name))
+            own = np.zeros(3) if group is None else place.scales[group_of(name)] * group.mixture
+            want = start[name] + sum(w * v[name] for w, v in zip(own.tolist(), vectors, strict=True))
+            torch.testing.assert_close(torch.as_tensor(merged.torch(name)), want, rtol=1e-5, atol=1e-6)
+    assert len({tuple(one.mixture.round(6)) for one in place.groups.values()}) > 1
+    half = place.realised(0.5)
+    assert half and half.models[0].weight == pytest.approx(place.recipe.models[0].weight / 2, abs=1e-6)
+
+
+def test_each_layer_is_as_long_as_its_parts(known: Known, base: Model, lesson: Make) -> None:
+    place = locate_task(base, known, lesson("taste"))
+    rows = list(known.vectors.values())
+    for group, one in place.groups.items():
+        names = [n for n in rows[0].shapes if group_of(n) == group]
+        stack = np.stack([np.concatenate([np.asarray(v[n], np.float64).ravel() for n in names]) for v in rows])
+        length = np.linalg.norm(place.scales[group] * one.mixture @ stack)
+        assert length == pytest.approx(one.mixture @ np.linalg.norm(stack, axis=1), rel=1e-5)
 
 
 def test_without_calibration_nothing_is_decided(known: Known, base: Model, lesson: Make) -> None:

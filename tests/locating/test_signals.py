@@ -9,11 +9,10 @@ import torch
 
 from taskvec import NumbersError
 from taskvec.evaluate.classification import Classification
-from taskvec.evaluate.data import Examples
+from taskvec.evaluate.data import Examples, some_of
 from taskvec.evaluate.model import Model
 from taskvec.finetune.lessons import Lesson
 from taskvec.locating.contest import put_base
-from taskvec.locating.few import some_of
 from taskvec.locating.signals import FEW_STEPS, Kind, damped, fisher, of_checkpoint, signal_of
 from taskvec.store import diff
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import taskvec as tv
+from measured import with_statistics
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
 LAYERS = 5
@@ -44,6 +45,6 @@ def planned(family: Path) -> Callable[..., tv.Plan]:
         recipe: dict[str, Any] = {"method": method, "models": [{"model": str(family / f"m{i}")} for i in range(count)]}
         if tv.METHODS[method].needs.takes_base:
             recipe["base"] = str(family / "base")
-        return tv.make_plan(tv.Recipe.model_validate(recipe | keys), **(how or {}))
+        return tv.make_plan(tv.Recipe.model_validate(with_statistics(recipe | keys)), **(how or {}))
 
     return plan

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import taskvec as tv
+from measured import with_statistics
+from taskvec.merge.curvature import Measured
+from taskvec.ops.metric import Diagonal
 from taskvec.testing import finetuned, write_model
 
 SHAPES = {
@@ -26,7 +30,8 @@ def plan(tmp_path: Path, rng: np.random.Generator) -> Callable[..., tv.Plan]:
         tuned = [base, *(finetuned(base, seed) for seed in range(3))]
         folders = [str(write_model(tmp_path / f"m{i}", tensors)) for i, tensors in enumerate(tuned)]
         models = [{"model": folder} for folder in folders[1:]]
-        return tv.make_plan(tv.Recipe.model_validate({"method": method, "base": folders[0], "models": models, **data}))
+        recipe = with_statistics({"method": method, "base": folders[0], "models": models, **data})
+        return tv.make_plan(tv.Recipe.model_validate(recipe))
 
     return make
 
@@ -99,9 +104,18 @@ def mixtures(tmp_path: Path, rng: np.random.Generator) -> Callable[..., tuple[li
 
 def recipe_of(folders: list[str], method: str, **data: object) -> tv.Recipe:
     """A recipe of the models on their base."""
-    return tv.Recipe.model_validate(
-        {"method": method, "base": folders[0], "models": [{"model": f} for f in folders[1:]], **data}
-    )
+    models = [{"model": f} for f in folders[1:]]
+    return tv.Recipe.model_validate(with_statistics({"method": method, "base": folders[0], "models": models, **data}))
+
+
+def bends_of(made: tv.Plan, expert: int) -> dict[str, Any]:
+    """What a method of curvature is given of one expert: nothing where its kind of statistics knows none."""
+    if not made.method.needs.curvature:
+        return {}
+    known = [model.curved.statistics for model in made.listed if model.curved]
+    if EXPERTS not in known[0]:
+        return {"curvature": None}
+    return {"curvature": [Measured(Diagonal(one.read(EXPERTS)[expert]), one.total) for one in known]}
 
 
 @pytest.mark.parametrize(("model_type", "role"), [("qwen3_moe", "matrix"), ("gpt_oss", "turned")])
@@ -114,7 +128,8 @@ def test_experts_are_merged_one_by_one(
     made = tv.make_plan(recipe_of(folders, method, settings=settings, dtype="float32"))
     merged = tv.merge_in_memory(made)[EXPERTS]
     deltas = np.stack([own - base for own in tuned])
-    alone = [tv.METHODS[method].function(deltas[:, e], np.ones(3), role=role, **settings) for e in range(len(base))]
+    function = tv.METHODS[method].function
+    alone = [function(deltas[:, e], np.ones(3), role=role, **settings, **bends_of(made, e)) for e in range(len(base))]
     np.testing.assert_allclose(merged - base, np.stack(alone), atol=2e-6)
 
 

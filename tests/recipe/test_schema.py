@@ -22,10 +22,12 @@ models:
   - model: ./math
     weight: 0.6
     settings: {density: 0.3}
+    statistics: stats/math
   - model: /abs/code
     weight: [0, 0.5, 1]
   - model: ./chat
     rename: [{from: 'transformer\.', to: 'model.'}]
+    task: talk
 settings:
   density: [0.2, 0.4]
   gamma: 1e-3
@@ -44,6 +46,8 @@ ignore: ["lm_head.*", "*.bias"]
 dtype: bfloat16
 rounding: stochastic
 seed: 42
+statistics: stats/base
+curvature: {tasks: tasks.yaml, estimator: ggn, examples: 100, batch: 8, draws: 2, seed: 3, labels: data, gradient: true}
 nonfinite: pass
 allow: [unrelated, tokenizers, hashes]
 tokenizer: ./math
@@ -82,16 +86,43 @@ def test_every_key(typed: Load, tmp_path: Path) -> None:
         "method": "breadcrumbs",
         "base": str(tmp_path / "base"),
         "models": [
-            {"model": str(tmp_path / "math"), "weight": 0.6, "settings": {"density": 0.3}, "rename": []},
-            {"model": "/abs/code", "weight": [0, 0.5, 1], "settings": {}, "rename": []},
+            {
+                "model": str(tmp_path / "math"),
+                "weight": 0.6,
+                "settings": {"density": 0.3},
+                "rename": [],
+                "statistics": str(tmp_path / "stats/math"),
+                "task": None,
+            },
+            {
+                "model": "/abs/code",
+                "weight": [0, 0.5, 1],
+                "settings": {},
+                "rename": [],
+                "statistics": None,
+                "task": None,
+            },
             {
                 "model": str(tmp_path / "chat"),
                 "weight": 1.0,
                 "settings": {},
                 "rename": [{"from_": r"transformer\.", "to": "model."}],
+                "statistics": None,
+                "task": "talk",
             },
         ],
         "stack": [],
+        "statistics": str(tmp_path / "stats/base"),
+        "curvature": {
+            "tasks": str(tmp_path / "tasks.yaml"),
+            "estimator": "ggn",
+            "examples": 100,
+            "batch": 8,
+            "draws": 2,
+            "seed": 3,
+            "labels": "data",
+            "gradient": True,
+        },
         "settings": {"density": [0.2, 0.4], "gamma": 1e-3},
         "scale": 0.7,
         "overrides": [

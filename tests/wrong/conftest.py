@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import taskvec as tv
+from measured import with_statistics
 from taskvec.testing import finetuned, tiny_tensors, write_model
 
 Arrays = dict[str, np.ndarray]
@@ -72,7 +73,7 @@ class Family:
         return {k: v for k, v in (data | keys).items() if v is not None}
 
     def recipe(self, *args: Any, **keys: Any) -> tv.Recipe:
-        return tv.Recipe.model_validate(self.data(*args, **keys))
+        return tv.Recipe.model_validate(with_statistics(self.data(*args, **keys)))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import taskvec as tv
+from measured import with_statistics
 from taskvec.testing import finetuned, write_model
 
 from .conftest import Family
@@ -226,6 +227,7 @@ def test_a_matrix_with_nan_is_refused_or_is_nan_as_a_whole(
     folders = [str(write_model(tmp_path / n, x)) for n, x in (("base", base), ("a", broken), ("c", base))]
     data = {"method": method, "base": folders[0], "models": [{"model": f} for f in folders[1:]]}
     data |= {"settings": {"steps": 2}} if method == "wudi" else {}
+    data = with_statistics(data)
     with pytest.raises(tv.NumbersError, match=r"'up\.weight' in .*a holds 1 NaN or Inf among 30 entries"):
         tv.merge_in_memory(tv.make_plan(tv.Recipe.model_validate(data)))
     merged = tv.merge_in_memory(tv.make_plan(tv.Recipe.model_validate({**data, "nonfinite": "pass"})))

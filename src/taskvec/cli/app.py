@@ -1,12 +1,12 @@
 """The commands. Nothing heavy is imported before a command needs it: `--help` must be instant."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from .._version import __version__
-from . import catalog, locate, scoring, storing
+from . import catalog, curvature, locate, scoring, storing
 from .options import Base, Force, Json, Memory, Method, Out, Quiet, Restart, Set, Slice, Sources, Terms, Threads
 
 app = App(
@@ -253,6 +253,18 @@ def inspect(
     *,
     report: Annotated[Path | None, Parameter(help="Write a page that shows it, ending in .html.")] = None,
     spectra: Annotated[int, Parameter(help="Look at so many leading directions of each matrix; takes longer.")] = 0,
+    stats: Annotated[
+        list[Path] | None,
+        Parameter(
+            negative="", consume_multiple=True, help="A folder of statistics a model (`taskvec curvature`), in order."
+        ),
+    ] = None,
+    rank: Annotated[
+        int, Parameter(help="With --stats: directions each task keeps of a matrix; 0: an equal share of them.")
+    ] = 0,
+    normalise: Annotated[
+        Literal["model", "none"], Parameter(help="With --stats: divide a task's curvature by its trace, or do not.")
+    ] = "model",
     dtype: Annotated[str | None, Parameter(help="What a merge would be stored as; the base's own by default.")] = None,
     kept: Annotated[float, Parameter(help="The share of a tensor's entries that count as its largest.")] = 0.2,
     set_: Annotated[
@@ -260,7 +272,7 @@ def inspect(
         Parameter(name=["--set", "-s"], negative="", help="What is read, e.g. --set ignore=[lm_head.*] (repeatable)."),
     ] = None,
     memory: Annotated[
-        str | None, Parameter(help="Anonymous memory it may take; 512MB by default, with --spectra 4GB.")
+        str | None, Parameter(help="Anonymous memory it may take; 512MB by default, with --spectra or --stats 4GB.")
     ] = None,
     threads: Threads = None,
     force: Force = False,
@@ -271,14 +283,21 @@ def inspect(
 
     Norms, cosines, conflicts of sign, overlap of the largest entries, what is lost to the stored type; advice.
 
+    With statistics of each model also what a merge is expected to cost each task, and whether curvature helps.
+
     Example: `taskvec inspect ./base ./math ./code`
 
     Example: `taskvec inspect ./base ./math ./code --report relations.html --spectra 16`
+
+    Example: `taskvec inspect ./base ./math ./code --stats stats/math stats/code --report relations.html`
     """
     from . import inspecting
 
     changes = set_ or []
-    return inspecting.inspect(base, models, report, spectra, dtype, kept, changes, memory, threads, force, json, quiet)
+    given = stats or []
+    return inspecting.inspect(
+        base, models, report, spectra, given, rank, normalise, dtype, kept, changes, memory, threads, force, json, quiet
+    )
 
 
 @app.command(name="schema")
@@ -298,6 +317,7 @@ app.command(scoring.tune)
 app.command(scoring.bench)
 app.command(storing.pack)
 app.command(storing.unpack)
+app.command(curvature.curvature)
 app.command(locate.locate)
 app.command(catalog.app)
 

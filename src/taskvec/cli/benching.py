@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..evaluate.emulated import emulated
 from ..evaluate.figure import figure
 from ..evaluate.results import Results, as_data
 from ..evaluate.task import hashes
@@ -31,11 +32,20 @@ from .show import as_json, duration, progress, say, table
 RESULTS = "results.json"
 
 
+def opened(suite: Path, root: Path | None, device: str, silent: bool) -> Loaded:
+    """Read a suite; say so where its precision is slow here."""
+    loaded = load_suite(suite, root)
+    slow = {emulated(loaded.suite.precision, device), emulated(loaded.suite.training.precision, device)} - {""}
+    for sentence in sorted(slow) if not silent else ():
+        say(f"note: {sentence}")
+    return loaded
+
+
 def train_suite(
     suite: Path, root: Path | None, cache: Path | None, only: Sequence[str], device: str, json: bool, quiet: bool
 ) -> int:
     """Train what a suite's merges start from, and print what it took."""
-    loaded = load_suite(suite, root)
+    loaded = opened(suite, root, device, quiet or json)
     places = places_of(loaded, cache)
     began = time.perf_counter()
     notes = train(loaded, places, device=device, only=only, progress=progress(quiet or json))
@@ -64,7 +74,7 @@ def score_suite(
     quiet: bool,
 ) -> int:
     """Score everything of a suite; print its tables, and leave them beside its models."""
-    loaded = load_suite(suite, root)
+    loaded = opened(suite, root, device, quiet or json)
     places = places_of(loaded, cache)
     began = time.perf_counter()
 
@@ -98,7 +108,7 @@ def negate_suite(
     json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Forget every task of a suite by negation; print the table, and leave it beside the suite's models."""
-    loaded = load_suite(suite, root)
+    loaded = opened(suite, root, device, quiet or json)
     places = places_of(loaded, cache)
     began = time.perf_counter()
     shown = progress(quiet or json)
@@ -131,7 +141,7 @@ def locate_suite(
     quiet: bool,
 ) -> int:  # fmt: skip
     """Leave every task out and locate it among the others; print the tables, and leave them beside the models."""
-    loaded = load_suite(suite, root)
+    loaded = opened(suite, root, device, quiet or json)
     places = places_of(loaded, cache)
     began = time.perf_counter()
     asked = Asked(examples=tried.examples, seeds=tried.seeds, test=tried.test)

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from ..merge import METHODS, Method, find
+from ..recipe.curved_checks import ESTIMATORS
 from .show import as_json, table, width, wrapped
 
 LABEL = re.compile(r"[A-Z]\w*: +")
@@ -21,6 +22,7 @@ def facts(method: Method) -> dict[str, Any]:
         "models": method.needs.models.replace(" or more", "+"),
         "weighted": method.needs.weighted,
         "random": method.needs.chance,
+        "statistics": list(method.needs.curvature),
         "passes": 2 if method.needs.searches(method.check({})) else 1,
         "settings": {s.name: {"default": s.default, "expected": s.expected()} for s in method.settings.values()},
         "paper": method.paper,
@@ -46,10 +48,19 @@ def show(name: str, json: bool) -> int:
         return 0
     print(fitted(f"{method.name}: {inspect.getdoc(method.function)}\n\nSource: {method.paper}\n", width(sys.stdout)))
     print()
+    if method.needs.curvature:
+        print(wrapped(_statistics(method), width(sys.stdout), "", "") + "\n")
     rows = [[s.name, str(s.default), s.expected()] for s in method.settings.values()]
     if rows:
         table("settings", ["name", "default", "may be"], rows)
     return 0
+
+
+def _statistics(method: Method) -> str:
+    """Say which statistics a method needs, and what makes them."""
+    kinds = ", ".join(f"{kind} (--estimator {ESTIMATORS[kind]})" for kind in method.needs.curvature)
+    whose = "every model and of the base" if method.needs.base_curvature else "every model"
+    return f"Statistics of {whose}, made by `taskvec curvature`: {kinds}."
 
 
 def fitted(text: str, columns: int) -> str:

@@ -11,7 +11,7 @@ from .show import say
 
 INTERRUPTED = 130
 
-CONTINUED = ("merge", "apply", "unpack", "tune", "bench", "eval")
+CONTINUED = ("merge", "apply", "unpack", "tune", "bench", "eval", "curvature")
 """Commands that keep what they did; the others leave nothing that looks finished, and begin anew."""
 
 

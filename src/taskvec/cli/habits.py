@@ -8,6 +8,7 @@ OUTPUTS = {
     "merge": ("the folder to write", "merged"),
     "apply": ("the folder to write", "edited"),
     "diff": ("the file to write", "vector.tv"),
+    "curvature": ("the folder to write", "stats"),
 }
 """Of each command with an --out: what that is, and a name for it."""
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from ..diagnose import Group, Report, figures
 from ..diagnose.facts import facts
+from ..diagnose.mergeability import MERGES, SAID, Mergeability
 from ..errors import OutputError, RecipeError
+from ..recipe.curved_inspecting import Normalise, check_statistics, with_statistics
 from ..recipe.inspecting import check_count, inspect_recipe
 from ..recipe.schema import validate
 from ..recipe.yaml_lines import Document
@@ -26,6 +28,9 @@ def inspect(
     models: list[str],
     page: Path | None,
     spectra: int,
+    stats: Sequence[Path],
+    rank: int,
+    normalise: Normalise,
     dtype: str | None,
     kept: float,
     changes: Sequence[str],
@@ -46,11 +51,15 @@ def inspect(
         data["dtype"] = dtype
     if isinstance(data["models"], list):  # what is none, the schema tells better
         check_count(len(data["models"]))
+        check_statistics(len(data["models"]), len(stats), rank, normalise)
+        data = with_statistics(data, stats) if stats else data
     recipe = validate(Document(data, "command line", {}))
     load_kernels(quiet or json)
     room = parse_size(memory) if memory else None
     shown = progress(quiet or json)
-    report = inspect_recipe(recipe, kept=kept, spectra=spectra, threads=threads, memory=room, progress=shown)
+    report = inspect_recipe(
+        recipe, kept=kept, spectra=spectra, rank=rank, normalise=normalise, threads=threads, memory=room, progress=shown
+    )
     if page:
         from ..diagnose.page import write_page
 
@@ -85,6 +94,8 @@ def tell(report: Report, page: Path | None, json: bool, quiet: bool) -> None:
     _print_groups("\nby kind", ["kind"], [([g.kind], g) for g in report.by_kind()])
     layers = [([g.stack or "other", "" if g.layer is None else str(g.layer)], g) for g in report.by_layer()]
     _print_groups("\nby layer", ["stack", "layer"], layers)
+    if report.mergeability:
+        _print_expected(report.mergeability)
     print()
     for one in advice:
         print(f"- {one.text}")
@@ -125,6 +136,24 @@ def _figures(group: Group) -> list[str]:
     shares = (figures.sign_conflict(group), figures.trimmed_conflict(group), figures.overlap(group))
     means = [figures.mean_pair(share.value) for share in shares]
     return [_share(float(np.mean(change))), *map(_share, means), _number(figures.mean_cosine(group))]
+
+
+def _print_expected(verdict: Mergeability) -> None:
+    """Say for each task what three merges are expected to cost, and the sums behind it."""
+    merges = [verdict.total.expected(which) for which in MERGES]
+    columns = ["task", "gain", *(f"{SAID[m.which]}, scale {m.scale:.2f}" for m in merges)]
+    rows = []
+    for t, name in enumerate(verdict.models):
+        cells = [f"{m.excess[t]:.3g} ({m.shares[t]:.0%})" for m in merges]
+        rows.append([name, f"{merges[0].gains[t]:.3g}", *cells])
+    means = [f"{m.excess.mean():.3g} ({m.shares.mean():.0%})" for m in merges]
+    rows.append(["mean", f"{merges[0].gains.mean():.3g}", *means])
+    table(f"\nexpected excess loss, by {verdict.estimator}", columns, rows)
+    sums = verdict.total.all
+    print(
+        f"η = {sums.eta:.3g} of F(flat) = {sums.variance('flat'):.3g} ({sums.relative_eta:.2%}); "
+        f"V_S = {sums.variance('curved'):.3g}, R_S = {sums.residual_energy:.3g}"
+    )
 
 
 def _share(value: float) -> str:

@@ -38,6 +38,9 @@ def locate(
         Literal["euclidean", "tensors", "fisher"],
         Parameter(help="How vectors are compared: entry by entry, each tensor alike, or weighed by Fisher."),
     ] = "euclidean",
+    weights: Annotated[
+        Literal["model", "layer"], Parameter(help="What the merge has a weight for: a model, or a model in a layer.")
+    ] = "model",
     top: Annotated[int, Parameter(help="Of a larger catalogue, only the nearest are fitted.")] = 50,
     calibrate: Annotated[
         Path | None,
@@ -69,5 +72,5 @@ def locate(
     if catalog is None and not known and (named := os.environ.get("TASKVEC_CATALOG")):
         catalog = Path(named)  # not by the parser: what is typed as --known wins over the environment
     few = locating.Few(data, columns or [], labels or [], head, examples, seed)
-    how = locating.How(signal, metric, checkpoint, top, calibrate, evaluate, steps, rate, unrelated)
+    how = locating.How(signal, metric, weights, checkpoint, top, calibrate, evaluate, steps, rate, unrelated)
     return locating.locate(base, known or [], catalog, few, how, recipe, layers, device, force, json, quiet)

@@ -7,13 +7,13 @@ from typing import Any
 
 from ..errors import OutputError, RecipeError
 from ..evaluate.classification import Classification
-from ..evaluate.data import Examples, Source
+from ..evaluate.data import Examples, Source, some_of
 from ..evaluate.model import Model
 from ..evaluate.results import Row, score_data
 from ..evaluate.summary import difference
 from ..finetune.lessons import Lesson
 from ..locating.contest import BASE, Contest, FewShot
-from ..locating.few import TEST, few_of, lesson_of, some_of
+from ..locating.few import TEST, few_of, lesson_of
 from ..locating.known import Known, known_models, names_in
 from ..locating.locate import By, locate_task
 from ..locating.place import Place
@@ -68,6 +68,7 @@ class How:
 
     signal: Any
     metric: Any
+    weights: str
     checkpoint: str | None
     top: int
     calibrate: Path | None
@@ -104,7 +105,7 @@ def locate(
     if task:
         task.check(model)
     calibrated = _calibrated(how.calibrate, model, among, examples, few.seed)
-    by = By(signal=how.signal, metric=how.metric, checkpoint=how.checkpoint, top=how.top)
+    by = By(signal=how.signal, metric=how.metric, checkpoint=how.checkpoint, top=how.top, layers=how.weights == "layer")
     place = locate_task(model, among, lesson, by, calibrated, shown)
     rows = _contest(model, task, place, lesson, training, shown)
     for name in place.zeros:
@@ -172,7 +173,7 @@ def _write(place: Place, path: Path | None, few: Few) -> None:
         "its weights are those of the nearest point of the cone"
         if place.signal == "checkpoint"
         else "its norm is the mean of its task vectors' norms, by their shares"
-    )
+    ) + (", layer by layer" if place.by_layer else "")
     said = [f"Found by taskvec locate: {by}, {place.metric}; {norm}.", f"{place.verdict}: {place.reason}."]
     write_recipe(place.recipe, path, said)
 

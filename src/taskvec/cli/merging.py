@@ -1,6 +1,7 @@
 """`taskvec merge` and `taskvec plan`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,6 +19,7 @@ from ..recipe.series import check_place, run_series, step_folder
 from ..recipe.yaml_lines import Document, parse
 from ..store.layout import parse_size
 from .adapters import planned_adapter, say_adapter
+from .measured import found, measured
 from .show import as_json, duration, progress, say, size, table
 
 
@@ -98,6 +100,7 @@ def merge(
     loading = Thread(target=load_kernels, args=(quiet,), daemon=True)
 
     def planned(recipe: Recipe, folder: Path) -> Plan:
+        recipe = measured(recipe, quiet, json)
         if loading.ident is None:
             loading.start()  # while the plan reads headers and samples; not before the output's place is found free
         shown = beginning() if recipe.choice else None
@@ -179,16 +182,29 @@ def _planned(
     """Return the plan in plain data, and print it unless `quiet`."""
     if one.recipe.adapter:
         return planned_adapter(one, out, quiet)
-    if one.recipe.choice:
+    recipe, said, whole = found(one.recipe)
+    if not whole:
+        return _not_measured(one, said, quiet)
+    if recipe.choice:
         load_kernels(quiet)
-    made = _plan(one.recipe, out, memory, threads, slice_, progress(quiet))
+    made = _plan(recipe, out, memory, threads, slice_, progress(quiet))
     unfinished = continued(made, out if last else step_folder(out, str(one.recipe.name))) if out else []
     facts = describe(made)
-    facts["notes"] = [*one.notes, *facts["notes"], *unfinished]
+    facts["notes"] = [*one.notes, *said, *facts["notes"], *unfinished]
     facts["time"] = estimate(made, out)
     if not quiet:
         _print_plan(made, facts)
     return facts
+
+
+def _not_measured(one: Loaded, said: Sequence[str], quiet: bool) -> dict[str, Any]:
+    """Say what a merge measures before it can be planned."""
+    notes = [*one.notes, *said]
+    if not quiet:
+        print(f"{one.recipe.method}: {len(one.recipe.models)} models; planned once their statistics are measured.")
+        for note in notes:
+            say(f"note: {note}", sys.stdout)
+    return {"method": one.recipe.method, "measured": False, "notes": notes}
 
 
 def _print_plan(made: Plan, facts: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from ..tune.telling import Telling, point_of
 from ..tune.trials import Budget, Result
 from ..tune.writing import write_recipe
 from .exits import INTERRUPTED
+from .measured import measured
 from .show import as_json, duration, progress, say, table
 
 
@@ -54,6 +55,7 @@ def tune(
     recipe, notes = load_recipe(path)
     for note in notes:
         say(f"note: {note}")
+    recipe = measured(recipe, quiet, json)
     loaded = load_suite(tasks, root)
     if search.by == "adamerging":
         return _adapt(recipe, loaded, search, out, only, device, json, quiet)

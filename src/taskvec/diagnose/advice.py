@@ -1,6 +1,7 @@
 """What a report suggests, in plain words, each with the figure behind it."""
 
 from .advising.conflict import conflict
+from .advising.curvature import curvature
 from .advising.kin import kin
 from .advising.methods import methods
 from .advising.rounding import rounding, tensors
@@ -10,7 +11,7 @@ from .report import Report
 
 __all__ = ["Advice", "Severity", "Topic", "advise"]
 
-SUBJECTS = (kin, conflict, tensors, rounding, methods, scale)
+SUBJECTS = (kin, curvature, conflict, tensors, rounding, methods, scale)
 ORDER: tuple[Severity, ...] = ("warning", "suggestion", "note")
 
 

@@ -20,6 +20,7 @@ from .figures import (
     stable_rank,
     trimmed_conflict,
 )
+from .mergeability_facts import mergeability_facts
 from .report import Group, Matrix, Report
 
 DIGITS = 6
@@ -30,8 +31,9 @@ def facts(report: Report) -> dict[str, Any]:
     """Return a report as JSON has it: in total, by kind, by layer, and each matrix whose spectrum was looked at.
 
     Lists follow the order of "models"; what is said of pairs are lists of lists. A figure that does not exist (a share
-    of nothing) is None.
+    of nothing) is None. With curvature there is "mergeability", too.
     """
+    expected = {"mergeability": mergeability_facts(report.mergeability)} if report.mergeability else {}
     return {
         "base": report.base,
         "models": list(report.models),
@@ -47,6 +49,7 @@ def facts(report: Report) -> dict[str, Any]:
         "bytes_read": report.read_bytes,
         "seconds": round(report.seconds, 3),
         "notes": list(report.notes),
+        **expected,
     }
 
 

@@ -7,6 +7,7 @@ from ..errors import OutputError, RecipeError
 from .advice import advise
 from .page_parts.closing import closing
 from .page_parts.layers import changes, conflicts
+from .page_parts.mergeability import mergeability
 from .page_parts.opening import opening, suggestions
 from .page_parts.relations import relations
 from .page_parts.shown import shown_of
@@ -17,6 +18,7 @@ from .report import Report
 
 LINKS = {
     "advice": "Advice",
+    "mergeability": "Mergeability",
     "models": "Models",
     "relations": "Relations",
     "change": "Change",
@@ -31,8 +33,8 @@ LINKS = {
 def render(report: Report) -> str:
     """Return the page of a report as HTML: its advice, figures as SVG, and tables.
 
-    Edge: without spectra their section is not there; where numbers do not fit into a heat map's cells, they are said
-        where the cell is pointed at, and in the tables.
+    Edge: without spectra or curvature their sections are not there; where numbers do not fit into a heat map's cells,
+        they are said where the cell is pointed at, and in the tables.
 
     Raises:
         RecipeError: where the report has fewer than two models.
@@ -42,6 +44,7 @@ def render(report: Report) -> str:
     shown = shown_of(report)
     parts = [
         suggestions(advise(report)),
+        mergeability(shown),
         models(shown),
         relations(shown),
         changes(shown),
@@ -51,14 +54,15 @@ def render(report: Report) -> str:
         groups(shown),
         closing(shown),
     ]
-    links = "".join(f'<a href="#{key}">{said}</a>' for key, said in LINKS.items() if key != "spectra" or parts[5])
+    body = "".join(parts)
+    links = "".join(f'<a href="#{key}">{said}</a>' for key, said in LINKS.items() if f'<section id="{key}">' in body)
     title = f"{len(report.models)} models around {report.base.rstrip('/').rsplit('/', 1)[-1]}"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)}</title><style>{style()}</style></head>\n"
-        f'<body><main>{opening(shown)}<nav aria-label="On this page">{links}</nav>\n{"".join(parts)}'
+        f'<body><main>{opening(shown)}<nav aria-label="On this page">{links}</nav>\n{body}'
         "<footer>Made by taskvec inspect.</footer></main></body></html>\n"
     )
 

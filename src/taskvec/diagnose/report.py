@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ops.shapes import Float64, Int64
+
+if TYPE_CHECKING:
+    from .mergeability import Mergeability
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ class Report:
     dtype: the type that rounding was measured for. kept: the share of each tensor's entries that counted as largest.
     dead: tensors that no model changed; exploding: (model, tensor, ratio) where |τ| > |θ|.
     spectra: how many directions of each matrix were looked at; 0 where none were.
+    mergeability: what a merge is expected to cost; None where curvature was not measured.
     """
 
     base: str
@@ -147,6 +152,7 @@ class Report:
     read_bytes: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    mergeability: "Mergeability | None" = None
 
     @property
     def total(self) -> Group:

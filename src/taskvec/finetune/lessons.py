@@ -79,7 +79,7 @@ def batches(
             parts += [(which, places) for places in _like_lengths(lesson, order, batch)]
         for which, places in chance.sample(parts, len(parts)):
             lesson = lessons[which]
-            inputs = _together([lesson.inputs[i] for i in places], padding)
+            inputs = together([lesson.inputs[i] for i in places], padding)
             yield lesson.lesson, inputs, lesson.answers[places]
 
 
@@ -88,17 +88,19 @@ def _like_lengths(lesson: Ready, order: Sequence[int], batch: int) -> list[Seque
     window = WINDOW * batch
     out: list[Sequence[int]] = []
     for start in range(0, len(order), window):
-        near = sorted(order[start : start + window], key=lambda i: _length(lesson.inputs[i]))  # a stable sort
+        near = sorted(order[start : start + window], key=lambda i: length(lesson.inputs[i]))  # a stable sort
         out += [near[i : i + batch] for i in range(0, len(near), batch)]
     return out
 
 
-def _length(inputs: Mapping[str, "torch.Tensor"]) -> int:
+def length(inputs: Mapping[str, "torch.Tensor"]) -> int:
+    """Return the tokens of an example; 0 of an image."""
     mask = inputs.get("attention_mask")
     return 0 if mask is None else len(mask)
 
 
-def _together(rows: Sequence[Mapping[str, "torch.Tensor"]], padding: int) -> dict[str, "torch.Tensor"]:
+def together(rows: Sequence[Mapping[str, "torch.Tensor"]], padding: int) -> dict[str, "torch.Tensor"]:
+    """Return examples as one batch; shorter ones are padded to the right."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 

@@ -132,7 +132,7 @@ class Contest:
 
     def located_tuned(self, place: Place, lesson: Lesson) -> Score:
         """Return the score of the located merge, all of whose weights were then fine-tuned on the few examples."""
-        return self._tuned(place, recipe_of(place.known, place.mixture, self.how.start * place.scale), lesson)
+        return self._tuned(place, place.realised(self.how.start), lesson)
 
     def weights(self, place: Place, lesson: Lesson) -> tuple[Score, tuple[float, ...]]:
         """Return the score of a merge with weights fitted to the few examples, from the located ones; and these."""

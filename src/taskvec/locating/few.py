@@ -9,8 +9,6 @@ import numpy as np
 from ..errors import RecipeError
 from ..evaluate import make_head
 from ..evaluate.data import Examples, Source, read, split_names
-from ..evaluate.data.choose import choose
-from ..evaluate.data.digest import digest, identity
 from ..evaluate.features import Reading
 from ..evaluate.heads import Head
 from ..evaluate.model import Model
@@ -54,14 +52,6 @@ def check_few(examples: Examples) -> None:
             f"all {len(examples)} examples of {examples.origin} are of the class '{only}', so they tell nothing apart. "
             f"Give examples of at least two classes."
         )
-
-
-def some_of(examples: Examples, count: int, seed: int = 0) -> Examples:
-    """Return so many of the examples, evenly over the labels; a larger number adds to a smaller."""
-    chosen = choose([identity(x) for x in examples.inputs], examples.labels, limit=count, seed=seed)
-    inputs = [examples.inputs[i] for i in chosen]
-    labels = None if examples.labels is None else examples.labels[chosen]
-    return replace(examples, inputs=inputs, labels=labels, digest=digest(inputs, labels, examples.names))
 
 
 def lesson_of(

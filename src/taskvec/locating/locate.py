@@ -26,6 +26,7 @@ class By:
     signal: see `signals.signal_of`. metric: see `products.products_of`. checkpoint: a model fine-tuned on the new task,
     in place of a signal of examples. top: of a catalogue's vectors so many are fitted, the nearest; those of tasks that
     calibrate are among them. unrelated: models that do not look like fine-tunes of the base are known models, too.
+    layers: the merge has weights of its own in each layer.
     """
 
     signal: Kind = "gradient"
@@ -33,6 +34,7 @@ class By:
     checkpoint: str | None = None
     top: int = TOP
     unrelated: bool = False
+    layers: bool = False
 
 
 def locate(
@@ -112,7 +114,9 @@ def locate_task(
     _check_calibrated(known, calibrate)
     products = products_of(known, signals, by.metric, weights, progress)
     probes = products.of_signals(range(1, len(signals))) if calibrate else None
-    return place(known, products, 0, metric=by.metric, kind=first.kind, probes=probes, facts=first.facts)
+    return place(
+        known, products, 0, metric=by.metric, kind=first.kind, probes=probes, facts=first.facts, by_layer=by.layers
+    )
 
 
 def _of_catalog(among: Catalog, base: Model, signal: Signal, by: By, calibrate: Sequence[Lesson]) -> Known:

@@ -14,7 +14,7 @@ from ..ops.verdict import CLEARLY
 from ..recipe.schema import Recipe
 from .known import Known
 from .products import Metric, Products
-from .realise import recipe_of, scale_of
+from .realise import recipe_by_layer, recipe_of, scale_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Place:
     (mostly outside) or `undecided` (nothing says what share a known task would have). reason: the numbers behind it.
     reference: the share that a known task's own examples have explained, by calibration; None without one.
     mixture: the cone's coefficients as shares that add up to 1, in the order of `known`; scale: the λ of the merge.
+    scales: the λ of each group of tensors, were it merged by its own coefficients; by_layer: whether it is.
     norms: (task,) |τ|, of all tensors.
     """
 
@@ -39,8 +40,10 @@ class Place:
     reference: float | None
     mixture: Float64[np.ndarray, " task"]
     scale: float
+    scales: Mapping[str, float]
     norms: Float64[np.ndarray, " task"]
     facts: Mapping[str, Any]
+    by_layer: bool = False
 
     @property
     def nearest(self) -> str:
@@ -67,7 +70,14 @@ class Place:
     @property
     def recipe(self) -> Recipe | None:
         """The merge that realises it; None where no known vector points the task's way."""
-        return recipe_of(self.known, self.mixture, self.scale)
+        return self.realised(1.0)
+
+    def realised(self, share: float) -> Recipe | None:
+        """Return the merge with a share of its length."""
+        if not self.by_layer:
+            return recipe_of(self.known, self.mixture, share * self.scale)
+        own = {name: share * self.scales[name] * one.mixture for name, one in self.groups.items()}
+        return recipe_by_layer(self.known, own)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -82,6 +92,7 @@ class Place:
         return {
             "signal": self.signal, "metric": self.metric, **self.facts, "verdict": self.verdict, "reason": self.reason,
             "reference": self.reference, "nearest": self.nearest, "zeros": list(self.zeros), "scale": self.scale,
+            "scales": dict(self.scales), "by_layer": self.by_layer,
             "models": tasks, "overall": self.overall.facts(),
             "groups": {name: one.facts() for name, one in self.groups.items()},
         }  # fmt: skip
@@ -96,6 +107,7 @@ def place(
     kind: str = "gradient",
     probes: Products | None = None,
     facts: Mapping[str, Any] | None = None,
+    by_layer: bool = False,
 ) -> Place:
     """Return where the signal with this number lies; see `ops.locate.locate` for the fits.
 
@@ -110,6 +122,7 @@ def place(
         kind: of the signal.
         probes: the same of signals of known tasks, got from as many examples: what every verdict is measured by.
         facts: of the signal, for `data`.
+        by_layer: whether the merge has weights of its own in each layer, by the layer's own cone.
     """
     exact = kind == "checkpoint"
     whole = products.gram.sum(0), products.products[:, signal].sum(0), products.energy[:, signal].sum(0)
@@ -127,9 +140,13 @@ def place(
         overall, parts = _uncalibrated(overall), _uncalibrated(parts)
     groups = {products.groups[at]: parts[i] for i, at in enumerate(some.tolist())}
     scale = float(overall.scale) if exact else scale_of(overall.mixture, products.plain)
+    scales = {
+        products.groups[at]: float(parts[i].scale) if exact else scale_of(parts[i].mixture, products.lengths[at])
+        for i, at in enumerate(some.tolist())
+    }
     return Place(
         known, metric, kind, overall, groups, str(overall.verdict), str(overall.reason), reference, overall.mixture,
-        scale, np.sqrt(np.diagonal(products.plain)), facts or {},
+        scale, scales, np.sqrt(np.diagonal(products.plain)), facts or {}, by_layer,
     )  # fmt: skip
 
 

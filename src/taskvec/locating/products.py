@@ -31,7 +31,7 @@ class Products:
     gram: (group, task, task) ⟨τ_i, τ_j⟩ in the metric; products: (group, signal, task) ⟨s, τ_i⟩; energy: (group,
     signal) ⟨s, s⟩, of the tensors that some known vector changes. entries: how many numbers these hold, a group each.
     plain: (task, task) Euclidean inner products of all tensors, also of those that the signals lack: what
-    a merge is scaled by, and the norms that are told.
+    a merge is scaled by, and the norms that are told. lengths: (group, task, task) the same of each group alone.
     """
 
     tasks: tuple[str, ...]
@@ -41,6 +41,7 @@ class Products:
     energy: Float64[np.ndarray, "group signal"]
     entries: npt.NDArray[np.int64]
     plain: Float64[np.ndarray, "task task"]
+    lengths: Float64[np.ndarray, "group task task"]
 
     def among(self, tasks: Sequence[str]) -> "Products":
         """Return the same as if only some of the tasks were known."""
@@ -48,8 +49,9 @@ class Products:
         pairs = np.ix_(range(len(self.groups)), places, places)
         plain = self.plain[np.ix_(places, places)]
         return replace(
-            self, tasks=tuple(tasks), gram=self.gram[pairs], products=self.products[:, :, places], plain=plain
-        )
+            self, tasks=tuple(tasks), gram=self.gram[pairs], products=self.products[:, :, places], plain=plain,
+            lengths=self.lengths[pairs],
+        )  # fmt: skip
 
     def of_signals(self, places: Sequence[int]) -> "Products":
         """Return the same for some of the signals."""
@@ -96,12 +98,12 @@ def products_of(
             sums.add(group_of(name), found, metric, sized)
             progress.advance(done)
         for done, name in enumerate(unseen, start=len(names) + 1):
-            sums.plain += _tensor(known, (), name, None, False).plain
+            sums.add_unseen(group_of(name), _tensor(known, (), name, None, False).plain)
             progress.advance(done)
     finally:
         progress.end()
     _check_some(known, signals, sums)
-    return Products(known.names, groups, sums.gram, sums.products, sums.energy, sums.entries, sums.plain)
+    return Products(known.names, groups, sums.gram, sums.products, sums.energy, sums.entries, sums.plain, sums.lengths)
 
 
 def group_of(name: str) -> str:
@@ -165,6 +167,7 @@ class _Sums:
         self.energy = np.zeros((len(groups), signals))
         self.entries = np.zeros(len(groups), np.int64)
         self.plain = np.zeros((tasks, tasks))
+        self.lengths = np.zeros((len(groups), tasks, tasks))
 
     def add(self, group: str, found: _OfTensor, metric: Metric, sized: npt.NDArray[np.bool_]) -> None:
         """Add a tensor's; one that no task changes adds nothing. `sized`: the signals whose lengths mean something."""
@@ -183,6 +186,13 @@ class _Sums:
         self.energy[at] += energy
         self.entries[at] += found.entries
         self.plain += found.plain[:t, :t]
+        self.lengths[at] += found.plain[:t, :t]
+
+    def add_unseen(self, group: str, plain: Float64[np.ndarray, "task task"]) -> None:
+        """Add a tensor's that the signals lack: to the lengths, of its group where the signals have other tensors."""
+        self.plain += plain
+        if group in self.place:
+            self.lengths[self.place[group]] += plain
 
 
 def _tensor(known: Known, signals: Sequence[Signal], name: str, weights: Any, weighted: bool) -> _OfTensor:

@@ -1,6 +1,6 @@
 """The merge that a location asks for, as a recipe."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from ..recipe.schema import Recipe
 from ..recipe.write import as_yaml
 from ..store.writer import write_whole
 from .known import Known
+from .products import REST
 
 
 def scale_of(mixture: Float64[np.ndarray, " task"], gram: Float64[np.ndarray, "task task"]) -> float:
@@ -36,6 +37,24 @@ def recipe_of(known: Known, weights: Iterable[float], scale: float = 1.0) -> Rec
     if not models:
         return None
     data = {"method": "task_arithmetic", "base": known.base, "models": models, "scale": round(float(scale), 6)}
+    if known.unrelated:
+        data["allow"] = ["unrelated"]
+    return Recipe.model_validate(data)
+
+
+def recipe_by_layer(known: Known, groups: Mapping[str, Float64[np.ndarray, " task"]]) -> Recipe | None:
+    """Return the merge θ₀ + Σ w_gi τ_i with weights of their own in each group of tensors, as `products.group_of`
+    names them; None where every weight is 0.
+
+    Tensors outside of layers take the weights of that group, and so does what no group has.
+    """
+    rounded = {group: [round(float(w), 6) for w in weights] for group, weights in groups.items()}
+    if not any(w for weights in rounded.values() for w in weights):
+        return None
+    rest = rounded.pop(REST, [0.0] * len(known.names))
+    models = [{"model": known.models[name], "weight": w} for name, w in zip(known.names, rest, strict=True)]
+    overrides = [{"match": f"{group}.*", "weights": weights} for group, weights in rounded.items()]
+    data = {"method": "task_arithmetic", "base": known.base, "models": models, "overrides": overrides}
     if known.unrelated:
         data["allow"] = ["unrelated"]
     return Recipe.model_validate(data)

@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..curvature import Estimating, estimate
 from ..errors import NumbersError
 from ..evaluate.features import encode, pooling_of
 from ..evaluate.model import Model
@@ -24,7 +26,7 @@ BATCH = 32
 """Examples a backward pass, at most; the result is the same."""
 
 SINGLE = 64
-"""The Fisher information is measured on so many examples at most: each takes a pass of its own."""
+"""The Fisher information is measured on so many examples at most, the lesson's first."""
 
 DAMPING = 1e-2
 """What is added to a root of the Fisher information: a share of its root mean square. To itself, the square."""
@@ -85,7 +87,7 @@ def fisher(model: Model, lesson: Lesson, most: int = SINGLE) -> dict[str, "torch
 
     F = mean over examples x of (∇_θ cross-entropy(head(f(x; θ)), y))²;   of the first `most` examples
 
-    Edge: at most one example a pass, so it costs `most` passes.
+    Edge: parameters that the head does not see are left out.
     """
     return _by_files(model, _squares(model, lesson, most))
 
@@ -157,19 +159,21 @@ def _gradient(model: Model, lesson: Lesson) -> tuple[float, dict[str, "torch.Ten
 
 def _squares(model: Model, lesson: Lesson, most: int) -> dict[str, "torch.Tensor"]:
     """Return the mean over examples of the squares of each one's gradient."""
+    found = estimate(model, _first(model, lesson, most), Estimating(estimator="empirical_fisher"))
+    with Checkpoint(model.path) as checkpoint:
+        where = model.places_in(checkpoint)
+    return {name: found.tensors[file][""] for name, file in where.items() if file in found.tensors}
+
+
+def _first(model: Model, lesson: Lesson, most: int) -> Lesson:
+    """Return a lesson of so many examples, those that one of its epochs shows first."""
     import torch
 
-    count = min(most, len(lesson.examples))
-    out: dict[str, torch.Tensor] = {}
-    with _open(model) as parameters:
-        for done, _ in enumerate(_backward(model, lesson, 1), start=1):
-            for name, x in parameters.items():
-                if x.grad is not None:
-                    out.setdefault(name, torch.zeros_like(x)).addcmul_(x.grad, x.grad, value=len(lesson.examples) ** 2)
-                    x.grad = None
-            if done == count:
-                break
-    return {name: x / count for name, x in out.items()}
+    examples = lesson.examples
+    numbered = replace(make_ready(model, lesson), answers=torch.arange(len(examples)))
+    order = [int(which) for _, _, which in islice(batches([numbered], 1, 1, 0, 0), most)]
+    labels = None if examples.labels is None else examples.labels[order]
+    return replace(lesson, examples=replace(examples, inputs=[examples.inputs[i] for i in order], labels=labels))
 
 
 def _backward(model: Model, lesson: Lesson, size: int) -> Iterator[Any]:

@@ -68,6 +68,12 @@ def nothing(tasks: int, rows: int, columns: int, settings: Mapping[str, Any]) ->
     return 0
 
 
+def just_the_metric(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what methods of curvature use unless they say otherwise."""
+    del settings
+    return ("metric",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a method must be given. The planner reads it; the conformance suite tests it.
@@ -88,6 +94,12 @@ class Needs:
         and columns and with these settings, its input and LAPACK's work space among them.
     place: it takes as `place` where a slice lies in its tensor: (its first entry, entries a row).
     statistics: numbers about whole tensors that a first pass finds, by the name of the argument that takes them.
+    curvature: the kinds of statistics measured on data (`store.statistics.PARTS`) that it can use, and takes as
+        `curvature`: with `scope: entry` the diagonals (task, n) of a slice, with `scope: tensor` a `Measured` a task,
+        asked for one by one like the tasks; None for a tensor of which no model has statistics.
+    base_curvature: it takes the same of the base, too, as `base_curvature`: (n,), or one `Measured`.
+    measured: what of the statistics it uses with some settings: `metric`, `gradient`, both, or nothing: then it is
+        given None, and the recipe needs none.
     blend: for methods that are a blend (drop, keep a band, add with weights or by vote): (weights, settings and
         statistics) → `Blend`, or None where these make it none (and `gathers` is true, or the scope is `tensor`). The
         stream then goes from stored inputs to the stored result in one pass.
@@ -101,6 +113,9 @@ class Needs:
     depth: bool = False
     place: bool = False
     role: bool = False
+    curvature: tuple[str, ...] = ()
+    base_curvature: bool = False
+    measured: Callable[[Mapping[str, Any]], tuple[str, ...]] = just_the_metric
     holds: Callable[[int, int, int, Mapping[str, Any]], int] = nothing
     blend: Callable[..., Blend | None] | None = None
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
@@ -113,6 +128,10 @@ class Needs:
     def searches(self, settings: Mapping[str, Any]) -> bool:
         """Whether a first pass is needed with these settings."""
         return any(s.wanted(settings) for s in self.statistics.values())
+
+    def is_curved(self, settings: Mapping[str, Any]) -> bool:
+        """Whether statistics measured on data are needed with these settings."""
+        return bool(self.curvature) and bool(self.measured(settings))
 
     def passes(self, settings: Mapping[str, Any]) -> int:
         """How often the inputs are read: for the statistics, if none needs another pass, and to merge."""
@@ -195,7 +214,7 @@ class Method:
     @cached_property
     def settings(self) -> dict[str, Setting]:
         """The keyword arguments that a recipe may set, read from the function's signature."""
-        given_by_us = {*self.needs.statistics, "chance", "depth", "place", "role"}
+        given_by_us = {*self.needs.statistics, "chance", "depth", "place", "role", "curvature", "base_curvature"}
         parameters = inspect.signature(self.function).parameters.values()
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in given_by_us]
         return {p.name: _setting(p) for p in keywords}

@@ -7,12 +7,16 @@ applied to a tensor, or said in the coordinates of a few atoms (`ops.atoms`).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from .arrays import Array, namespace
 from .shapes import Float
 
+BLOCK = 1 << 22
+"""How many products of a diagonal metric and atoms are held at a time."""
 
+
+@runtime_checkable
 class Metric(Protocol):
     """A quadratic form on tensors of one shape: ⟨x, H x⟩."""
 
@@ -20,10 +24,16 @@ class Metric(Protocol):
         """Return H x."""
 
     def on_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"]:
-        """Return ⟨u_i v_iᵀ, H u_j v_jᵀ⟩ for all i and j."""
+        """Return ⟨u_i v_iᵀ, H u_j v_jᵀ⟩ for all i and j, in float64."""
 
     def at_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, " p"]:
         """Return ⟨u_i v_iᵀ, H u_i v_iᵀ⟩ for all i: the diagonal of `on_atoms`, at a fraction of its price."""
+
+    def near_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"] | None:
+        """Return something positive semi-definite near `on_atoms` that costs little; None where there is nothing."""
+
+    def diagonal(self, like: Float[Array, "*shape"]) -> Float[Array, "*shape"] | None:
+        """Return ⟨e, H e⟩ for every entry e of tensors like this one; None where it is not known."""
 
     def trace(self, shape: Sequence[int]) -> float:
         """Return the sum of its eigenvalues, on tensors of this shape."""
@@ -44,12 +54,20 @@ class Flat:
 
     def on_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"]:
         """See `Metric`."""
-        return self.factor * ((u.T @ u) * (v.T @ v))
+        return self.factor * (_through(None, u) * _through(None, v))
 
     def at_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, " p"]:
         """See `Metric`."""
         xp = namespace(u)
         return self.factor * (xp.sum(u * u, axis=0) * xp.sum(v * v, axis=0))
+
+    def near_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"]:
+        """Return `on_atoms` itself."""
+        return self.on_atoms(u, v)
+
+    def diagonal(self, like: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """See `Metric`."""
+        return self.factor * namespace(like).ones_like(like)
 
     def trace(self, shape: Sequence[int]) -> float:
         """See `Metric`."""
@@ -74,14 +92,20 @@ class Diagonal:
         return self.values * x
 
     def on_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"]:
-        """Return Σ_a (u_a u_aᵀ) ∘ (vᵀ diag(values_a) v), row a by row a: rows · columns · p² products, p² numbers held.
+        """Return Σ_ab values_ab u_ai u_aj v_bi v_bj: rows · columns · p² / 2 products of two, the half being symmetry.
 
         That diagonal curvature has cross terms here is what lets a merge in a subspace couple entries (EpiMer).
         """
-        xp = namespace(u)
-        out = xp.zeros((u.shape[1], u.shape[1]), dtype=u.dtype, device=u.device)
-        for row in range(u.shape[0]):
-            out += xp.outer(u[row], u[row]) * (v.T @ (self.values[row][:, None] * v))
+        xp, p = namespace(u), u.shape[1]
+        out = xp.zeros((p, p), dtype=xp.float64, device=u.device)
+        step = max(1, BLOCK // max(1, p * max(u.shape[0], v.shape[0])))
+        for start in range(0, p, step):
+            stop = min(p, start + step)  # columns of the result, and of them the rows from `start` on
+            right = xp.reshape(v[:, start:stop, None] * v[:, None, start:], (v.shape[0], -1))
+            bent = xp.reshape(self.values @ right, (u.shape[0], stop - start, p - start))
+            found = xp.sum(bent * u[:, start:stop, None] * u[:, None, start:], axis=0, dtype=xp.float64)
+            out[start:stop, start:] = found
+            out[start:, start:stop] = found.T
         return out
 
     def at_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, " p"]:
@@ -89,8 +113,27 @@ class Diagonal:
         xp = namespace(u)
         return xp.sum((u * u) * (self.values @ (v * v)), axis=0)
 
+    def near_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"]:
+        """Return `on_atoms` of the nearest outer product of a number a row and a number a column.
+
+        values_ab ≈ Σ_b values_ab · Σ_a values_ab / Σ values, as Adafactor has it (Shazeer and Stern 2018): squared
+        gradients of a linear layer are near such a product.
+        """
+        xp = namespace(u)
+        wide = xp.float64
+        rows, columns = (xp.sum(self.values, axis=axis, dtype=wide) for axis in (1, 0))
+        total = float(xp.sum(rows))
+        u, v = xp.astype(u, wide), xp.astype(v, wide)
+        return (u.T @ (rows[:, None] * u)) * (v.T @ (columns[:, None] * v)) / (total or 1.0)
+
+    def diagonal(self, like: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """See `Metric`."""
+        del like
+        return self.values
+
     def trace(self, shape: Sequence[int]) -> float:
         """See `Metric`."""
+        del shape
         xp = namespace(self.values)
         return float(xp.sum(self.values, dtype=xp.float64))
 
@@ -109,6 +152,10 @@ class Kronecker:
     outer: Float[Array, "row row"] | None
     inner: Float[Array, "column column"] | None
 
+    def __post_init__(self) -> None:
+        if self.outer is None and self.inner is None:
+            raise ValueError("a Kronecker metric of two identities is flat; use Flat")
+
     def apply(self, x: Float[Array, "row column"]) -> Float[Array, "row column"]:
         """See `Metric`."""
         x = x if self.outer is None else self.outer @ x
@@ -125,24 +172,32 @@ class Kronecker:
         inner = v if self.inner is None else self.inner @ v
         return xp.sum(u * outer, axis=0) * xp.sum(v * inner, axis=0)
 
+    def near_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"]:
+        """Return `on_atoms` itself."""
+        return self.on_atoms(u, v)
+
+    def diagonal(self, like: Float[Array, "row column"]) -> Float[Array, "row column"]:
+        """Return diag(B) diag(A)ᵀ."""
+        outer, inner = (_diagonal(form, like, axis) for axis, form in enumerate((self.outer, self.inner)))
+        return outer[:, None] * inner[None, :]
+
     def trace(self, shape: Sequence[int]) -> float:
         """See `Metric`."""
         return _trace(self.outer, shape[0]) * _trace(self.inner, shape[1])
 
     def times(self, factor: float) -> "Kronecker":
         """See `Metric`."""
-        if self.inner is None and self.outer is not None:
-            return replace(self, outer=factor * self.outer)
-        if self.inner is None:
-            raise ValueError("a Kronecker metric of two identities is flat; use Flat")
-        return replace(self, inner=factor * self.inner)
+        if self.inner is not None:
+            return Kronecker(self.outer, factor * self.inner)
+        assert self.outer is not None
+        return Kronecker(factor * self.outer, None)
 
 
 @dataclass(frozen=True)
 class Rotated:
     """H x = Q_B (values ∘ (Q_Bᵀ x Q_A)) Q_Aᵀ: K-FAC's eigenvectors with eigenvalues measured anew (EK-FAC).
 
-    outer: Q_B (row, row). inner: Q_A (column, column). values: (row, column), not below 0.
+    outer: Q_B (row, row), orthogonal. inner: Q_A (column, column), orthogonal. values: (row, column), not below 0.
     """
 
     outer: Float[Array, "row row"]
@@ -160,6 +215,15 @@ class Rotated:
     def at_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, " p"]:
         """See `Metric`."""
         return Diagonal(self.values).at_atoms(self.outer.T @ u, self.inner.T @ v)
+
+    def near_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"]:
+        """See `Diagonal`, among its own vectors."""
+        return Diagonal(self.values).near_atoms(self.outer.T @ u, self.inner.T @ v)
+
+    def diagonal(self, like: Float[Array, "row column"]) -> Float[Array, "row column"]:
+        """Return (Q_B ∘ Q_B) values (Q_A ∘ Q_A)ᵀ."""
+        del like
+        return (self.outer * self.outer) @ self.values @ (self.inner * self.inner).T
 
     def trace(self, shape: Sequence[int]) -> float:
         """See `Metric`."""
@@ -188,12 +252,20 @@ class Products:
         """Return it by p products."""
         xp = namespace(u)
         columns = [xp.sum((u.T @ self.apply(xp.outer(u[:, j], v[:, j]))) * v.T, axis=1) for j in range(u.shape[1])]
-        both = xp.stack(columns, axis=1)
+        both = xp.astype(xp.stack(columns, axis=1), xp.float64)
         return (both + both.T) / 2
 
     def at_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, " p"]:
         """See `Metric`."""
         return namespace(u).linalg.diagonal(self.on_atoms(u, v))
+
+    def near_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> None:
+        """Return None."""
+        del u, v
+
+    def diagonal(self, like: Float[Array, "*shape"]) -> None:
+        """Return None."""
+        del like
 
     def trace(self, shape: Sequence[int]) -> float:
         """See `Metric`.
@@ -206,6 +278,54 @@ class Products:
     def times(self, factor: float) -> "Products":
         """See `Metric`."""
         return replace(self, factor=factor * self.factor)
+
+
+@dataclass(frozen=True)
+class Restricted:
+    """A metric of which only SᵀHS is known, for one basis S of atoms; no other atoms may be asked about.
+
+    matrix: (p, p), as `Metric.on_atoms` of those atoms returned it.
+    """
+
+    matrix: Float[Array, "p p"]
+
+    def apply(self, x: Float[Array, "row column"]) -> Float[Array, "row column"]:
+        """See `Metric`.
+
+        Raises:
+            ValueError: always; it is not known outside of its atoms.
+        """
+        raise ValueError("a metric that is restricted to atoms cannot be applied to a tensor")
+
+    def on_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"]:
+        """See `Metric`."""
+        del u, v
+        return self.matrix
+
+    def at_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, " p"]:
+        """See `Metric`."""
+        del u, v
+        return namespace(self.matrix).linalg.diagonal(self.matrix)
+
+    def near_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"]:
+        """Return `on_atoms` itself."""
+        return self.on_atoms(u, v)
+
+    def diagonal(self, like: Float[Array, "*shape"]) -> None:
+        """Return None."""
+        del like
+
+    def trace(self, shape: Sequence[int]) -> float:
+        """See `Metric`.
+
+        Raises:
+            ValueError: always; it is not known outside of its atoms.
+        """
+        raise ValueError("the trace of a metric that is restricted to atoms is not known")
+
+    def times(self, factor: float) -> "Restricted":
+        """See `Metric`."""
+        return Restricted(factor * self.matrix)
 
 
 @dataclass(frozen=True)
@@ -226,6 +346,14 @@ class Sum:
         """See `Metric`."""
         return _added([part.at_atoms(u, v) for part in self.parts])
 
+    def near_atoms(self, u: Float[Array, "row p"], v: Float[Array, "column p"]) -> Float[Array, "p p"] | None:
+        """See `Metric`."""
+        return _added_if_known([part.near_atoms(u, v) for part in self.parts])
+
+    def diagonal(self, like: Float[Array, "*shape"]) -> Float[Array, "*shape"] | None:
+        """See `Metric`."""
+        return _added_if_known([part.diagonal(like) for part in self.parts])
+
     def trace(self, shape: Sequence[int]) -> float:
         """See `Metric`."""
         return sum(part.trace(shape) for part in self.parts)
@@ -244,22 +372,48 @@ def plus(one: Metric | None, other: Metric) -> Metric:
     """
     if one is None:
         return other
-    if isinstance(one, Flat) and isinstance(other, Flat):
-        return Flat(one.factor + other.factor)
-    if isinstance(one, Diagonal) and isinstance(other, Diagonal):
-        return Diagonal(one.values + other.values)
-    if isinstance(one, Diagonal) and isinstance(other, Flat):
-        return Diagonal(one.values + other.factor)
-    if isinstance(one, Kronecker) and isinstance(other, Kronecker):
-        if one.outer is None and other.outer is None:
-            return Kronecker(None, one.inner + other.inner)
-        if one.inner is None and other.inner is None:
-            return Kronecker(one.outer + other.outer, None)
-    return Sum((*(one.parts if isinstance(one, Sum) else (one,)), other))
+    if isinstance(one, Sum):
+        return Sum((*one.parts, other))
+    if isinstance(one, Flat) and not isinstance(other, Flat):
+        return plus(other, one)
+    return _as_one(one, other) or Sum((one, other))
+
+
+def _as_one(one: Metric, other: Metric) -> Metric | None:
+    """Return H_1 + H_2 if it is of the kind of H_1."""
+    match one, other:
+        case Flat(), Flat():
+            return Flat(one.factor + other.factor)
+        case Diagonal(), Diagonal():
+            return Diagonal(one.values + other.values)
+        case ((Diagonal() | Rotated()), Flat()):
+            return replace(one, values=one.values + other.factor)
+        case Restricted(), Restricted():
+            return Restricted(one.matrix + other.matrix)
+        case Kronecker(None, inner), Kronecker(None, more):
+            return Kronecker(None, _added([inner, more]))
+        case Kronecker(outer, None), Kronecker(more, None):
+            return Kronecker(_added([outer, more]), None)
+    return None
 
 
 def _through(form: Array | None, vectors: Float[Array, "n p"]) -> Float[Array, "p p"]:
-    return vectors.T @ (vectors if form is None else form @ vectors)
+    """Return vectorsᵀ form vectors, in float64; the form is widened a few rows at a time."""
+    xp = namespace(vectors)
+    wide = xp.astype(vectors, xp.float64)
+    if form is None:
+        return wide.T @ wide
+    out = xp.zeros((vectors.shape[1], vectors.shape[1]), dtype=xp.float64, device=vectors.device)
+    step = max(1, BLOCK // max(1, form.shape[1]))
+    for start in range(0, form.shape[0], step):
+        rows = slice(start, start + step)
+        out += wide[rows].T @ (xp.astype(form[rows], xp.float64) @ wide)
+    return out
+
+
+def _diagonal(form: Array | None, like: Array, axis: int) -> Array:
+    xp = namespace(like)
+    return xp.ones_like(like[:, 0] if axis == 0 else like[0]) if form is None else xp.linalg.diagonal(form)
 
 
 def _trace(form: Array | None, size: int) -> float:
@@ -271,3 +425,7 @@ def _trace(form: Array | None, size: int) -> float:
 
 def _added(parts: Sequence[Array]) -> Array:
     return reduce(lambda one, other: one + other, parts)
+
+
+def _added_if_known(parts: Sequence[Array | None]) -> Array | None:
+    return None if any(part is None for part in parts) else _added(parts)

@@ -16,6 +16,7 @@ from ..ops.slices import Finished, Slice, Stored, blend_stored, finish, gather
 from ..store.dtypes import BITS, LONG_NAMES
 from ..store.tensors import Tensor, TensorInfo
 from .budget import LARGEST, Budget
+from .curved_slices import given as given_curvature
 from .inputs import Input
 from .planned import Plan
 from .units import Unit
@@ -63,7 +64,7 @@ class Arithmetic:
     """Whether pages that were read stay mapped, because they will be read again soon."""
 
     asks: bool = True
-    """Whether the method's statistics are needed."""
+    """Whether the method's statistics are needed, those that a pass finds and those measured on data."""
 
     mending: str = "Mend that model, or type 'nonfinite: pass' to merge them as they are."
     """What can be done about NaN and Inf in an input."""
@@ -86,10 +87,13 @@ class Arithmetic:
 
     def forget(self, unit: Unit, start: int, stop: int) -> None:
         """Let go of the pages behind a slice, many at a time: the system maps files in pieces of megabytes."""
-        for model, tensor in self.plan.read(unit) if not self.keeps else ():
+        for files, tensor in self.plan.files(unit) if not self.keeps else ():
             step = FORGOTTEN // tensor.itemsize
             end = stop if stop == unit.count else stop // step * step
-            model.checkpoint.files.forget(tensor, start // step * step, end)
+            if tensor.count == unit.count:
+                files.forget(tensor, start // step * step, end)
+            elif stop == unit.count:  # a factor, which every piece needs
+                files.forget(tensor, 0, tensor.count)
 
     def part(self, unit: Unit, start: int, stop: int, scratch: Scratch) -> Slice:
         """Return a slice of every input, read into memory."""
@@ -171,10 +175,11 @@ class Arithmetic:
             return self._task(unit, task, start)
 
         tasks = Tasks(read, len(unit.sources), unit.piece, unit.numpy)
-        chance = {"chance": self.chance(unit, start)} if self.plan.method.needs.chance else {}
+        extra: dict[str, Any] = {"chance": self.chance(unit, start)} if self.plan.method.needs.chance else {}
+        extra |= given_curvature(self.plan, unit, start, unit.piece)
         weights, given = np.array(unit.weights), self._given(unit, statistics)
         try:
-            merged = self.plan.method.function(tasks, weights, **given, **chance)
+            merged = self.plan.method.function(tasks, weights, **given, **extra)
         except no_decomposition() as exc:
             if self.careful:
                 raise NumbersError(
@@ -238,7 +243,9 @@ class Arithmetic:
         needs = self.plan.method.needs
         extra: dict[str, Any] = {"chance": part.chance} if needs.chance else {}
         extra |= {"place": (part.start, unit.columns)} if needs.place else {}
-        stack = rows.reshape(len(rows), *self._shape(unit, part.count))
+        shape = self._shape(unit, part.count)
+        extra |= given_curvature(self.plan, unit, part.start, shape)
+        stack = rows.reshape(len(rows), *shape)
         merged = self.plan.method.function(stack, np.array(unit.weights), **given, **extra)
         return np.asarray(merged, dtype=unit.numpy).reshape(-1)
 

@@ -84,13 +84,15 @@ def make_budget(
     searching = histograms * (8 + 3 * width) * bins + _holds(needs, units, threads + 1)
     entry = _bytes(tasks, brackets, width, rows) + math.ceil(reading)
     entry += _ranking_bytes(tasks, rows) if needs.scope == "row" else 0
+    entry += _curved_bytes(needs, tasks, width)
     size = min(widest, _whole_blocks(slice_ or LARGEST))
     least_size = BLOCK
     if needs.scope == "row":
         least_size = _whole_blocks(max((u.columns for u in units if u.merged), default=1))
         size = max(size, least_size)
     if not slice_:
-        most = CACHE // (width * (tasks + 2)) if rows else LARGEST
+        beside = tasks + 1 if needs.curvature else 0
+        most = CACHE // (width * (tasks + 2 + beside)) if rows else LARGEST
         while size // 2 >= least_size and size > BLOCK and (size > most or threads * entry * size > room - searching):
             size = _whole_blocks(size // 2)
     each = entry * size + max((_whole_bytes(needs, u, gathers) for u in units if u.merged), default=0)
@@ -135,6 +137,11 @@ def _ranking_bytes(tasks: int, rows: bool) -> int:
     By the plain operations: the sorted row, its order, ranks from both ends; for each task chances and their divisors.
     """
     return 20 + 2 * tasks + (60 + 14 * tasks if rows else 0)
+
+
+def _curved_bytes(needs: Needs, tasks: int, width: int) -> int:
+    """Bytes an entry of a slice takes of the tasks' diagonals and the base's: themselves, and products with them."""
+    return 2 * (tasks + 1) * width if needs.curvature and needs.scope != "tensor" else 0
 
 
 def _holds(needs: Needs, units: Sequence["Unit"], groups: int) -> int:

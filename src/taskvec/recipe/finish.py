@@ -140,7 +140,7 @@ def receipt(plan: Plan, state: "Stream", resumed: bool, rounding: dict[str, Any]
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "method": plan.method.name,
         "paper": plan.method.paper,
-        "recipe": plan.recipe.data,
+        "recipe": plan.recipe.written,
         "plan": plan.digest(),
         "seed": plan.recipe.seed,
         "inputs": [
@@ -150,6 +150,7 @@ def receipt(plan: Plan, state: "Stream", resumed: bool, rounding: dict[str, Any]
                 "path": i.name,
                 "fingerprint": i.fingerprint,
                 "bytes": i.checkpoint.nbytes,
+                **({"statistics": i.curved.facts} if i.curved else {}),
             }
             for i in plan.inputs
         ],
@@ -197,9 +198,20 @@ def _card(plan: Plan, name: str, rounding: dict[str, Any]) -> str:
         f"stored as {rounding['dtype']}, rounded to {rounding['mode']}; rounding lost {rounding['lost']:.2%} of "
         f"{rounding['of']}",
     ]
+    if plan.curvature:
+        facts.append(_curvature_fact(plan))
     names = list(dict.fromkeys(_title(i.name) for i in plan.inputs))
     library = next((LIBRARIES[s] for s in plan.reference.checkpoint.stems.values() if s in LIBRARIES), "transformers")
     return card(title=name, base_models=names, method=plan.method.name, recipe=recipe, facts=facts, library=library)
+
+
+def _curvature_fact(plan: Plan) -> str:
+    """Say by which curvature models were merged."""
+    measured = [i.curved.statistics for i in plan.listed if i.curved]
+    examples = sorted({str((one.facts.get("data") or {}).get("examples", "unknown")) for one in measured})
+    return (
+        f"heeds curvature: `{measured[0].estimator}` ({measured[0].kind}) of {' or '.join(examples)} examples a model"
+    )
 
 
 def _title(path: str) -> str:

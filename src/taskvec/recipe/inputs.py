@@ -16,6 +16,7 @@ from ..store.sample import fingerprint
 from ..store.sidecars import is_tokenizer_file, sidecars, token_ids
 from ..store.taskvector import TaskVector, check_base, is_task_vector
 from ..store.tensors import Tensor
+from .curved import Curved
 from .depth import matches
 from .schema import Recipe
 
@@ -27,7 +28,10 @@ EMBEDDINGS = ("embed", "wte", "lm_head", "shared", "decoder.weight")
 
 @dataclass(frozen=True)
 class Input:
-    """One model or task vector that is read. `given` is what the recipe calls it; `lies_in`: more places it is in."""
+    """One model or task vector that is read.
+
+    given: what the recipe calls it. lies_in: more places it is in. curved: its statistics, if it has some.
+    """
 
     role: Literal["base", "model"]
     checkpoint: Checkpoint
@@ -36,6 +40,7 @@ class Input:
     given: str = ""
     said: tuple[str, ...] = ()
     lies_in: tuple[Path, ...] = ()
+    curved: Curved | None = None
 
     @property
     def name(self) -> str:

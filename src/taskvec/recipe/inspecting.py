@@ -14,7 +14,6 @@ from ..diagnose import Group, Matrix, Report
 from ..diagnose.measure import Tally, least_of
 from ..diagnose.spectra import holds, spectra_of
 from ..errors import RecipeError
-from ..merge import find
 from ..merge.matrices import TAKEN_APART
 from ..ops.gram import BLOCK
 from ..ops.slices import Finished
@@ -22,6 +21,7 @@ from ..progress import Progress, Silent
 from ..store.dtypes import LONG_NAMES
 from .arithmetic import Arithmetic, Scratch
 from .budget import LARGEST, make_budget
+from .curved_inspecting import Curvatures, Normalise, check_statistics, held, is_matrix, method_of, with_statistics
 from .ground import lay_ground
 from .plan import check_compared, check_request, plan_on
 from .planned import Plan
@@ -29,13 +29,13 @@ from .run import stream
 from .schema import Recipe
 from .sinks import Nowhere
 from .units import Unit, space_of
-from .whole import Tasks
+from .whole import Listed, Tasks
 
 SAMPLE = 1 << 14
 """Entries of a tensor by which it is told from which magnitude an entry is among the largest."""
 
-MEMORY, MEMORY_OF_SPECTRA = 512_000_000, 4_000_000_000
-"""Bytes that a pass may take where nobody says; spectra hold whole matrices, and decompose them."""
+MEMORY, MEMORY_OF_MATRICES = 512_000_000, 4_000_000_000
+"""Bytes that a pass may take where nobody says; spectra and curvature want whole matrices, and decompose them."""
 
 KEPT = 0.2
 """The share of each tensor's entries that count as its largest: the default of methods that trim."""
@@ -48,6 +48,9 @@ def inspect(
     dtype: str | None = None,
     kept: float = KEPT,
     spectra: int = 0,
+    statistics: Sequence[str | Path] = (),
+    rank: int = 0,
+    normalise: Normalise = "model",
     ignore: Sequence[str] = (),
     allow: Sequence[str] = (),
     threads: int | None = None,
@@ -62,20 +65,37 @@ def inspect(
         dtype: the type that a merge would be stored as; each tensor's own type in the base when not given.
         kept: the share of each tensor's entries that count as its largest, in (0, 1].
         spectra: look at so many leading directions of each matrix, too; this takes much longer.
+        statistics: a folder of statistics a model, in their order: tell what a merge is expected to cost, too.
+        rank: with statistics, how many directions each task keeps of a matrix; 0: an equal share of them.
+        normalise: by what each task's curvature is divided, so that no task decides by the unit of its loss: its trace
+            over the whole "model", or "none".
         ignore: globs of tensors that are left out.
         allow: checks that may fail: "unrelated" models, differing "tokenizers".
         threads: threads to use; all cores when not given. The result is the same (but for spectra, by a rounding).
-        memory: bytes of anonymous memory the pass may take; half a GB when not given, with spectra four.
+        memory: bytes of anonymous memory the pass may take; half a GB when not given, with spectra or
+            statistics four.
         progress: told how far it is.
 
     Raises:
         RecipeError: fewer than two models, or numbers that are not allowed.
         StoreError: an input that cannot be read, or inputs that do not belong together.
+        MismatchError: statistics of another model, or of other kinds than those of the others.
         NumbersError: NaN or Inf in an input.
     """
+    check_statistics(len(models), len(statistics), rank, normalise)
     given: dict[str, Any] = {"base": str(base), "models": [str(m) for m in models], "dtype": dtype}
-    recipe = recipe_of(given | {"ignore": list(ignore), "allow": list(allow)})
-    return inspect_recipe(recipe, kept=kept, spectra=spectra, threads=threads, memory=memory, progress=progress)
+    given |= {"ignore": list(ignore), "allow": list(allow)}
+    recipe = recipe_of(with_statistics(given, statistics) if statistics else given)
+    return inspect_recipe(
+        recipe,
+        kept=kept,
+        spectra=spectra,
+        rank=rank,
+        normalise=normalise,
+        threads=threads,
+        memory=memory,
+        progress=progress,
+    )
 
 
 def recipe_of(data: Mapping[str, Any]) -> Recipe:
@@ -103,6 +123,8 @@ def inspect_recipe(
     *,
     kept: float = KEPT,
     spectra: int = 0,
+    rank: int = 0,
+    normalise: Normalise = "model",
     threads: int | None = None,
     memory: int | None = None,
     progress: Progress | None = None,
@@ -113,30 +135,33 @@ def inspect_recipe(
     if spectra < 0:
         raise RecipeError(f"'spectra' is how many directions of each matrix are looked at, got {spectra}.")
     began = time.monotonic()
-    memory = memory or (MEMORY_OF_SPECTRA if spectra else MEMORY)
-    method = find(recipe.method)
+    method = method_of(recipe)
+    curved = bool(method.needs.curvature)
+    memory = memory or (MEMORY_OF_MATRICES if spectra or curved else MEMORY)
     check_request(recipe, method)
     ground = lay_ground(recipe, space_of(method, recipe))
-    plan = plan_on(ground, recipe, memory=memory, threads=threads, what="inspect")
+    plan = plan_on(ground, recipe, memory=memory, threads=threads, gathers=curved, what="inspect", method=method)
     check_compared(plan.units)
-    if spectra:
-        plan = _with_whole_matrices(plan, spectra, memory, threads)
-    measured = Measured(plan, kept, spectra)
+    if spectra or curved:
+        plan = _with_whole_matrices(plan, spectra, rank, memory, threads)
+    measured = Measured(plan, kept, spectra, Curvatures(plan, rank, normalise) if curved else None)
     state = stream(plan, Nowhere(), progress or Silent(), arithmetic=Inspecting(plan, measured), what="inspecting")
     return measured.report(state.bytes_read, time.monotonic() - began)
 
 
-def _with_whole_matrices(plan: Plan, directions: int, memory: int, threads: int | None) -> Plan:
-    """Return a plan that looks at each matrix as a whole, and has the memory for its spectra."""
-    units = tuple(replace(u, whole=_is_one_matrix(u)) for u in plan.units)
+def _with_whole_matrices(plan: Plan, directions: int, rank: int, memory: int, threads: int | None) -> Plan:
+    """Return a plan that looks at each matrix as a whole, and has the memory for its spectra and its curvature."""
+    curved = bool(plan.curvature)
+    units = tuple(replace(u, whole=(directions > 0 and _is_one_matrix(u)) or is_matrix(plan, u)) for u in plan.units)
 
-    def held(tasks: int, rows: int, columns: int, settings: Mapping[str, Any]) -> int:
+    def holding(tasks: int, rows: int, columns: int, settings: Mapping[str, Any]) -> int:
         del settings
-        return holds(tasks, rows, columns, directions)
+        spectra = holds(tasks, rows, columns, directions) if directions else 0
+        return spectra + (held(plan, tasks, rows, columns, rank) if curved else 0)
 
-    needs = replace(plan.method.needs, scope="tensor", holds=held)
+    needs = replace(plan.method.needs, scope="tensor", holds=holding)
     tasks, reading = plan.widest()
-    budget = make_budget(needs, tasks, units, memory, threads, 0, reading=reading, what="inspect")
+    budget = make_budget(needs, tasks, units, memory, threads, 0, reading=reading, gathers=curved, what="inspect")
     return replace(plan, units=units, budget=budget)
 
 
@@ -147,9 +172,9 @@ def _is_one_matrix(unit: Unit) -> bool:
 class Measured:
     """What is known of each tensor of a plan, while its slices come in from many threads."""
 
-    def __init__(self, plan: Plan, kept: float = KEPT, spectra: int = 0) -> None:
+    def __init__(self, plan: Plan, kept: float = KEPT, spectra: int = 0, curvatures: Curvatures | None = None) -> None:
         """Begin with nothing."""
-        self.plan, self.kept, self.spectra = plan, kept, spectra
+        self.plan, self.kept, self.spectra, self.curvatures = plan, kept, spectra, curvatures
         self._tallies: dict[str, Tally] = {}
         self._matrices: dict[str, Matrix] = {}
         self._locks = {unit.name: Lock() for unit in plan.units if unit.merged}
@@ -168,12 +193,18 @@ class Measured:
         first, last = (min(-(-at // BLOCK) * BLOCK, unit.count) for at in (start, stop))
         for at in range(first, last, LARGEST) if unit.count else (0,):
             tally.look(arithmetic.part(unit, at, min(at + LARGEST, last), scratch))
+        if self.curvatures and tally.finite and not unit.whole:
+            self.curvatures.look(arithmetic, unit, start, stop, self._order(unit), scratch)
         return tally.finite
 
     def take_apart(self, unit: Unit, tasks: Tasks) -> None:
-        """Look at the spectra of a tensor whose entries were all looked at."""
+        """Look at the spectra and the curvature of a tensor whose entries were all looked at."""
+        if self.curvatures and unit.name in self.plan.curvature:
+            self.curvatures.take_apart(unit, tasks, self._order(unit))
+        if not self.spectra or not _is_one_matrix(unit):
+            return
         energy = np.diagonal(self._group(unit).gram)
-        listed = _Listed(tasks, self._order(unit))
+        listed = Listed(tasks, self._order(unit))
         self._matrices[unit.name] = spectra_of(unit.name, listed, unit.role, self.spectra, energy)
 
     def _tally(self, arithmetic: Arithmetic, unit: Unit) -> Tally:
@@ -211,33 +242,23 @@ class Measured:
             dead=tuple(name for name, g in alone.items() if not g.gram.any()),
             exploding=tuple(exploding),
             spectra=self.spectra,
+            mergeability=self.curvatures.verdict(names) if self.curvatures else None,
             read_bytes=read_bytes,
             seconds=seconds,
             notes=tuple(self.plan.notes) + _equal_to_the_base(names, list(counted)),
         )
 
 
-class _Listed:
-    """The tasks of a tensor in the order in which the models are listed."""
-
-    def __init__(self, tasks: Tasks, order: npt.NDArray[np.int64]) -> None:
-        self._tasks, self._order = tasks, order
-        self.shape, self.dtype = (len(order), *tasks.shape[1:]), tasks.dtype
-
-    def __getitem__(self, task: int) -> Any:
-        return self._tasks[int(self._order[task])]
-
-
 class Inspecting(Arithmetic):
     """Measures where the plan would merge."""
 
-    asks = False
     mending = "Mend that model: what is found of it would be NaN, too."
 
     def __init__(self, plan: Plan, measured: Measured) -> None:
         """Take what it adds to."""
         super().__init__(plan)
         self.measured = measured
+        self.asks = measured.curvatures is not None
 
     def doing(self, unit: Unit) -> str:
         """See `Arithmetic`."""
@@ -248,7 +269,7 @@ class Inspecting(Arithmetic):
         finite = self.measured.look(self, unit, start, stop, scratch)
         if self.careful and not finite:
             self.blame(unit)
-        if unit.whole and self.measured.spectra and unit.count:
+        if unit.whole and unit.count:
             tasks = Tasks(lambda task: self._task(unit, task, 0), len(unit.sources), unit.shape, unit.numpy)
             self.measured.take_apart(unit, tasks)
         return Finished(np.empty(0, np.uint8), 0.0, 0.0)

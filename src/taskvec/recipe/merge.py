@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import MismatchError, NumbersError, OutputError, TaskVecError
 from ..progress import Progress, Silent
 from ..store.hashes import known_hashes, sha256
-from ..store.writer import PARTIAL, ShardWriter, output_error, sync_folder
+from ..store.writer import PARTIAL, ShardWriter, output_error, put_in_place
 from .finish import Told, write_folder
 from .inputs import check_not_an_input
 from .inspecting import Measured, Reporting, look_again
@@ -186,27 +186,3 @@ def _check_unfinished(plan: Plan, staging: Path, journal: Journal) -> None:
             raise OutputError(
                 f"{staging} lacks {file.name}, which its journal says is written. Type --restart to begin anew."
             )
-
-
-def put_in_place(staging: Path, out: Path) -> None:
-    """Rename the finished folder; an output it replaces is moved aside first and removed last."""
-    old = out.parent / f".{out.name}.replaced"
-    _remove(old)
-    if out.exists():
-        os.rename(out, old)
-    try:
-        os.rename(staging, out)
-    except OSError:
-        if os.path.lexists(old):
-            os.rename(old, out)
-        raise
-    sync_folder(out.parent)
-    _remove(old)
-
-
-def _remove(old: Path) -> None:
-    """Remove a folder, or a link to one (and not what it points to)."""
-    if old.is_symlink():
-        old.unlink()
-    elif old.exists():
-        shutil.rmtree(old)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from ..store.naming import align, is_spare
 from ..store.sample import fingerprint
 from ..store.vocabulary import VocabularyPlan, VocabularyRequest, plan_vocabulary
+from .curved_checks import check_rows, open_statistics
 from .depth import matches
 from .inputs import Input, Pool, check_spaces, check_tokenizer_source, check_tokenizers, open_input
 from .paths import check_paths
@@ -38,12 +39,15 @@ def open_all(recipe: Recipe, space: str) -> Opened:
     parts = recipe.parts
     own = [part.base or recipe.base for part in parts]
     bases = {path: open_input(path, "base") for path in dict.fromkeys([recipe.base, *own]) if path}
+    if recipe.base and recipe.statistics:
+        bases[recipe.base] = open_statistics(bases[recipe.base], recipe.statistics)
     number = {path: -1 - i for i, path in enumerate(bases)}
     entries, numbers = _entries(recipe, own)
     paths = [next(base for base, mine in zip(own, numbers, strict=True) if at in mine) for at in range(len(entries))]
     starts = [bases[path].checkpoint if path else None for path in paths]
     models = [open_input(entry.model, "model", start) for entry, start in zip(entries, starts, strict=True)]
     check_spaces(models, starts, space, recipe.method)
+    models = [open_statistics(model, entry.statistics) for model, entry in zip(models, entries, strict=True)]
     pool = _by_one_name(recipe, entries, Pool(tuple(bases.values()), tuple(models)))
     notes = list(dict.fromkeys(note for i in pool for note in i.notes))
     pool, vocabulary = _one_vocabulary(recipe, pool)
@@ -84,7 +88,10 @@ def _by_one_name(recipe: Recipe, entries: Sequence[PartEntry], pool: Pool) -> Po
         checkpoint, notes = align(names, model.checkpoint, rules, model.name, spare)
         if checkpoint is model.checkpoint:
             return model
-        return replace(model, checkpoint=checkpoint, fingerprint=fingerprint(checkpoint), said=(*model.said, *notes))
+        called = dict(zip(checkpoint.tensors, model.checkpoint.tensors, strict=True))
+        curved = replace(model.curved, names=called) if model.curved else None
+        said = (*model.said, *notes)
+        return replace(model, checkpoint=checkpoint, fingerprint=fingerprint(checkpoint), said=said, curved=curved)
 
     rules = [[(rule.from_, rule.to) for rule in entry.rename] for entry in entries]
     models = [called(m, r) if m is not reference or r else m for m, r in zip(pool.models, rules, strict=True)]
@@ -104,6 +111,9 @@ def _one_vocabulary(recipe: Recipe, pool: Pool) -> tuple[Pool, VocabularyPlan | 
     bases = [*([plan.base] if plan.base else []), *plan.models[len(pool.models) :]]
 
     def same(inputs: Sequence[Input], checkpoints: Sequence[object]) -> tuple[Input, ...]:
+        for one, checkpoint in zip(inputs, checkpoints, strict=True):
+            if checkpoint is not one.checkpoint:
+                check_rows(one)
         return tuple(
             i if c is i.checkpoint else replace(i, checkpoint=c, fingerprint=fingerprint(c))  # type: ignore[arg-type]
             for i, c in zip(inputs, checkpoints, strict=True)

@@ -34,7 +34,10 @@ def resolve_paths(recipe: Recipe, folder: Path, keep: Container[str] = ()) -> Re
         whole = "+" not in path or path in keep or local.exists()
         return fix(path) if whole else "+".join(map(fix, path.split("+")))
 
-    return _with_paths(recipe, fix_sum)
+    def fix_folder(path: str) -> str:
+        return str(folder / Path(path).expanduser())
+
+    return _with_folders(_with_paths(recipe, fix_sum), fix_folder)
 
 
 def seen_from(recipe: Recipe, folder: Path) -> Recipe:
@@ -51,7 +54,10 @@ def seen_from(recipe: Recipe, folder: Path) -> Recipe:
         whole = "+" not in path or Path(path).exists()
         return fix(path) if whole else "+".join(map(fix, path.split("+")))
 
-    return _with_paths(recipe, fix_sum)
+    def fix_folder(path: str) -> str:
+        return path if Path(path).is_absolute() else f"./{os.path.relpath(path, folder)}"
+
+    return _with_folders(_with_paths(recipe, fix_sum), fix_folder)
 
 
 def inputs_of(recipe: Recipe) -> list[str]:
@@ -109,6 +115,20 @@ def _with_paths(recipe: Recipe, fix: Fix) -> Recipe:
     changed["tokenizer"] = recipe.tokenizer if recipe.tokenizer == "base" else fix(recipe.tokenizer)
     if recipe.vocabulary:
         changed["vocabulary"] = _fixed_vocabulary(recipe.vocabulary, fix)
+    return recipe.model_copy(update=changed)
+
+
+def _with_folders(recipe: Recipe, fix: Fix) -> Recipe:
+    """Change the paths of statistics and of the file of tasks, which are never names of the hub."""
+
+    def fixed(entries: Sequence[Entry]) -> list[Entry]:
+        return [m.model_copy(update={"statistics": fix(m.statistics)}) if m.statistics else m for m in entries]
+
+    changed: dict[str, Any] = {"models": fixed(recipe.models)}
+    changed["stack"] = [part.model_copy(update={"models": fixed(part.models)}) for part in recipe.stack]
+    changed["statistics"] = fix(recipe.statistics) if recipe.statistics else None
+    if recipe.curvature:
+        changed["curvature"] = recipe.curvature.model_copy(update={"tasks": fix(recipe.curvature.tasks)})
     return recipe.model_copy(update=changed)
 
 

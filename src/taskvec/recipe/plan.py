@@ -14,6 +14,7 @@ from ..store.dtypes import LONG_NAMES
 from ..store.layout import OutTensor, lay_out
 from .auto import choose
 from .budget import NO_BUDGET, make_budget
+from .curved_checks import check_statistics_request, statistics_of
 from .ground import Ground, lay_ground
 from .planned import Plan, tokenizer_folder
 from .schema import Recipe
@@ -75,15 +76,18 @@ def plan_on(
     slice_: int = 0,
     gathers: bool = False,
     what: str = "the merge",
+    method: Method | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """Plan a merge of inputs that are open already; see `make_plan`.
 
-    `gathers`: with room for slices of all inputs. `what` is what messages call the run.
+    `gathers`: with room for slices of all inputs. `what` is what messages call the run. `method`: instead of the
+    recipe's.
     """
+    chosen = method or find(recipe.method)
 
     def plan(numbered: Recipe, gathers: bool = gathers) -> Plan:
-        return _plan(ground, numbered, memory, threads, slice_, gathers, what)
+        return _plan(ground, numbered, chosen, memory, threads, slice_, gathers, what)
 
     if not recipe.choice:
         return plan(recipe)
@@ -93,10 +97,17 @@ def plan_on(
 
 
 def _plan(
-    ground: Ground, recipe: Recipe, memory: int, threads: int | None, slice_: int, gathers: bool, what: str
+    ground: Ground,
+    recipe: Recipe,
+    method: Method,
+    memory: int,
+    threads: int | None,
+    slice_: int,
+    gathers: bool,
+    what: str,
 ) -> Plan:
     """Give every tensor its numbers, and divide the memory; with `gathers`, so that slices of all inputs fit."""
-    method, pool = find(recipe.method), ground.pool
+    pool = ground.pool
     notes = [*ground.notes, *check_patterns(recipe, pool, ground.places)]
     units = make_units(recipe, method, pool, ground.places, ground.vocabulary.dtypes if ground.vocabulary else {})
     added, units = in_one_order(recipe, method, pool.models, units)
@@ -119,9 +130,11 @@ def _plan(
         notes=notes,
     )
     notes += role_notes(method, units)
+    curvature, said = statistics_of(method, plan.pool, units)
+    notes += said
     tasks, reading = plan.widest()
     budget = make_budget(method.needs, tasks, units, memory, threads, slice_, recipe.rounding, reading, gathers, what)
-    return replace(plan, budget=budget)
+    return replace(plan, budget=budget, curvature=curvature)
 
 
 def role_notes(method: Method, units: Sequence[Unit]) -> list[str]:
@@ -157,6 +170,7 @@ def check_request(recipe: Recipe, method: Method) -> None:
         raise RecipeError(
             f"'{method.name}' merges whole models and takes no base. Remove 'base', or list that model under 'models'."
         )
+    check_statistics_request(recipe, method)
     if recipe.report:
         _check_report(recipe, method)
     for part in recipe.parts:
@@ -211,7 +225,13 @@ def describe(plan: Plan) -> dict[str, Any]:
     return {
         "method": plan.method.name,
         "inputs": [
-            {"role": i.role, "path": i.name, "bytes": i.checkpoint.nbytes, "fingerprint": i.fingerprint}
+            {
+                "role": i.role,
+                "path": i.name,
+                "bytes": i.checkpoint.nbytes,
+                "fingerprint": i.fingerprint,
+                **({"statistics": i.curved.facts} if i.curved else {}),
+            }
             for i in plan.inputs
         ],
         "kinship": [asdict(k) for k in plan.kinship],

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -14,10 +14,11 @@ from ..merge import Method
 from ..store.hub import locate
 from ..store.layout import Layout
 from ..store.sidecars import sidecars
-from ..store.tensors import Tensor
+from ..store.tensors import Files, Tensor
 from ..store.vocabulary import VocabularyPlan
 from .budget import Budget
 from .choices import Choice
+from .curved import Sides
 from .inputs import Input, Pool
 from .kinship import Kinship
 from .schema import Recipe
@@ -29,7 +30,8 @@ from .units import Unit, space_of
 class Plan:
     """A merge that may be run. `listed` are the models as the recipe lists them, `models` as they are added up.
 
-    choice: what `scale: auto` has found; the recipe has the number.
+    choice: what `scale: auto` has found; the recipe has the number. curvature: the statistics measured on data that go
+    with a tensor of the output, by its name.
     """
 
     recipe: Recipe
@@ -45,6 +47,7 @@ class Plan:
     kinship: list[Kinship]
     notes: list[str]
     choice: Choice | None = None
+    curvature: Mapping[str, Sides] = field(default_factory=dict)
 
     @property
     def base(self) -> Input | None:
@@ -87,7 +90,16 @@ class Plan:
     @property
     def bytes_read(self) -> int:
         """Bytes that will be read, if no pass has to be repeated."""
-        return sum(self.sources_bytes(unit) * (self.passes if unit.merged else 1) for unit in self.units)
+        return sum(self.unit_bytes(unit) for unit in self.units)
+
+    def unit_bytes(self, unit: Unit, curved: bool = True) -> int:
+        """Return the bytes that are read for one unit in all passes; its statistics once, or not at all."""
+        passes = self.passes if unit.merged else 1
+        return self.sources_bytes(unit) * passes + (self.curvature_bytes(unit) if curved else 0)
+
+    def curvature_bytes(self, unit: Unit) -> int:
+        """Return the bytes of the statistics of one unit."""
+        return self.curvature[unit.name].nbytes if unit.name in self.curvature else 0
 
     def slice_of(self, unit: Unit) -> int:
         """Return how many entries of a unit are worked on at a time: whole rows or pieces where it must be those."""
@@ -113,6 +125,11 @@ class Plan:
         """Return what is read for a unit: the base's tensor and each model's; the origin alone if it is copied."""
         base = [unit.origin] if unit.origin[0] < 0 or not unit.merged else []
         return [self._find(source) for source in (*base, *(unit.sources if unit.merged else ()))]
+
+    def files(self, unit: Unit) -> list[tuple[Files, Tensor]]:
+        """Return everything that is read for a unit, its statistics too, and by what."""
+        statistics = [(known.files, part) for known in self.curvature.get(unit.name, ()) for part in known.tensors]
+        return [*((model.checkpoint.files, tensor) for model, tensor in self.read(unit)), *statistics]
 
     def sources(self, unit: Unit) -> list[tuple[Input, Tensor]]:
         """Return the models' tensors that a unit is merged from."""
@@ -144,6 +161,7 @@ class Plan:
             "rounding": self.recipe.rounding,
             "seed": self.recipe.seed,
             "nonfinite": self.recipe.nonfinite,
+            "curvature": [_stamped_statistics(i) for i in (*self.bases, *self.models)] if self.curvature else [],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -159,6 +177,15 @@ def _stamp(model: Input) -> list[Stamp]:
 def _stamped(file: Path, name: str) -> Stamp:
     stat = file.stat()
     return name, stat.st_size, stat.st_mtime_ns
+
+
+def _stamped_statistics(model: Input) -> list[Any]:
+    """Return what tells the statistics of a model from others: some entries, the trace of all, and the file's stamp."""
+    if model.curved is None:
+        return []
+    statistics = model.curved.statistics
+    stamps = [_stamped(file, file.name) for file in statistics.checkpoint.on_disk]
+    return [model.curved.fingerprint, statistics.total, *stamps]
 
 
 def _stamps_beside(folders: Sequence[Path | None]) -> list[list[Stamp]]:

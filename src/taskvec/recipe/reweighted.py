@@ -104,6 +104,8 @@ class Reweighted:
         """Unmap the inputs."""
         for model in self._ground.pool:
             model.checkpoint.close()
+            if model.curved:
+                model.curved.statistics.close()
 
     def _check(self, recipe: Recipe) -> None:
         fixed = _without_numbers(recipe)

@@ -87,7 +87,10 @@ class Stream:
 
     def _read_more(self, work: Work) -> None:
         self.arithmetic.forget(work.unit, work.start, work.stop)
-        got = self.plan.sources_bytes(work.unit) * (work.stop - work.start) // max(work.unit.count, 1)
+        whole = self.plan.sources_bytes(work.unit)
+        if not work.search and self.arithmetic.asks:
+            whole += self.plan.curvature_bytes(work.unit)
+        got = whole * (work.stop - work.start) // max(work.unit.count, 1)
         with self.lock:
             self.bytes_read += got
 
@@ -144,7 +147,7 @@ def stream(
     todo = [u for u in plan.units if u.name not in sink.finished]
     state = Stream(plan, sink, arithmetic or Arithmetic(plan), found or Found())
     schedule = Schedule(_groups(todo, plan), plan.slice_of, state.begin, plan.budget.threads)
-    progress.begin(what, sum(plan.sources_bytes(u) * (plan.passes if u.merged else 1) for u in todo))
+    progress.begin(what, sum(plan.unit_bytes(u, state.arithmetic.asks) for u in todo))
     workers = [threading.Thread(target=_work, args=(schedule, state), daemon=True) for _ in range(plan.budget.threads)]
     ahead = threading.Thread(target=_look_ahead, args=(schedule, state, todo), daemon=True)
     try:
@@ -236,12 +239,12 @@ def _look_ahead(schedule: Schedule, state: Stream, todo: list[Unit]) -> None:
         return
     asked = 0
     for unit in todo:
-        for model, tensor in state.plan.read(unit):
+        for files, tensor in state.plan.files(unit):
             while asked > state.bytes_read + LOOK_AHEAD and not (schedule.stopped or schedule.failure):
                 time.sleep(0.02)
             if schedule.stopped or schedule.failure:
                 return
-            model.checkpoint.files.expect(tensor, 0, tensor.count)
+            files.expect(tensor, 0, tensor.count)
             asked += tensor.nbytes * (state.plan.passes if unit.merged else 1)
 
 

@@ -110,6 +110,12 @@ class ModelEntry(Strict):
         default_factory=dict, description="Settings of the method for this model alone, e.g. its density."
     )
     rename: list[Rename] = Field(default_factory=list, description="How its names become those of the base.")
+    statistics: str | None = Field(
+        None, description="A folder of statistics of this model (`taskvec curvature`), for methods that heed curvature."
+    )
+    task: str | None = Field(
+        None, description="Instead of `statistics`: the task of `curvature.tasks` on which they are measured first."
+    )
 
 
 class Override(Strict):
@@ -184,6 +190,23 @@ Rank = Annotated[
 ]
 
 
+class Curvature(Strict):
+    """How the statistics of models that name a `task` are measured."""
+
+    tasks: str = Field(description="A file of tasks, as `taskvec evaluate` takes it; the models' own data.")
+    estimator: Literal["empirical_fisher", "batch_fisher", "fisher", "ggn", "kfac", "ekfac", "gram"] | None = Field(
+        None, description="What is measured; by default the first that the method can use."
+    )
+    examples: int = Field(256, ge=1, description="At most so many training examples of each task, evenly over labels.")
+    batch: int = Field(32, ge=1, description="Examples a pass; only `batch_fisher` depends on it.")
+    draws: int = Field(1, ge=1, description="Labels drawn for each example, for `fisher`, `kfac` and `ekfac`.")
+    seed: int = Field(0, ge=0, description="Seed of the choice of examples and of drawn labels.")
+    labels: Literal["sampled", "data"] = Field(
+        "sampled", description="Whose labels `kfac` and `ekfac` take: drawn from the model, or the data's own."
+    )
+    gradient: bool = Field(False, description="Whether mean gradients are measured, too.")
+
+
 class Adapter(Strict):
     """How adapters are merged into one adapter."""
 
@@ -203,6 +226,12 @@ class Recipe(Strict):
     )
     stack: list[Part] = Field(default_factory=list, description="Instead of 'models': the output, layer by layer.")
     name: str | None = Field(None, description="What other recipes of the same file call this one's result.")
+    statistics: str | None = Field(
+        None, description="A folder of statistics of the base, for the methods that use them."
+    )
+    curvature: Curvature | None = Field(
+        None, description="How the statistics of models that name a `task` are measured, before they are merged."
+    )
     settings: Settings = Field(default_factory=dict, description="Settings of the method.")
     scale: ScaleValue = Field(
         1.0,
@@ -253,6 +282,20 @@ class Recipe(Strict):
         """The recipe as YAML and JSON have it, without what is said by default."""
         return self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
 
+    @property
+    def unmeasured(self) -> list[ModelEntry]:
+        """The models that name a task on which they are measured first, and have no statistics yet."""
+        return [entry for entry in self.models if entry.task and not entry.statistics]
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The data as a file has them: where a model names a `task`, not where its statistics were put."""
+        data = self.data
+        for entry in data.get("models", []):
+            if "task" in entry:
+                entry.pop("statistics", None)
+        return data
+
     @model_validator(mode="after")
     def _has_models_once(self) -> "Recipe":
         if self.models and self.stack:
@@ -289,8 +332,26 @@ def validate(document: Document) -> Recipe:
             _check_setting(METHODS[recipe.method], key, value, _of_one_model(path))
         except RecipeError as exc:
             raise RecipeError(f"{document.at((*path, key))}: {exc}") from exc
+    _check_measured(document, recipe)
     recipe._origin = Origin(document.name)
     return recipe
+
+
+def _check_measured(document: Document, recipe: Recipe) -> None:
+    """Refuse a task that says nothing, and one beside statistics that are there already."""
+    entries = [(i, entry) for i, entry in enumerate(recipe.models) if entry.task]
+    for i, entry in entries:
+        where = document.at(("models", i, "task"))
+        if entry.statistics:
+            raise RecipeError(f"{where}: {entry.model} has both 'statistics' and 'task'. Give one of them.")
+        if recipe.curvature is None:
+            raise RecipeError(
+                f"{where}: 'task: {entry.task}' is measured by 'curvature', which is missing. "
+                f"Type e.g. 'curvature: {{tasks: tasks.yaml}}'."
+            )
+    if recipe.curvature and not entries:
+        where = document.at(("curvature",))
+        raise RecipeError(f"{where}: 'curvature' has no effect: no model names a 'task'. Type one, or remove it.")
 
 
 def _check_is_recipe(document: Document) -> None:
@@ -400,6 +461,7 @@ def _keys(path: tuple[str | int, ...]) -> list[str]:
         "overrides": Override,
         "output": Output,
         "adapter": Adapter,
+        "curvature": Curvature,
         "stack": Part,
         "rename": Rename,
         "vocabulary": Vocabulary,

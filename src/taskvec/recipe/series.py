@@ -136,6 +136,6 @@ def _is_done(folder: Path, plan: Plan) -> bool:
     """Tell whether a folder holds the result of a plan, with the files around the weights."""
     try:
         receipt = json.loads((folder / "receipt.json").read_text("utf-8"))
-        return (receipt["plan"], receipt["recipe"]) == (plan.digest(), plan.recipe.data)
+        return (receipt["plan"], receipt["recipe"]) == (plan.digest(), plan.recipe.written)
     except (OSError, ValueError, LookupError, TypeError):
         return False

@@ -230,10 +230,17 @@ def _check_weights(method: Method, weights: tuple[float, ...], settings: dict[st
         if needs.blend:
             needs.blend(w, **settings, **given)
         elif needs.scope == "entry":
+            given |= _no_curvature(method, len(w)) if needs.is_curved(settings) else {}
             method.function(np.zeros((len(w), 0)), w, **settings, **given)
     except RecipeError as exc:
         exc.add_note(f"at '{name}'")
         raise
+
+
+def _no_curvature(method: Method, tasks: int) -> dict[str, Any]:
+    """Return diagonals of nothing."""
+    base = {"base_curvature": np.zeros(0)} if method.needs.base_curvature else {}
+    return {"curvature": np.zeros((tasks, 0)), **base}
 
 
 def _numbers(
@@ -284,7 +291,7 @@ def in_one_order(
     for unit in units:
         for task, (number, _) in enumerate(unit.sources):
             said[number].append(own(unit, task))
-    order = sorted(range(len(models)), key=lambda m: (models[m].fingerprint, said[m]))
+    order = sorted(range(len(models)), key=lambda m: (*_content(models[m]), said[m]))
     rank = {number: at for at, number in enumerate(order)}
 
     def turned(unit: Unit) -> Unit:
@@ -298,6 +305,10 @@ def in_one_order(
         return replace(unit, origin=(rank.get(number, number), name))
 
     return tuple(models[m] for m in order), [moved(turned(u)) if u.merged else moved(u) for u in units]
+
+
+def _content(model: Input) -> tuple[str, str]:
+    return model.fingerprint, model.curved.fingerprint if model.curved else ""
 
 
 def _check_whole_model(method: Method, units: Sequence[Unit]) -> None:

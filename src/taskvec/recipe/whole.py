@@ -38,6 +38,21 @@ class Tasks:
         return (self[task] for task in range(len(self)))
 
 
+class Listed:
+    """The tasks of a tensor in another order: that in which the models are listed."""
+
+    def __init__(self, tasks: Tasks, order: npt.NDArray[np.int64]) -> None:
+        """Take what reads them, and which of them each is."""
+        self._tasks, self._order = tasks, order
+        self.shape, self.dtype = (len(order), *tasks.shape[1:]), tasks.dtype
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, task: int) -> "torch.Tensor":
+        return self._tasks[int(self._order[task])]
+
+
 def no_decomposition() -> tuple[type[Exception], ...]:
     """Return what libraries raise for a matrix that they cannot decompose."""
     import torch

@@ -35,4 +35,4 @@ def as_yaml(recipe: Recipe) -> str:
     - model: ./math
     - model: ./code
     """
-    return yaml.dump(recipe.data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(recipe.written, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

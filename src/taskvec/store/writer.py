@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 
@@ -121,6 +122,30 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def put_in_place(staging: Path, out: Path) -> None:
+    """Rename the finished folder; an output it replaces is moved aside first and removed last."""
+    old = out.parent / f".{out.name}.replaced"
+    _remove(old)
+    if out.exists():
+        os.rename(out, old)
+    try:
+        os.rename(staging, out)
+    except OSError:
+        if os.path.lexists(old):
+            os.rename(old, out)
+        raise
+    sync_folder(out.parent)
+    _remove(old)
+
+
+def _remove(old: Path) -> None:
+    """Remove a folder, or a link to one (and not what it points to)."""
+    if old.is_symlink():
+        old.unlink()
+    elif old.exists():
+        shutil.rmtree(old)
 
 
 def room_for(path: Path) -> None:

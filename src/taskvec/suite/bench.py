@@ -20,7 +20,7 @@ from ..progress import Progress, Silent
 from ..recipe.merge import run
 from ..recipe.plan import make_plan
 from ..recipe.reweighted import Reweighted
-from ..recipe.schema import Recipe
+from ..recipe.schema import Curvature, Recipe
 from ..recipe.write import as_yaml
 from ..tune.grid import grid
 from ..tune.space import make_space
@@ -30,6 +30,7 @@ from .ignore import ignore_of
 from .load import Loaded
 from .objective import Objective, specialists_on
 from .specialists import Places, base_of, specialist_of, trained
+from .statistics import with_statistics
 from .tasks import tasks_of
 
 ROUNDS = (0.25, 1.0)
@@ -74,7 +75,17 @@ class Bench:
         """Return the recipe of a competitor with one λ."""
         base = self.base.path if find(competitor.method).needs.takes_base else None
         ignore = ignore_of(self.loaded.suite.ignore, self.paths, base)
-        return competitor.recipe(str(self.base.path), self.paths, scale, ignore)
+        recipe = competitor.recipe(str(self.base.path), self.paths, scale, ignore)
+        return self._measured(recipe) if find(competitor.method).needs.curvature else recipe
+
+    def _measured(self, recipe: Recipe) -> Recipe:
+        """Return a recipe with the statistics of the specialists, each measured on its own training examples."""
+        asked = Curvature.model_validate({"tasks": str(self.loaded.file)})
+        pairs = zip(recipe.models, self.tests, strict=True)
+        models = [entry.model_copy(update={"task": task.name}) for entry, task in pairs]
+        recipe = recipe.model_copy(update={"models": models, "curvature": asked})
+        how: dict[str, Any] = {"device": self.device, "cache": self.places.folder, "loaded": self.loaded}
+        return with_statistics(recipe, self.progress, **how)
 
     def add(self, name: str, recipe: Recipe, facts: Mapping[str, Any]) -> Row:
         """Merge by a recipe, score the result on the test examples, and take down the row.

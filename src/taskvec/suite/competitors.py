@@ -17,7 +17,7 @@ task vectors are nearly orthogonal."""
 REACH = {"ties": VOTE, "dare_ties": VOTE, "della": VOTE, "breadcrumbs_ties": VOTE, "sce": VOTE, "pcb": VOTE,
     "multislerp": VOTE, "ram": MEAN, "ramplus_tl": MEAN, "geometric_median": MEAN, "metagpt": MEAN,
     "model_stock": STOCK, "tsv_m": VOTE, "iso_c": MEAN, "iso_cts": MEAN, "cart": MEAN, "wudi": VOTE,
-    "knots": VOTE}  # fmt: skip
+    "knots": VOTE, "fisher": MEAN, "regmean": MEAN, "mats": MEAN, "epimer": VOTE}  # fmt: skip
 """Methods whose result is shorter than a sum; all others add up."""
 
 LITERATURE = 0.3
@@ -60,7 +60,8 @@ def points(reach: float, count: int = 21) -> tuple[float, ...]:
 def competitors(tasks: int, entries: Sequence[MethodEntry] | None = None) -> list[Competitor]:
     """Return what is compared: the methods asked for, or every method that takes so many models.
 
-    Methods that return one model as it is, or are another method with these settings, are left out of the default.
+    Methods that return one model as it is, or are another method with these settings, are left out of the default. So
+    are methods of curvature, for which specialists are measured first: these are compared when they are asked for.
 
     Raises:
         RecipeError: an unknown method, one that does not take so many models, or two of one name.
@@ -72,6 +73,7 @@ def competitors(tasks: int, entries: Sequence[MethodEntry] | None = None) -> lis
             raise RecipeError(f"two of the methods are called '{twice}'. Give one of them another 'name'.")
         return found
     left_out = {"passthrough", "model_soup"}  # one model; the same as linear where nothing scores the models
+    left_out |= {name for name, m in METHODS.items() if m.needs.curvature}
     return [_of(name) for name, m in sorted(METHODS.items()) if tasks in m.needs.tasks and name not in left_out]
 
 

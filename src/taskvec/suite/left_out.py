@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import RecipeError
 from ..evaluate.classification import Classification
-from ..evaluate.data import Examples, read
+from ..evaluate.data import Examples, read, some_of
 from ..evaluate.digest import digest_of
 from ..evaluate.kept import versions
 from ..evaluate.model import Model
@@ -17,7 +17,7 @@ from ..evaluate.score import Score
 from ..finetune.lessons import Lesson
 from ..locating import contest
 from ..locating.contest import Contest, FewShot, put_base
-from ..locating.few import check_few, some_of
+from ..locating.few import check_few
 from ..locating.known import Known, known_models
 from ..locating.place import Place, place
 from ..locating.products import Products, products_of
@@ -225,7 +225,7 @@ def _check(loaded: Loaded, names: Sequence[str]) -> None:
 
 def _products(data: Mapping[str, Any]) -> Products:
     """Return inner products from what was noted of them."""
-    arrays = {key: np.array(data[key]) for key in ("gram", "products", "energy", "entries", "plain")}
+    arrays = {key: np.array(data[key]) for key in ("gram", "products", "energy", "entries", "plain", "lengths")}
     return Products(tuple(data["tasks"]), tuple(data["groups"]), **arrays)
 
 

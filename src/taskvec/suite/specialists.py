@@ -97,7 +97,7 @@ def train(
     if strange := [name for name in own if not is_classification(loaded, name)]:
         raise RecipeError(f"a specialist of '{strange[0]}' cannot be trained here. Name one: 'model: …'.")
     base = base_of(loaded, device=device, precision="float32")
-    lessons = {name: _lesson(loaded, name, base, places) for name in own}
+    lessons = {name: lesson_of(loaded, name, base, places.heads) for name in own}
     training = training_of(loaded)
     notes = []
     for name, lesson in lessons.items():
@@ -127,7 +127,7 @@ def trained(loaded: Loaded, places: Places, base: Model, only: Sequence[str] = (
         path = specialist_of(loaded, name, places)
         if loaded.suite.tasks[name].model:
             continue
-        lessons.append(_lesson(loaded, name, base, places))
+        lessons.append(lesson_of(loaded, name, base, places.heads))
         if read_note(Path(path)).get("key") != key_of(base, lessons[-1:], training):
             raise StoreError(
                 f"the specialist of '{name}' was trained otherwise than {loaded.file} now says: from another base, or "
@@ -143,7 +143,8 @@ def training_of(loaded: Loaded) -> Training:
     return Training(**{**data, "frozen": tuple(data["frozen"])})
 
 
-def _lesson(loaded: Loaded, name: str, base: Model, places: Places) -> Lesson:
+def lesson_of(loaded: Loaded, name: str, base: Model, heads: Path | None = None) -> Lesson:
+    """Return a task's training examples and its head; `heads`: where made heads are kept."""
     examples = examples_of(loaded, name, "train")
-    head = head_of(loaded, name, base, examples.names, places.heads)
+    head = head_of(loaded, name, base, examples.names, heads)
     return Lesson(name, examples, head, reading_of(loaded, name))

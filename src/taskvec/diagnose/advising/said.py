@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Severity = Literal["warning", "suggestion", "note"]
-Topic = Literal["models", "conflict", "method", "scale", "rounding", "tensors"]
+Topic = Literal["models", "conflict", "method", "scale", "rounding", "tensors", "curvature"]
 
 TEXT8 = "docs/benchmarks.md#text-8"
 VISION8 = "docs/benchmarks.md#vision-8"

@@ -81,7 +81,9 @@ def count(entries: int) -> str:
 
 def suggestions(advice: Sequence[Advice]) -> str:
     """Return the advice, the gravest first."""
-    lead = "What was measured, and what that suggests. No data was seen: a score on examples decides."
+    data = any(one.topic == "curvature" for one in advice)
+    seen = "Of data, only what curvature was measured on was seen" if data else "No data was seen"
+    lead = f"What was measured, and what that suggests. {seen}: a score on examples decides."
     items = "".join(_item(one) for one in advice)
     return section("advice", "What it suggests", lead, [f'<ul class="advice">{items}</ul>'])
 

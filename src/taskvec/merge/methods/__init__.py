@@ -10,8 +10,11 @@ from .dare_ties import dare_ties
 from .della import della
 from .della_linear import della_linear
 from .ema import ema
+from .epimer import epimer
 from .expo import expo
+from .fisher import fisher
 from .geometric_median import geometric_median
+from .gradient_matching import gradient_matching
 from .iso_c import iso_c
 from .iso_cts import iso_cts
 from .karcher import karcher
@@ -19,6 +22,7 @@ from .knots import knots
 from .linear import linear
 from .lines import lines
 from .magnitude_prune import magnitude_prune
+from .mats import mats
 from .metagpt import metagpt
 from .model_soup import model_soup
 from .model_stock import model_stock
@@ -29,6 +33,7 @@ from .passthrough import passthrough
 from .pcb import pcb
 from .ram import ram
 from .ramplus_tl import ramplus_tl
+from .regmean import regmean
 from .sce import sce
 from .slerp import slerp
 from .subspace_boosting import subspace_boosting
@@ -48,8 +53,11 @@ __all__ = [
     "della",
     "della_linear",
     "ema",
+    "epimer",
     "expo",
+    "fisher",
     "geometric_median",
+    "gradient_matching",
     "iso_c",
     "iso_cts",
     "karcher",
@@ -57,6 +65,7 @@ __all__ = [
     "linear",
     "lines",
     "magnitude_prune",
+    "mats",
     "metagpt",
     "model_soup",
     "model_stock",
@@ -67,6 +76,7 @@ __all__ = [
     "pcb",
     "ram",
     "ramplus_tl",
+    "regmean",
     "sce",
     "slerp",
     "subspace_boosting",

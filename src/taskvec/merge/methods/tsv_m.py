@@ -4,10 +4,9 @@ import numpy as np
 
 from ...ops.arrays import Array
 from ...ops.blend import Blend, blend
-from ...ops.polar import polar
 from ...ops.shapes import Float
-from ...ops.spectral import svd
-from ..matrices import Others, Role, Spectral, added, beside, decomposed, matrices, role_in, shaped, side
+from ..labelled import Rank, holds_labelled, kept, labelled
+from ..matrices import Others, Role, Spectral, added, role_in, shaped
 from ..registry import Needs, Rest, merge_method
 from ..statistics import Settings
 
@@ -16,29 +15,20 @@ def steps(
     weights: Float[np.ndarray, " task"],
     *,
     share: float,
+    rank: int,
     spectral: Spectral,
     others: Others,
     role: Role | None = None,
 ) -> Blend | None:
     """Return a mean or a sum for a tensor that is not taken apart."""
-    del share
+    del share, rank
     return added(weights, spectral=spectral, others=others, role=role)
-
-
-def kept(share: float, rank: int, tasks: int) -> int:
-    """Return how many singular values each task keeps.
-
-    >>> kept(0.0, 100, 8), kept(0.5, 100, 8), kept(0.001, 100, 8)
-    (12, 50, 1)
-    """
-    return min(rank, max(1, int(rank * (share or 1 / tasks))))
 
 
 def holds(tasks: int, rows: int, columns: int, settings: Settings) -> int:
     """Return how many float32 numbers are held at once."""
-    width = tasks * kept(settings["share"], min(rows, columns), tasks)
-    largest = max(decomposed(rows, columns), decomposed(max(rows, columns), width))
-    return 3 * (rows + columns) * width + rows * columns + largest
+    keep = kept(settings["share"], settings["rank"], min(rows, columns), tasks)
+    return holds_labelled(tasks, rows, columns, keep)
 
 
 @merge_method(
@@ -51,6 +41,7 @@ def tsv_m(
     weights: Float[Array, " task"],
     *,
     share: Rest = 0.0,
+    rank: Rank = 0,
     spectral: Spectral = "matrices",
     others: Others = "mean",
     role: Role | None = None,
@@ -75,6 +66,7 @@ def tsv_m(
         deltas: the task vectors.
         weights: one number a task.
         share: the share of singular values that each task keeps; 0: 1/T.
+        rank: how many singular values each task keeps, at most 1/T of them; 0: as `share` says.
         spectral: which tensors are taken apart: linear layers (`matrices`), embeddings and other tables too (`tables`),
             everything with two axes or more (`all`, first axis against the others), or `none`.
         others: how all other tensors are added.
@@ -86,7 +78,5 @@ def tsv_m(
     """
     if how := added(weights, spectral=spectral, others=others, role=role_in(deltas, role)):
         return blend(deltas, how)
-    tasks = deltas.shape[0]
-    keep = kept(share, side(deltas), tasks)
-    u, s, v = beside((svd(x, keep) for x in matrices(deltas, weights)), deltas, keep * tasks)
-    return shaped((polar(u) * s) @ polar(v).T, deltas)
+    atoms, s, _ = labelled(deltas, weights, share=share, rank=rank)
+    return shaped((atoms.u * s) @ atoms.v.T, deltas)

@@ -19,8 +19,7 @@ from ...store.hashes import sha256
 from ...store.layout import Layout, OutFile, OutTensor, out_file
 from ...store.peft.config import NAME
 from ...store.peft.write import OutLora
-from ...store.writer import ShardWriter, output_error, write_whole
-from ..merge import put_in_place
+from ...store.writer import ShardWriter, output_error, put_in_place, write_whole
 
 F32 = npt.NDArray[np.float32]
 

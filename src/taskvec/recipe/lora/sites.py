@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import NumbersError, RecipeError
+from ...merge import find
 from ...ops.floats import widen
 from ...store.adapter import is_adapter
 from ...store.computed.dora import Dora
@@ -17,6 +18,7 @@ from ...store.peft.config import read_config
 from ...store.peft.parts import module_of
 from ...store.peft.write import HEAD, OutLora
 from ...store.tensors import Files, Tensor
+from ..curved_checks import asked_by
 from ..inputs import Input
 from ..plan import Plan, make_plan
 from ..schema import Adapter, Recipe
@@ -24,7 +26,17 @@ from ..units import Unit
 
 F64 = npt.NDArray[np.float64]
 
-NO_EFFECT = ("stack", "vocabulary", "chat_template", "tokenizer", "output", "rounding", "nonfinite")
+NO_EFFECT = (
+    "stack",
+    "statistics",
+    "curvature",
+    "vocabulary",
+    "chat_template",
+    "tokenizer",
+    "output",
+    "rounding",
+    "nonfinite",
+)
 """Keys about whole models."""
 
 
@@ -111,6 +123,12 @@ def plan_adapter(recipe: Recipe, out: Path | None = None) -> AdapterPlan:
 
 
 def _check_keys(recipe: Recipe) -> None:
+    method = find(recipe.method)
+    if asked_by(recipe, method):
+        raise RecipeError(
+            f"'{method.name}' heeds statistics of whole models, which adapters lack. Merge models instead, "
+            f"or type e.g. 'method: task_arithmetic'."
+        )
     for key in NO_EFFECT:
         if key in recipe.data:
             raise RecipeError(f"'{key}' is of whole models and has no meaning beside 'adapter'. Remove one of them.")
