@@ -209,8 +209,10 @@ def test_large_batches_are_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     with watched.open():
         out = watched.forward(lambda: module(x).flatten(1), len(x))
         watched.backward(out, torch.ones_like(out), parts.__setitem__)
-    whole, pieces = torch.zeros(4, 6, dtype=x.dtype), torch.zeros(4, 6, dtype=x.dtype)
-    parts["weight"].add_squares(whole, torch.arange(COUNT), 1.0)
-    monkeypatch.setattr(per_example, "HELD", 48)
-    parts["weight"].add_squares(pieces, torch.arange(COUNT), 1.0)
-    torch.testing.assert_close(whole, pieces)
+    found = []
+    for held in (1 << 16, 48, 1):  # all at once, two at a time, one by one
+        monkeypatch.setitem(per_example.HELD, "cpu", held)
+        parts["weight"].add_squares(into := torch.zeros(4, 6, dtype=x.dtype), torch.arange(COUNT), 1.0)
+        found.append(into)
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[2], found[0])

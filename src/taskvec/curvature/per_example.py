@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import torch
 
-HELD = 1 << 22
-"""Entries of gradients that are held at a time, at most, or one example's."""
+HELD = {"cpu": 1 << 16, "cuda": 1 << 26}
+"""Entries of gradients that are held at a time, at most, or one example's: on a CPU, what its cache has room for."""
 
 
 class PerExample(Protocol):
@@ -45,9 +45,12 @@ class Outer:
             squares = torch.einsum("ngr,ngc->grc", left[:, :, 0].square(), right[:, :, 0].square())
             into.add_(squares.reshape(self.shape), alpha=factor)
             return
-        at_a_time = max(1, HELD // max(1, into.numel()))
-        for start in range(0, len(left), at_a_time):
-            gradients = left[start : start + at_a_time].mT @ right[start : start + at_a_time]
+        at_a_time = HELD.get(into.device.type, HELD["cuda"]) // max(1, into.numel())
+        if at_a_time <= 1 and left.shape[1] == 1:
+            _add_one_by_one(into.view(left.shape[3], -1), left[:, 0], right[:, 0], factor)
+            return
+        for start in range(0, len(left), max(1, at_a_time)):
+            gradients = left[start : start + max(1, at_a_time)].mT @ right[start : start + max(1, at_a_time)]
             into.add_(gradients.square_().sum(0).reshape(self.shape), alpha=factor)
 
     def total(self) -> "torch.Tensor":
@@ -124,6 +127,16 @@ class Rows:
     def _flat(self, x: "torch.Tensor", examples: "torch.Tensor") -> "torch.Tensor":
         x = x.flatten(0, 1)
         return x if self.skipped is None else x[self.index[examples].flatten() != self.skipped]
+
+
+def _add_one_by_one(into: "torch.Tensor", left: "torch.Tensor", right: "torch.Tensor", factor: float) -> None:
+    """Add the squares of large gradients, each in the same memory: on a CPU several times faster than many at once."""
+    import torch
+
+    gradient = torch.empty_like(into)
+    for one, other in zip(left, right, strict=True):
+        torch.mm(one.T, other, out=gradient)
+        into.addcmul_(gradient, gradient, value=factor)
 
 
 def joined(calls: Sequence[PerExample]) -> PerExample:

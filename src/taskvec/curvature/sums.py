@@ -17,6 +17,7 @@ NOTE = "taskvec.sums"
 class Sums:
     """What was added up so far, by key, and how many things each half's sum is of.
 
+    vectors: eigenvectors of sums that are whole, found once.
     done: how much is in it: (finished sweeps, batches of the next). seconds: how long that took.
     """
 
@@ -26,6 +27,7 @@ class Sums:
         self.counts: dict[str, list[int]] = {}
         self.done = (0, 0)
         self.seconds = 0.0
+        self.vectors: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def into(self, key: str, half: int, shape: tuple[int, ...], halves: int = HALVES) -> "torch.Tensor":
         """Return the sum of a half, to be added to; zeros at first."""

@@ -272,7 +272,8 @@ def vectors_of(sums: Sums, name: str) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Return the eigenvectors of a layer's factors, Q_B and Q_A, as columns."""
     import torch
 
-    outer, inner = (
-        torch.linalg.eigh(sums.held[key(name, side)].sum(0).double()).eigenvectors for side in (OUTPUT, INPUT)
-    )
-    return outer.to(sums.dtype), inner.to(sums.dtype)
+    if name not in sums.vectors:
+        factors = [sums.held[key(name, side)].sum(0) for side in (OUTPUT, INPUT)]
+        outer, inner = (torch.linalg.eigh(factor).eigenvectors for factor in factors)
+        sums.vectors[name] = outer, inner
+    return sums.vectors[name]
