@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from taskvec.errors import TaskVecError
@@ -73,6 +74,7 @@ def run(study: Study, part: str) -> None:
 def pieces(study: Study, part: str) -> Iterator[Piece]:
     """Return what a part is made of."""
     if part == "alpha":
+        yield partial(study.base_scores, "test")
         yield from alpha.pieces(study)
         yield from alpha.curve_pieces(study)
     else:

@@ -7,7 +7,7 @@ from functools import partial
 from taskvec.evaluate.score import Score
 
 from .alpha import EPIMER, MATCHED, UNSCALED
-from .measures import count_of, facts_of, with_count
+from .measures import count_of, with_count
 from .study import Piece, Study
 from .trials import tuned
 from .ways import Way
@@ -18,13 +18,12 @@ SHARES = (0.005, 0.01, 0.1, 1.0)
 
 @dataclass(frozen=True)
 class Row:
-    """One share of the data: EpiMer's scores with it, and how long measuring took."""
+    """One share of the data, and EpiMer's scores with it."""
 
     way: str
     share: float
     examples: int
     scores: list[Score]
-    seconds: float
 
 
 def pieces(study: Study) -> Iterator[Piece]:
@@ -37,5 +36,4 @@ def pieces(study: Study) -> Iterator[Piece]:
 def row_of(study: Study, way: Way, share: float) -> Row:
     """Merge with the statistics of a share of the examples."""
     found = tuned(study, with_count(study, replace(way.at(MATCHED[0]), examples=count_of(study, share))))
-    seconds = sum(fact["seconds"] or 0.0 for fact in facts_of(study, found.way))
-    return Row(way.name, share, found.way.examples, found.scores, seconds)
+    return Row(way.name, share, found.way.examples, found.scores)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import torch
 from taskvec.curvature import Estimating, measure_curvature
@@ -13,7 +12,7 @@ from taskvec.store.statistics import GRADIENT, Statistics
 from taskvec.evaluate.model import Model
 from taskvec.ops.metric import Diagonal, Kronecker, Metric, Rotated
 
-from .study import Study, key_of
+from .study import Study
 from .ways import Way
 
 SHARE = 0.1
@@ -82,20 +81,3 @@ def _measured(study: Study, task: int, how: Estimating) -> Statistics:
         model = Model(study.paths[task], device=study.device, inputs=study.model.path)
         measure_curvature(model, study.lesson(task), out, how)
     return Statistics(out)
-
-
-def facts_of(study: Study, way: Way) -> list[dict[str, Any]]:
-    """Return what was noted while the statistics of a way were measured, a task each: seconds, stability, total."""
-    found: list[dict[str, Any]] = study.noted(
-        f"facts {key_of(way.estimator, way.examples, way.gradient)}", lambda: _facts(study, way)
-    )
-    return found
-
-
-def _facts(study: Study, way: Way) -> list[dict[str, Any]]:
-    known = measures(study, way)
-    return (
-        [{key: held.facts.get(key) for key in ("seconds", "total", "stability")} for held in known.held]
-        if known
-        else []
-    )

@@ -69,11 +69,8 @@ def _alpha(study: Study, page: Path) -> list[str]:
 
 
 def _alpha_line(row: alpha.Row) -> list[str]:
-    best = (
-        ""
-        if row.tuned.way.grid in (alpha.ONE,)
-        else f"{row.tuned.scale:g}{', the last tried' if row.tuned.at_edge else ''}"
-    )
+    edge = ", the last tried" if row.tuned.at_edge else ""
+    best = f"{row.tuned.scale:.3g}{edge}" if row.tuned.way.grid != alpha.ONE else "1, not tuned"
     ranks = {None: "", 0: "r/T"}
     gains = ["" if number is None else points(number) for number in (row.gain, row.worst_gain)]
     return [row.name, ranks.get(row.rank, str(row.rank)), best, share(row.mean), share(row.worst), *gains]
@@ -151,10 +148,10 @@ def _data(study: Study, page: Path) -> list[str]:
     del page
     rows, missing = known(data.pieces(study))
     most = {row.way: max((r for r in rows if r.way == row.way), key=lambda r: r.share) for row in rows}
-    head = ["merge", "share", "examples a task", "mean", "worst task", "over the largest share here", "measured in"]
+    head = ["merge", "share", "examples a task", "mean", "worst task", "over the largest share here"]
     lines = [
         [row.way, f"{100 * row.share:g} %", str(row.examples), share(mean_of(row.scores)), share(worst_of(row.scores)),
-         "" if row is most[row.way] else points(difference(row.scores, most[row.way].scores)), f"{row.seconds:.0f} s"]
+         "" if row is most[row.way] else points(difference(row.scores, most[row.way].scores))]
         for row in sorted(rows, key=lambda row: (row.way, row.share))
     ]  # fmt: skip
     return [_scored(study, "data"), *(["", markdown([head, *lines])] if rows else []), *_missing(missing)]

@@ -53,6 +53,8 @@ def here(tmp_path: Path) -> Path:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command try little."""
+    some = ("mean", "TIES", "Fisher averaging", "RegMean")
+    monkeypatch.setattr(alpha, "WHOLE", [way for way in alpha.WHOLE if way.name in some])
     monkeypatch.setattr(alpha, "MATCHED", (2,))
     monkeypatch.setattr(alpha, "VARIANTS", alpha.VARIANTS[5:6])
     monkeypatch.setattr(alpha, "SWEPT", (1.0, 2.0))
