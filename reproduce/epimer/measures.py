@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
-from taskvec.curvature import Estimating, measure_curvature
-from taskvec.merge.curvature import Measured
-from taskvec.store.statistics import GRADIENT, Statistics
 
+from taskvec.curvature import Estimating, measure_curvature
 from taskvec.evaluate.model import Model
+from taskvec.merge.curvature import Measured
 from taskvec.ops.metric import Diagonal, Kronecker, Metric, Rotated
+from taskvec.store.statistics import GRADIENT, Statistics
 
 from .study import Study
 from .ways import Way

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from taskvec.ops.mergeability import merge_sums
 
 from taskvec.evaluate.summary import Number, difference
+from taskvec.ops.mergeability import merge_sums
 
 from .alpha import EPIMER, TSV_M
 from .bases import Bases

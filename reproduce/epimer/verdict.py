@@ -7,12 +7,12 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from taskvec.diagnose.mergeability import Examined, Mergeability, predictors
-from taskvec.ops.merge_sums import Which
-from taskvec.ops.mergeability import merge_sums
 
+from taskvec.diagnose.mergeability import Examined, Mergeability, predictors
 from taskvec.evaluate.rank_correlation import spearman, spearman_score
 from taskvec.evaluate.score import Score
+from taskvec.ops.merge_sums import Which
+from taskvec.ops.mergeability import merge_sums
 
 from .alpha import EPIMER
 from .bases import Bases

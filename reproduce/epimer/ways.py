@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from taskvec.merge.curvature import Measured
 
 from taskvec.merge import find
+from taskvec.merge.curvature import Measured
 
 from .changes import Changes, Vector
 from .study import key_of
