@@ -62,9 +62,10 @@ def _alpha(study: Study, page: Path) -> list[str]:
         series |= {
             f"{name}, worst task": [(a, 100 * w) for n, a, _, w in swept if n == name] for name in alpha.CURVES[:2]
         }
-        drawn = {name: places for name, places in series.items() if places}
+        drawn = {name: places for name, places in series.items() if len(places) > 1}
         what = f"{study.loaded.name}: test accuracy over α at rank {MATCHED[0]}"
-        out += ["", _figure(page, f"{study.loaded.slug}-alpha", curves(what, drawn, "α", "per cent"), what)]
+        if drawn:
+            out += ["", _figure(page, f"{study.loaded.slug}-alpha", curves(what, drawn, "α", "per cent"), what)]
     return out
 
 
