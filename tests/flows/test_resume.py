@@ -362,7 +362,7 @@ POINTS = [
     ("finish.sync_folder", 1),
     ("merge.put_in_place", 1),
     ("os.rename", 1),
-    ("merge.sync_folder", 1),
+    ("writer.sync_folder", 1),
 ]
 
 
@@ -385,13 +385,13 @@ def test_kill_9_at_any_point(
     expected = contents(merged(made))
     assert killed(where, count, tmp_path / "recipe.yaml", out) == -signal.SIGKILL
     assert not out.exists() or contents(out) == expected
-    assert out.exists() == (where == "merge.sync_folder")
+    assert out.exists() == (where == "writer.sync_folder")
     again(made, out, force=out.exists())
     assert contents(out) == expected
     assert sorted(p.name for p in out.parent.iterdir()) == ["merged"]
 
 
-@pytest.mark.parametrize(("where", "count"), [("os.rename", 1), ("os.rename", 2), ("merge.sync_folder", 1)])
+@pytest.mark.parametrize(("where", "count"), [("os.rename", 1), ("os.rename", 2), ("writer.sync_folder", 1)])
 def test_kill_9_while_an_older_output_is_replaced(
     recipe: Callable[..., tv.Recipe],
     merged: Callable[..., Path],

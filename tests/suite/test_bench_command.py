@@ -44,7 +44,8 @@ class TestTrain:
         assert json.loads(command("bench", "train", *WORDS, "--json").out) == []
 
     def test_what_has_no_classes_needs_a_specialist(self, here: Path, command: Command) -> None:
-        (here / "tiny.yaml").write_text("base: base\ntasks:\n  p: {data: taste.tsv, kind: perplexity}\n")
+        tasks = "tasks:\n  p: {data: taste.tsv, kind: perplexity}\n"
+        (here / "tiny.yaml").write_text(f"base: base\ntraining: {{precision: float32}}\n{tasks}")
         done = command("bench", "train", *WORDS)
         assert (done.status, done.err) == (2, "a specialist of 'p' cannot be trained here. Name one: 'model: …'.\n")
 
