@@ -6,10 +6,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from taskvec.evaluate.rank_correlation import spearman
 from taskvec.evaluate.summary import Number, difference
 from taskvec.suite.page import markdown, share
 
-from . import alpha, data, rank, verdict
+from . import alpha, data, rank, span, verdict
 from .alpha import MATCHED
 from .figures import cloud, curves
 from .measures import SHARE, count_of
@@ -111,9 +114,21 @@ def _verdict(study: Study, page: Path) -> list[str]:
             out += ["", f"{name} ({len(group)}):", "", markdown(_correlations(group))]
     out += _missing(missing)
     if len(cases) > 5:
+        out += ["", _losses(cases)]
         for merged in verdict.SCALES:
             out += ["", _verdict_figure(study, page, cases, merged)]
     return out
+
+
+def _losses(cases: Sequence[verdict.Case]) -> str:
+    """Say how large the excess loss of task arithmetic was expected to be, and was."""
+    diagonal, in_span, measured = (np.median([case.excess[i] for case in cases]) for i in range(3))
+    rank = spearman(*(np.array([case.excess[i] for case in cases]) for i in (1, 2)))
+    return (
+        f"Task arithmetic's mean excess loss on {span.EXAMPLES} training examples a task, median over sets: measured "
+        f"{measured:.2g}; expected by the diagonal {diagonal:.2g}, in the span {in_span:.2g} (rank correlation of the "
+        f"latter with what was measured {rank:+.2f})."
+    )
 
 
 def _correlations(cases: Sequence[verdict.Case]) -> list[list[str]]:
@@ -129,7 +144,7 @@ def _rho(value: float, low: float, high: float) -> str:
 
 
 def _verdict_figure(study: Study, page: Path, cases: Sequence[verdict.Case], merged: str) -> str:
-    name = verdict.SAID["excess", "mean"]
+    name = verdict.IN_SPAN["excess", "mean"]
     series = {
         said: [(c.predicted[merged][name], 100 * c.measured[merged][0]) for c in cases if test(len(c.tasks))]
         for said, test in (
@@ -138,10 +153,9 @@ def _verdict_figure(study: Study, page: Path, cases: Sequence[verdict.Case], mer
             ("6 and more", lambda n: n > 5),
         )
     }
-    what = f"{study.loaded.name}, {merged}: predicted mean excess loss against normalised accuracy"
-    drawn = cloud(
-        what, {said: places for said, places in series.items() if places}, "predicted excess loss", "per cent"
-    )
+    what = f"{study.loaded.name}, {merged}: what was expected and what came"
+    of = {said: places for said, places in series.items() if places}
+    drawn = cloud(what, of, "excess loss in the span, mean task", "normalised accuracy, per cent")
     return _figure(page, f"{study.loaded.slug}-verdict-{merged.lower().replace(' ', '-')}", drawn, what)
 
 

@@ -1,8 +1,8 @@
 """Part `verdict`: what was predicted before a merge, against what the merge then scored, over many sets of tasks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import combinations
 from typing import Any
 
@@ -18,6 +18,7 @@ from .alpha import EPIMER
 from .bases import Bases
 from .changes import Vector
 from .measures import Measures, measures, with_count
+from .span import measured_excess, span_of
 from .study import Piece, Study, key_of
 
 LARGER = 50
@@ -35,6 +36,14 @@ SAID = {
     ("share", "mean"): "the same over each task's gain, mean task",
     ("share", "max"): "the same over each task's gain, worst task",
 }
+IN_SPAN = {
+    ("excess", "mean"): "excess loss in the span of the task vectors, mean task",
+    ("excess", "max"): "excess loss in the span of the task vectors, worst task",
+    ("share", "mean"): "that over each task's gain, mean task",
+    ("share", "max"): "that over each task's gain, worst task",
+}
+"""Of task arithmetic, by whole Gauss-Newton matrices in the span (`span.py`); beside TSV-M's results, too."""
+
 FIGURES = {
     "V_S + R_S": "bound", "V_S, curved mean": "variance_curved", "V_S, flat mean": "variance_flat", "R_S": "residual",
     "V_S over the tasks' own energy": "variance_share", "η": "eta", "η / V_S of the flat mean": "eta_relative",
@@ -43,7 +52,8 @@ FIGURES = {
 """What it is called here → in `diagnose.mergeability.predictors`."""
 
 PREDICTORS: dict[str, tuple[str, int]] = {
-    **dict.fromkeys((*SAID.values(), *FIGURES), ("curvature", -1)),
+    **dict.fromkeys(IN_SPAN.values(), ("curvature in the span", -1)),
+    **dict.fromkeys((*SAID.values(), *FIGURES), ("diagonal curvature", -1)),
     "mean cosine": ("task vectors", 1),
     "sign conflict": ("task vectors", -1),
     "mean norm": ("task vectors", -1),
@@ -56,7 +66,8 @@ PREDICTORS: dict[str, tuple[str, int]] = {
 class Case:
     """A set of tasks: what was predicted, and the normalised accuracies of each merge, (mean, worst), whole and halved.
 
-    predicted: merge → predictor → number.
+    predicted: merge → predictor → number. excess: task arithmetic's excess loss, mean of the tasks: by the diagonal, in
+    the span, and measured on the same examples.
     measured: merge → (mean, worst). halves: merge → (mean of the even, mean of the odd test examples).
     """
 
@@ -64,6 +75,7 @@ class Case:
     predicted: dict[str, dict[str, float]]
     measured: dict[str, tuple[float, float]]
     halves: dict[str, tuple[float, float]]
+    excess: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,8 @@ def case_of(study: Study, bases: Bases | None, tasks: tuple[int, ...]) -> Case:
     way = with_count(study, EPIMER)
     what = f"predicted {key_of(tasks, RANK, SCALES, way.estimator, way.examples)}"
     predicted = study.noted(what, lambda: predict(study, bases, tasks, measures(study, way)))
+    in_span = along(study, tasks)
+    predicted = {name: {**figures, **in_span} for name, figures in predicted.items()}
     measured, halves = {}, {}
     for name, scale in SCALES.items():
         key = key_of("set", name, tasks, RANK)
@@ -110,7 +124,29 @@ def case_of(study: Study, bases: Bases | None, tasks: tuple[int, ...]) -> Case:
         ratios = [s.value / o.value for s, o in zip(scores, own, strict=True)]
         measured[name] = (float(np.mean(ratios)), float(np.min(ratios)))
         halves[name] = (_half(scores, own, 0), _half(scores, own, 1))
-    return Case(tasks, predicted, measured, halves)
+    summed = partial(merge, study, bases, "task arithmetic", tasks)
+    lost = measured_losses(study, tasks, summed)
+    of = "task arithmetic"
+    excess = (predicted[of][SAID["excess", "mean"]], in_span[IN_SPAN["excess", "mean"]], lost)
+    return Case(tasks, predicted, measured, halves, excess)
+
+
+def along(study: Study, tasks: tuple[int, ...]) -> dict[str, float]:
+    """Return what task arithmetic is expected to lose by each task's whole matrix in the span of the task vectors."""
+    weights = np.zeros(len(study.names))
+    weights[list(tasks)] = SCALES["task arithmetic"]
+    spans = [span_of(study, task) for task in tasks]
+    excess = np.array([span.excess(weights) for span in spans])
+    gains = np.array([span.excess(np.zeros_like(weights)) for span in spans])
+    found = {"excess": excess, "share": excess / np.maximum(gains, 1e-12)}
+    return {said: float(getattr(np, of)(found[key])) for (key, of), said in IN_SPAN.items()}
+
+
+def measured_losses(study: Study, tasks: tuple[int, ...], make: Callable[[], Vector]) -> float:
+    """Return the mean excess loss of task arithmetic on training examples."""
+    key, made = key_of("set", "task arithmetic", tasks), cache(make)
+    scale = SCALES["task arithmetic"]
+    return float(np.mean([measured_excess(study, task, key, made, scale) for task in tasks]))
 
 
 def _half(scores: Sequence[Score], own: Sequence[Score], start: int) -> float:

@@ -7,18 +7,20 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from reproduce.epimer import alpha, data, rank, trials, verdict
+from reproduce.epimer import alpha, data, rank, span, trials, verdict
 from reproduce.epimer.__main__ import main
 from reproduce.epimer.alpha import TSV_M
 from reproduce.epimer.bases import Bases
 from reproduce.epimer.changes import load_changes
 from reproduce.epimer.figures import cloud, curves
 from reproduce.epimer.page import PARTS
+from reproduce.epimer.study import Study
 from reproduce.epimer.trials import worst_difference, worst_of
 from reproduce.epimer.ways import merged
 
 import encoders
 from taskvec.evaluate.score import Score, mean_score
+from taskvec.suite.load import load_suite
 
 TASKS = tuple(encoders.TASKS)
 SUITE = """\
@@ -106,6 +108,36 @@ class TestBases:
             assert own.keys() == theirs.keys()
             for name, x in theirs.items():
                 torch.testing.assert_close(own[name], x, rtol=1e-4, atol=1e-5 * float(x.abs().max()))
+
+
+class TestSpan:
+    @pytest.fixture
+    def study(self, here: Path) -> Study:
+        return Study(load_suite(here / "tiny.yaml"), here / "kept", device="cpu")
+
+    def test_it_is_the_slope_of_the_loss_and_its_gauss_newton_matrix(self, study: Study) -> None:
+        found = span.span_of(study, 1)
+        changes, own = study.changes, np.eye(3)[1]
+
+        def lost(weights: np.ndarray) -> float:
+            w = torch.tensor(weights).float()
+            moved = {name: torch.einsum("t,t...->...", w, rows) for name, rows in changes.deltas.items()}
+            return span.measured_excess(study, 1, str(weights.tolist()), lambda: moved, 1.0)
+
+        for other in range(3):
+            step = 0.05 * np.eye(3)[other]
+            slope = (lost(own + step) - lost(own - step)) / 0.1
+            assert found.slope[other] == pytest.approx(slope, rel=0.02, abs=1e-4)
+        assert found.bend == pytest.approx(found.bend.T)
+        assert np.linalg.eigvalsh(found.bend).min() > -1e-9
+        near = own + 0.1 * np.array([1.0, -0.5, 0.5])
+        assert found.excess(near) == pytest.approx(lost(near), rel=0.2, abs=1e-4)
+        assert found.excess(own) == 0
+
+    def test_it_is_found_again(self, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = span.span_of(study, 0)
+        monkeypatch.setattr(span, "_logits", None)
+        assert span.span_of(study, 0).bend.tolist() == first.bend.tolist()
 
 
 class TestSets:
