@@ -74,8 +74,8 @@ def _outlook(verdict: Mergeability, best: Expected) -> Advice:
     text = (
         f"Of what fine-tuning took off the losses, `{method}` at scale {number(best.scale)} is expected to lose "
         f"{percent(mean)} for the mean task and {percent(most)} for {name}, the worst (0 %: as fine-tuned; 100 %: as "
-        "the base). This takes each loss for a quadratic around its own model, and tensors for independent: it is "
-        "where to begin, and a score on examples decides."
+        f"the base). This takes each loss for a quadratic around its own model, and {_apart(verdict)} for independent: "
+        "it is where to begin, and a score on examples decides."
     )
     behind = {
         "share_mean": mean,
@@ -89,6 +89,11 @@ def _outlook(verdict: Mergeability, best: Expected) -> Advice:
     return Advice("curvature", "warning", "Expected to lose much", text, behind, (name,))
 
 
+def _apart(verdict: Mergeability) -> str:
+    """Say what the statistics take for independent: only Kronecker factors know that entries move together."""
+    return "tensors" if verdict.estimator in ("kfac", "ekfac") else "entries"
+
+
 def _who_pays(verdict: Mergeability, best: Expected) -> Iterator[Advice]:
     """Name the tasks that lose much more than the mean task does."""
     mean = float(best.shares.mean())
@@ -96,7 +101,7 @@ def _who_pays(verdict: Mergeability, best: Expected) -> Iterator[Advice]:
     pay = [int(t) for t in order if best.shares[t] > PAYS * mean]
     if not pay:
         return
-    cases = [f"{verdict.models[t]} ({percent(float(best.shares[t]))}, {best.excess[t]:.2g} of loss)" for t in pay[:FEW]]
+    cases = [f"{verdict.models[t]} ({percent(float(best.shares[t]))})" for t in pay[:FEW]]
     text = (
         f"Expected to lose more than {number(PAYS, 1)} times the mean share of {percent(mean)}: {', '.join(cases)}. A "
         "larger weight moves the merge towards them, at the others' expense."
@@ -170,7 +175,8 @@ def _subspace(verdict: Mergeability) -> Iterator[Advice]:
     share = residual / (residual + variance) if residual + variance > 0 else 0.0
     apart = "" if not any(u != 1 for u in verdict.units) else " Each task's loss is in units of its own trace here."
     text = (
-        f"Of matrices, the curved mean adds at most {tight:.3g} to the mean loss (V_S + R_S bounds it by {loose:.3g}): "
+        f"By these quadratics the curved mean of matrices adds at most {tight:.3g} to the mean loss (V_S + R_S: "
+        f"{loose:.3g}): "
         f"conflict between tasks is V_S = {variance:.3g}, and what the subspace leaves out is R_S = {residual:.3g}, "
         f"{percent(share)} of both.{apart}"
     )
