@@ -62,8 +62,10 @@ def test_json_of_every_task(here: Path, command: Command) -> None:
     assert list(data) == ["pets", "more"]
     assert data["pets"]["data"]["examples"] == 8
     assert Statistics(here / "stats" / "more").kind == "kronecker"
-    again = command(*words)
-    assert (again.status, again.err) == (
+    again = command(*words, "--json")
+    assert json.loads(again.out) == data, "what is there of the same work is kept"
+    other = command(*("6" if word == "8" else word for word in words))
+    assert (other.status, other.err) == (
         3, "stats/pets exists. Choose another folder, or type --force to replace it.\n"
     )  # fmt: skip
     assert command(*words, "--only", "more", "--force", "--quiet").status == 0

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from curvature.conftest import Make
-from taskvec import OutputError
+from taskvec import OutputError, RecipeError
 from taskvec.curvature import ESTIMATORS, Cost, Estimating, estimate, measure, measure_curvature
 from taskvec.curvature.work import Work
 from taskvec.store import Checkpoint, fingerprint
+from taskvec.store.lock import only_writer
 from taskvec.store.statistics import Statistics
 
 
@@ -84,6 +85,32 @@ def test_sums_of_other_work_are_not_taken_up(single: Make, tmp_path: Path, monke
     found = measure_curvature(model, lesson, tmp_path / "stats", Estimating(seed=2))
     assert found.facts["settings"]["seed"] == 2
     assert found.total == pytest.approx(estimate(model, lesson, Estimating(seed=2)).facts["total"])
+
+
+def test_what_is_there_of_the_same_work_is_kept_when_asked(single: Make, tmp_path: Path) -> None:
+    model, lesson = single("bert")
+    how, out = Estimating(batch=4), tmp_path / "stats"
+    first = measure_curvature(model, lesson, out, how, keep=True)
+    before = (out / "statistics.safetensors").stat().st_mtime_ns
+    again = measure_curvature(model, lesson, out, how, keep=True)
+    assert (again.facts, (out / "statistics.safetensors").stat().st_mtime_ns) == (first.facts, before)
+    with pytest.raises(OutputError, match="exists"):
+        measure_curvature(model, lesson, out, Estimating(batch=4, seed=1), keep=True)
+
+
+def test_one_run_at_a_time(single: Make, tmp_path: Path) -> None:
+    model, lesson = single("bert")
+    with only_writer(tmp_path / "stats"), pytest.raises(OutputError, match="is being written by another run"):
+        measure_curvature(model, lesson, tmp_path / "stats", Estimating(batch=4))
+    assert not (tmp_path / "stats").exists()
+
+
+def test_weights_that_were_put_in_are_not_taken_for_those_of_the_files(single: Make, tmp_path: Path) -> None:
+    model, lesson = single("bert")
+    model.put(dict(model.module().state_dict()), "merged")
+    with pytest.raises(RecipeError, match=r"has other weights in it than its files\. Load it anew to measure it\."):
+        measure_curvature(model, lesson, tmp_path / "stats", Estimating(batch=4))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_there_is_replaced_only_by_force(single: Make, tmp_path: Path) -> None:

@@ -109,6 +109,17 @@ class TestRegmean:
         expected = slow.regmean(models[:, :, :6].astype(np.float64), [g[:6, :6] for g in given], WEIGHTS, 1.0)
         near(merged[:, :6], expected, 1e-5)
 
+    def test_rounding_of_a_gram_matrix_is_no_direction(self, rng: np.random.Generator) -> None:
+        turn = np.linalg.qr(rng.standard_normal((96, 96)))[0]
+        given = [turn[:, :30] @ psd(rng, 30) @ turn[:, :30].T for _ in range(T)]
+        models = rng.standard_normal((T, 40, 96)).astype(np.float32)
+        merged = tv.regmean(models, WEIGHTS, off_diagonal=1.0, curvature=inputs([g.astype(np.float32) for g in given]))
+        unseen = turn[:, 30:]
+        mean = np.tensordot(WEIGHTS / 3.5, models.astype(np.float64), 1)
+        near(merged @ unseen, mean @ unseen, 1e-4)
+        expected = slow.regmean(models @ turn[:, :30], [turn[:, :30].T @ g @ turn[:, :30] for g in given], WEIGHTS, 1.0)
+        near(merged @ turn[:, :30], expected, 1e-3)
+
     @pytest.mark.parametrize("rank", [2, None])
     def test_equal_inputs_give_the_mean_however_ill_conditioned(
         self, rank: int | None, rng: np.random.Generator

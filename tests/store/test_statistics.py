@@ -176,6 +176,12 @@ class TestWriting:
             writer.finish(FACTS_GIVEN)
         assert Statistics(folder).names == ("a",)
 
+    def test_what_lies_beside_them_is_not_lost(self, folder: Path) -> None:
+        (folder / "math").mkdir()
+        with pytest.raises(OutputError, match="holds more than statistics, such as 'math', which would be lost"):
+            check_new(folder, force=True)
+        assert (folder / "math").is_dir()
+
     def test_what_is_no_statistics_is_never_replaced(self, tmp_path: Path) -> None:
         (tmp_path / "letters").mkdir()
         (tmp_path / "letters" / "mine.txt").write_text("dear")
@@ -227,6 +233,8 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"holds statistics of version 2; this taskvec reads version 1\.",
     ),
     "no total": (lambda f: change(f, total=None), r"is damaged: it lacks 'total'\. Measure again\."),
+    "no trace": (lambda f: change(f, total="x"), r"is damaged: its 'total' is 'x', not a trace\. Measure again\."),
+    "trace below 0": (lambda f: change(f, total=-1.0), r"is damaged: its 'total' is -1\.0, not a trace\."),
     "no model": (lambda f: change(f, model={}), r"is damaged: it names no kind that is known, or no model\."),
     "unknown kind": (lambda f: change(f, kind="full"), r"is damaged: it names no kind that is known, or no model\."),
     "another kind": (lambda f: change(f, kind="gram"), r"is damaged: it is of the kind 'gram' and lacks '.*#input'\."),

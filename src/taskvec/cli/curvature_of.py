@@ -45,7 +45,7 @@ def measure(
     names = chosen(loaded, places.only)
     folders = {name: out / name if places.tasks else out for name in names}
     paths = {name: _model_of(loaded, name, places) for name in names}
-    for folder in folders.values():
+    for folder in folders.values() if not places.tasks else ():
         check_new(folder, force)
     calm = quiet or json
     if not (calm or loaded.suite.base):
@@ -53,7 +53,8 @@ def measure(
     found = {}
     for name, model, lesson in _lessons(loaded, paths, places):
         tell = None if calm else (lambda cost, name=name: say(_beforehand(name, cost, how)))
-        found[name] = measure_curvature(model, lesson, folders[name], how, progress(calm), force, tell)
+        kept = places.tasks is not None and not force  # a file of tasks is gone on with
+        found[name] = measure_curvature(model, lesson, folders[name], how, progress(calm), force, tell, kept)
         if not calm:
             _print(name, found[name])
     if json:
@@ -86,7 +87,8 @@ def _lessons(loaded: Loaded, paths: dict[str, str], places: Places) -> Iterator[
         model = Model(path, device=places.device, precision=precision, inputs=base.path if base else None)
         entry = suite.tasks[name]
         assert isinstance(entry, ClassifyEntry), "others were refused"
-        split: Any = "test" if entry.splits.train is None else "train"  # a file without splits is taken whole
+        whole = entry.splits.train is None and entry.splits.test is None  # a file without splits is taken whole
+        split: Any = "test" if whole else "train"
         examples = read(replace(source_of(loaded, name, split), limit=None))
         head = head_of(loaded, name, base or model, examples.names or tuple(entry.labels))
         yield name, model, Lesson(name, examples, head, reading_of(loaded, name))

@@ -55,7 +55,7 @@ def tune(
     recipe, notes = load_recipe(path)
     for note in notes:
         say(f"note: {note}")
-    recipe = measured(recipe, quiet, json)
+    recipe = measured(recipe, quiet, json, device)
     loaded = load_suite(tasks, root)
     if search.by == "adamerging":
         return _adapt(recipe, loaded, search, out, only, device, json, quiet)

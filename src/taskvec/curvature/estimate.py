@@ -90,6 +90,7 @@ def told(work: Work) -> dict[str, Any]:
     """Return where an estimate comes from, in plain data."""
     with Checkpoint(work.model.path) as checkpoint:
         model = {"path": str(work.model.name), "fingerprint": fingerprint(checkpoint)}
+    model |= {"precision": work.model.precision, "inputs": work.model.inputs_digest}
     examples = work.lesson.examples
     return {
         "estimator": work.how.estimator,

@@ -1,13 +1,16 @@
 """Measure curvature into a folder of statistics."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..errors import RecipeError, StoreError
 from ..evaluate.model import Model
 from ..finetune.lessons import Lesson
 from ..progress import Progress, Silent
+from ..store.lock import only_writer
 from ..store.statistics import Statistics, StatisticsWriter, check_new
 from .assembled import Assembled
 from .cost import Cost, cost_of
@@ -31,6 +34,7 @@ def measure_curvature(
     progress: Progress | None = None,
     force: bool = False,
     tell: Callable[[Cost], None] | None = None,
+    keep: bool = False,
 ) -> Statistics:
     """Measure the curvature of a lesson's loss around a model's weights, and write it; see `estimate` for what it is.
 
@@ -45,21 +49,45 @@ def measure_curvature(
         progress: told of every batch.
         force: replace statistics that are there, once the new ones are whole.
         tell: told beforehand what it will take.
+        keep: statistics that are there already, of the same work, are returned as they are; where another run is
+            measuring them, it is waited for.
 
     Raises:
-        OutputError: `out` is there already, or cannot be written.
+        OutputError: `out` is there already, is being written by another run, or cannot be written.
+        RecipeError: other weights were put into the model: statistics are of those in its files.
         RecipeError: the lesson has no labels.
         MismatchError: the model does not fit the head or the examples.
         NumbersError: NaN or Inf.
     """
-    check_new(out, force)
-    began = time.perf_counter()
+    if not keep:
+        check_new(out, force)
+    if model.is_changed:
+        raise RecipeError(f"{model.name} has other weights in it than its files. Load it anew to measure it.")
     work = Work(model, lesson, how or Estimating())
-    if tell:
-        tell(cost_of(work))
     facts = told(work)
+    with only_writer(out, wait=keep):
+        if keep and (found := _same(out, facts)):
+            return found
+        check_new(out, force)
+        if tell:
+            tell(cost_of(work))
+        return _measured(work, out, facts, progress or Silent(), force)
+
+
+def _same(out: Path, facts: dict[str, Any]) -> Statistics | None:
+    """Return the statistics of a folder if they are of this work."""
+    try:
+        found = Statistics(out)
+    except StoreError:
+        return None
+    same = all(found.facts.get(key) == value for key, value in json.loads(json.dumps(facts)).items())
+    return found if same else None
+
+
+def _measured(work: Work, out: Path, facts: dict[str, Any], progress: Progress, force: bool) -> Statistics:
+    began = time.perf_counter()
     kept = Kept(work, new_sums(work), out, facts)
-    add_up(work, kept.sums, progress or Silent(), kept)
+    add_up(work, kept.sums, progress, kept)
     found = Assembled(work, kept.sums)
     with StatisticsWriter(
         out, work.how.kind, {file: found.shapes(file) for file in found.names}, force=force

@@ -10,6 +10,7 @@ from ..evaluate.model import Model
 from ..finetune.lessons import Lesson
 from ..progress import Progress, Silent
 from ..store import Checkpoint, fingerprint
+from ..store.lock import only_writer
 from ..store.statistics import Statistics, StatisticsWriter, check_new
 from .assembled import Assembled
 from .blockwise import Blockwise
@@ -64,9 +65,12 @@ def measure_through(
         check_new(folder, force)
     how = replace(how or Estimating(), estimator="gram", gradient=False)
     with ExitStack() as opened:
+        for folder in folders:
+            opened.enter_context(only_writer(folder))
         checkpoints = [opened.enter_context(Checkpoint(path)) for path in models]
         works = [Work(hand, lesson, how) for lesson in lessons]
         merging = Blockwise(works, checkpoints, off_diagonal)
+        hand.mark("merged by RegMean++")
         merging.run(progress or Silent())
         together = {"through": [fingerprint(one) for one in checkpoints], "off_diagonal": off_diagonal}
         return [
@@ -79,7 +83,7 @@ def _write(
     found: Assembled, folder: Path, checkpoint: Checkpoint, together: dict[str, object], force: bool
 ) -> Statistics:
     facts = told(found.work)
-    facts["model"] = {"path": str(checkpoint.path), "fingerprint": fingerprint(checkpoint)}
+    facts["model"] |= {"path": str(checkpoint.path), "fingerprint": fingerprint(checkpoint)}
     facts["settings"] |= together
     with StatisticsWriter(folder, "gram", {file: found.shapes(file) for file in found.names}, force=force) as writer:
         for file in found.names:

@@ -176,6 +176,15 @@ class Model:
         """What identifies the weights in hand: the folder's content, or what was said when others were put in."""
         return self._put or self.content
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether other weights than those of its files were put into it."""
+        return self._put is not None
+
+    def mark(self, fingerprint: str) -> None:
+        """Say what weights it holds that somebody else has written into it."""
+        self._put = fingerprint
+
     @cached_property
     def inputs_digest(self) -> str:
         """SHA-256 of what turns texts and images into vectors beside weights: tokenizer, preprocessing, pooling."""

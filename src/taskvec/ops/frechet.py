@@ -23,7 +23,7 @@ from .arrays import Array, namespace
 from .atoms import Atoms
 from .metric import Flat, Metric, Restricted, Rotated, plus
 from .shapes import Float
-from .solving import MOST, cheap, inner, mean_eigenvalue, on_coordinates, solve
+from .solving import MOST, ZERO, cheap, inner, mean_eigenvalue, on_coordinates, solve
 
 __all__ = [
     "Gathered",
@@ -79,6 +79,7 @@ def frechet(
     unseen: str = "flat",
     tolerance: float = 1e-6,
     most: int = MOST,
+    least: float = ZERO,
 ) -> Mean:
     """Return the Fréchet mean of task vectors.
 
@@ -107,6 +108,7 @@ def frechet(
         unseen: `flat` or `zero`.
         tolerance: of conjugate gradients, as a share of the right side's norm.
         most: products that conjugate gradients may take.
+        least: below this share of the largest, an eigenvalue of one-sided metrics counts as zero.
 
     >>> from taskvec.ops.metric import Diagonal
     >>> d = [np.array([1.0, 0.0]), np.array([0.0, 1.0])]
@@ -115,8 +117,9 @@ def frechet(
     """
     parts = gathered(targets, metrics, weights, basis=basis, summed=summed)
     return mean_of(
-        parts, basis=basis, quadratic=quadratic, damping=damping, unseen=unseen, tolerance=tolerance, most=most
-    )
+        parts, basis=basis, quadratic=quadratic, damping=damping, unseen=unseen, tolerance=tolerance, most=most,
+        least=least,
+    )  # fmt: skip
 
 
 def gathered(
@@ -193,6 +196,7 @@ def mean_of(
     unseen: str = "flat",
     tolerance: float = 1e-6,
     most: int = MOST,
+    least: float = ZERO,
 ) -> Mean:
     """Solve for the mean of what was gathered; see `frechet`."""
     form, pull = quadratic or parts.quadratic, parts.pull
@@ -201,7 +205,7 @@ def mean_of(
         added = Flat(damping * mean_eigenvalue(form, parts.flat, basis))
         form, pull = plus(form, added), pull + on_coordinates(added, parts.flat, basis)
     start = xp.zeros_like(parts.flat) if unseen == "zero" else parts.flat
-    curved, residual = solve(form, pull, start, basis, tolerance, most)
+    curved, residual = solve(form, pull, start, basis, tolerance, most, least)
     return Mean(curved, parts.flat, residual)
 
 

@@ -35,6 +35,7 @@ def solve(
     basis: Atoms | None = None,
     tolerance: float = 1e-6,
     most: int = MOST,
+    least: float = ZERO,
 ) -> tuple[Float[Array, "*shape"], float]:
     """Return d with SᵀHS d = right, and the residual's norm as a share of the right side's.
 
@@ -45,12 +46,14 @@ def solve(
     solution that is nearest in another norm.)
 
     Shape: `right` and `start` are (p,) with a basis of p atoms, else (*shape).
+    Zero:  of a form of one side, eigenvalues below `least` of the largest count as zero: rounding, where it was
+           measured in float32.
     """
     if basis is None:
         if isinstance(form, Flat | Diagonal):
             return _entry_by_entry(form, right, start), 0.0
         if isinstance(form, Kronecker) and (form.outer is None or form.inner is None):
-            return start + _one_sided(form, right - form.apply(start)), 0.0
+            return start + _one_sided(form, right - form.apply(start), least), 0.0
         if turned := _turned(form, right):
             return start + _by_eigenvectors(turned, right - form.apply(start)), 0.0
     else:
@@ -136,12 +139,12 @@ def _eigen(form: Array | None, size: int, like: Array) -> tuple[Array, Array]:
     return xp.astype(xp.clip(values, min=0.0), like.dtype), xp.astype(vectors, like.dtype)
 
 
-def _one_sided(form: Kronecker, right: Array) -> Array:
+def _one_sided(form: Kronecker, right: Array, least: float) -> Array:
     """Return H⁺ right for a form of one side, whose other is the identity."""
     if form.inner is None:
-        return _one_sided(Kronecker(None, form.outer), right.T).T
+        return _one_sided(Kronecker(None, form.outer), right.T, least).T
     values, vectors = _eigen(form.inner, right.shape[1], right)
-    return _divided(right @ vectors, values) @ vectors.T
+    return _divided(right @ vectors, values, least) @ vectors.T
 
 
 def _by_eigenvectors(form: Rotated, right: Array) -> Array:
@@ -159,10 +162,10 @@ def _by_matrix(matrix: Array, right: Array, start: Array) -> Array:
     return xp.astype(first + vectors @ _divided(left, values), right.dtype)
 
 
-def _divided(x: Array, values: Array) -> Array:
+def _divided(x: Array, values: Array, least: float = ZERO) -> Array:
     """Return x / values, and 0 where a value is nothing beside the largest."""
     xp = namespace(x)
-    seen = values > ZERO * (xp.max(values) if all(values.shape) else 0.0)
+    seen = values > least * (xp.max(values) if all(values.shape) else 0.0)
     return xp.where(seen, x / xp.where(seen, values, xp.ones_like(values)), xp.zeros_like(x))
 
 

@@ -65,10 +65,13 @@ def _lacking(method: Method, model: str, base: bool = False) -> str:
 
 
 def asked_by(recipe: Recipe, method: Method) -> tuple[str, ...]:
-    """Return what of statistics the recipe's own settings ask for; those of overrides are looked at later."""
+    """Return what of statistics the recipe's settings ask for, those of its overrides among them."""
     if not method.needs.curvature:
         return ()
-    return method.needs.measured(method.check({key: spread(value, 0.0) for key, value in recipe.settings.items()}))
+    overrides = [*recipe.overrides, *(o for part in recipe.stack for o in part.overrides)]
+    every = [recipe.settings, *(recipe.settings | o.settings for o in overrides)]
+    plain = [method.check({key: spread(value, 0.0) for key, value in settings.items()}) for settings in every]
+    return tuple(dict.fromkeys(part for settings in plain for part in method.needs.measured(settings)))
 
 
 def open_statistics(model: "Input", folder: str | None) -> "Input":

@@ -63,8 +63,9 @@ class Reweighted:
 
     @property
     def fingerprints(self) -> list[str]:
-        """What the inputs hold, in the order of the bases and models."""
-        return [i.fingerprint for i in self._ground.pool]
+        """What the inputs and their statistics hold, in the order of the bases and models."""
+        pool = list(self._ground.pool)
+        return [*(i.fingerprint for i in pool), *(i.curved.fingerprint for i in pool if i.curved)]
 
     @property
     def names(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..merge import find
 from ..progress import Progress, Silent
 from ..recipe.curved_checks import ESTIMATORS, asked_by
 from ..recipe.schema import ModelEntry, Recipe
-from ..store.statistics import Statistics
+from ..store.statistics import FACTS, Statistics
 from ..store.writer import room_for
 from .examples import is_classification
 from .load import Loaded, load_suite
@@ -86,7 +87,9 @@ def with_statistics(
         if not job.is_done:
             tell(job.said)
             room_for(job.place)
-            measure_curvature(job.model, job.lesson, job.place, job.how, progress or Silent(), force=True)
+            if not (job.place / FACTS).is_file():  # what a cleaner of caches has left
+                shutil.rmtree(job.place, ignore_errors=True)
+            measure_curvature(job.model, job.lesson, job.place, job.how, progress or Silent(), force=True, keep=True)
     return with_places(recipe, jobs)
 
 

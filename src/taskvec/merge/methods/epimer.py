@@ -103,9 +103,9 @@ def epimer(
            statistics (`curvature: None`), gets the mean, T times shorter than the sum that matrices get; `others: sum`
            treats all alike.
     Guard: `safeguard` keeps the flat solution f, that of `tsv_m`, for a tensor where the quadratic model of all tasks'
-           losses, F(d) = Σ ⟨d - d_t, H̃_t (d - d_t)⟩, is lower at it than at d. For `aggregate: mean` that cannot be:
-           F(f) - F(d) = η ≥ 0. For sums at λ = 1 it is T² η + 2 T (T - 1) ⟨f - d, H̄ d⟩ of the two means, whose second
-           term has no sign. A λ of 1 is taken for granted.
+           losses, F(d) = Σ ⟨d - d_t, H̃_t (d - d_t)⟩ / T, is lower at it than at d. For `aggregate: mean` that cannot
+           be: F(f) - F(d) = η ≥ 0. For sums at λ = 1 it is T² η + 2 T (T - 1) ⟨f - d, H̄ d⟩ of the two means, whose
+           second term has no sign. A λ of 1 is taken for granted.
     Paper: k of 32 and diagonal empirical Fisher information; what damping and which scale between tasks it has is not
            known. Only H̄ and Σ H̃_t d_t are ever formed, on few atoms; else conjugate gradients apply H̄.
            `normalise`, `targets: newton`, `safeguard` and the metrics without data are ours.

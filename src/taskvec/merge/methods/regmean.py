@@ -1,5 +1,6 @@
 """RegMean: the linear layers whose outputs, on each task's own inputs, are nearest to each model's own."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from ...ops.blend import Blend, blend
 from ...ops.frechet import frechet
 from ...ops.metric import Kronecker
 from ...ops.shapes import Float
+from ...ops.solving import ZERO
 from ..curvature import Measured
 from ..matrices import Role, Spectral, matrices, role_in, shaped
 from ..means import averaged, plain_mean
@@ -76,8 +78,9 @@ def regmean(
     Units: those of `stack`: weights of models, or task vectors where there is a base (the caller then adds λ (`scale`)
            times this). The layer's inputs stand on its second axis; on the first where it is stored (in, out), as the
            statistics say.
-    Zero:  directions of the inputs below 1e-12 of the largest get the plain mean Σ w_t τ_t / Σ w_t; so do tensors
-           without statistics (`curvature: None`) and those that are no linear layer. Weights that sum to 0 are refused.
+    Zero:  directions of the inputs below the rounding of float32 (with `off_diagonal: 1`; else there are none) get the
+           plain mean Σ w_t τ_t / Σ w_t; so do tensors without statistics (`curvature: None`) and those that are no
+           linear layer. Weights that sum to 0 are refused.
     Paper: G_t is a sum over examples there and a mean per example here, so that a task with more data pulls no harder.
            `off_diagonal` is their α, 0.9 by default, 0.1 for T5. It is the Fréchet mean (`ops.frechet`) under
            H_t = I ⊗ G_t.
@@ -104,4 +107,14 @@ def regmean(
     ones = np.ones(tasks)
     wide = (namespace(x).astype(x, namespace(x).float64) for x in matrices(stack, ones))
     metrics = grams(curvature, tasks, off_diagonal)
-    return shaped(frechet(wide, metrics, shares(weights)).curved, stack)
+    return shaped(frechet(wide, metrics, shares(weights), least=rounding(stack, off_diagonal)).curved, stack)
+
+
+def rounding(stack: Float[Array, " task *shape"], off_diagonal: float) -> float:
+    """Return below which share of the largest an eigenvalue of Σ w_t G_t is rounding, as statistics are in float32.
+
+    With less than all of the off-diagonal it is at least a share of the least diagonal entry, and never rounding.
+    """
+    if off_diagonal < 1 or str(stack.dtype).endswith("float64"):
+        return ZERO
+    return float(np.finfo(np.float32).eps) * math.sqrt(max(stack.shape[1:]))

@@ -1,6 +1,7 @@
 """The facts of statistics, read and checked."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise FormatError(f"{folder / FACTS} is damaged: it lacks '{missing[0]}'. Measure again.")
     if facts["kind"] not in PARTS or not isinstance(facts["model"], dict) or "fingerprint" not in facts["model"]:
         raise FormatError(f"{folder / FACTS} is damaged: it names no kind that is known, or no model. Measure again.")
+    total = facts["total"]
+    if isinstance(total, bool) or not isinstance(total, int | float) or not 0 <= total < math.inf:
+        raise FormatError(f"{folder / FACTS} is damaged: its 'total' is {total!r}, not a trace. Measure again.")
     if not (folder / TENSORS).is_file():
         raise FormatError(f"{folder} is damaged: it lacks {TENSORS}. Measure again.")
     return facts

@@ -116,3 +116,7 @@ def check_new(folder: Path, force: bool = False) -> None:
         raise OutputError(f"{folder} exists and holds no statistics. Choose another folder.")
     if not force:
         raise OutputError(f"{folder} exists. Choose another folder, or type --force to replace it.")
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in (FACTS, TENSORS)):
+        raise OutputError(
+            f"{folder} holds more than statistics, such as '{others[0]}', which would be lost. Choose another folder."
+        )
