@@ -6,7 +6,7 @@ from math import floor, log10
 
 from taskvec.evaluate.figure import COLOURS
 
-LEFT, RIGHT, TOP, BOTTOM, PLOT, HEIGHT = 64, 24, 44, 46, 560, 300
+LEFT, RIGHT, TOP, BOTTOM, PLOT, HEIGHT = 64, 24, 58, 46, 560, 300
 
 Points = Sequence[tuple[float, float]]
 

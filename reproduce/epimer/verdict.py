@@ -150,7 +150,10 @@ def measured_losses(study: Study, tasks: tuple[int, ...], make: Callable[[], Vec
 
 
 def _half(scores: Sequence[Score], own: Sequence[Score], start: int) -> float:
-    ratios = [np.asarray(s.values)[start::2].mean() / o.value for s, o in zip(scores, own, strict=True)]
+    ratios = [
+        np.asarray(s.values)[start::2].mean() / np.asarray(o.values)[start::2].mean()
+        for s, o in zip(scores, own, strict=True)
+    ]
     return float(np.mean(ratios))
 
 

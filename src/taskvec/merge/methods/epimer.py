@@ -124,7 +124,8 @@ def epimer(
             (over this tensor where it is made from task vectors, which are squared: `none` leaves it so).
         damping: how much of the mean eigenvalue of H̄ is added to every H̃_t.
         targets: the task vectors, or where a Newton step would take them: τ_t - (H_t + damping · mean)⁻¹ g_t, for
-            models that training has left on a slope; the statistics must hold the gradients g_t.
+            models that training has left on a slope; the statistics must hold the gradients g_t. Measure them by `ggn`
+            or `fisher`: near a fit an empirical Fisher is much smaller than the Hessian, and its step much too long.
         safeguard: fall back to the flat solution where the metrics predict that it is better.
         spectral: which tensors are taken apart: linear layers (`matrices`), embeddings and other tables too (`tables`),
             everything with two axes or more (`all`, first axis against the others), or `none`.
