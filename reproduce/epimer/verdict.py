@@ -150,10 +150,11 @@ def measured_losses(study: Study, tasks: tuple[int, ...], make: Callable[[], Vec
 
 
 def _half(scores: Sequence[Score], own: Sequence[Score], start: int) -> float:
-    ratios = [
-        np.asarray(s.values)[start::2].mean() / np.asarray(o.values)[start::2].mean()
-        for s, o in zip(scores, own, strict=True)
-    ]
+    """Return the mean ratio on every second example; a specialist counts as right once at least."""
+    ratios = []
+    for merged, single in zip(scores, own, strict=True):
+        theirs, ours = np.asarray(single.values)[start::2], np.asarray(merged.values)[start::2]
+        ratios.append(ours.sum() / max(theirs.sum(), 1.0))
     return float(np.mean(ratios))
 
 
